@@ -1,0 +1,61 @@
+# Two commands do everything: `make demo` and `make check`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY ?= python3
+UV := PYTHONPATH=.uv .uv/bin/uv
+BIN := .venv/bin
+
+.PHONY: help demo check lint types layers test soak bench lock clean
+
+help: ## say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.uv/bin/uv:
+	@$(PY) -m pip install --quiet --root-user-action=ignore --target .uv 'uv==0.13.9'
+
+.venv/run.stamp: requirements.lock pyproject.toml | .uv/bin/uv
+	@test -x .venv/bin/python || $(UV) venv --quiet --python $(PY) .venv
+	@$(UV) pip sync --quiet --require-hashes --python .venv requirements.lock
+	@$(UV) pip install --quiet --no-deps --python .venv -e .
+	@rm -f .venv/test.stamp; touch $@
+
+.venv/test.stamp: requirements-test.lock .venv/run.stamp
+	@$(UV) pip sync --quiet --require-hashes --python .venv requirements-test.lock
+	@$(UV) pip install --quiet --no-deps --python .venv -e .
+	@touch $@
+
+.venv-peers/bench.stamp: requirements-bench.lock .venv/test.stamp
+	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python $(PY) .venv-peers
+	@$(UV) pip sync --quiet --require-hashes --python .venv-peers requirements-bench.lock
+	@touch $@
+
+demo: .venv/run.stamp ## a running system with sample patients (ARGS=--once to load, prove and stop)
+	@$(BIN)/wellkeep demo $(ARGS)
+
+check: .venv/test.stamp lint types layers test ## every check and every test
+
+lint: .venv/test.stamp ## ruff
+	@scripts/system-packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/test.stamp ## mypy, strict
+	$(BIN)/mypy
+
+layers: .venv/test.stamp ## import-linter
+	$(BIN)/lint-imports
+
+test: .venv/test.stamp ## pytest with coverage floors
+	scripts/test
+
+soak: .venv/test.stamp ## the crash and fault tests with their full counts
+	$(BIN)/pytest -m soak -p no:cacheprovider --timeout 0 $(ARGS)
+
+bench: .venv-peers/bench.stamp ## NAME=envelope|ledger|request|import|scale: ratios, side by side
+	@$(BIN)/python bench/$(NAME).py $(ARGS)
+
+lock: .uv/bin/uv ## make the locks anew: names, versions and hashes
+	scripts/lock
+
+clean: ## remove what was installed here
+	rm -rf .venv .venv-peers .uv

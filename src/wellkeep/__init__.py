@@ -1,0 +1,1 @@
+"""wellkeep: the self-hosted security core for health software that proves itself."""

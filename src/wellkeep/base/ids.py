@@ -1,0 +1,36 @@
+"""Ids: UUIDv7 (RFC 9562), made by the application, so that no global sequence exists and a shard can move.
+
+A UUIDv7 tells its time of making. It tells nothing else: it is never derived from data.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from uuid import UUID
+
+PLATFORM_TENANT = UUID("00000000-0000-7000-8000-000000000000")
+"""The tenant of the deployment itself: its log is the root log, its keys are the deployment's."""
+
+_VERSION_7 = 0x7 << 76
+_VARIANT = 0b10 << 62
+_RANDOM_MASK = (0xFFF << 64) | ((1 << 62) - 1)
+
+
+def uuid7() -> UUID:
+    """Return a new UUIDv7: 48 bits of Unix milliseconds, then 74 random bits from the kernel.
+
+    Read from the machine's clock on purpose: an id's time is a hint for locality, never evidence.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_MASK
+    return UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT | random)
+
+
+def parse_uuid(text: str) -> UUID | None:
+    """Return the UUID that `text` spells in its one canonical form, or None; other spellings are not ids of ours."""
+    try:
+        value = UUID(text)
+    except ValueError:
+        return None
+    return value if str(value) == text else None
