@@ -1,0 +1,122 @@
+"""The settings of one deployment: one TOML file in its home, checked in full before anything starts.
+
+Rules: no setting turns a defence off; secrets stand in files of their own under `secrets/` (mode 0600) or in the
+environment, never here; an unknown key stops the start, because a misspelt setting is a setting that is not in force.
+
+    <home>/wellkeep.toml        this file
+    <home>/secrets/             root key, epoch keys, database passwords, TLS key (0700, files 0600)
+    <home>/postgres/            the embedded PostgreSQL, where there is one
+    <home>/log/                 JSON lines
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.base.errors import Misconfigured
+
+FILE_NAME = "wellkeep.toml"
+_ADDRESS = r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}$"
+
+Address = Annotated[str, msgspec.Meta(pattern=_ADDRESS)]
+Environment = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9]{1,15}$")]
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where PostgreSQL is: the embedded one, or any ≥ 15 by the connection string of an administrator."""
+
+    mode: Literal["embedded", "external"] = "embedded"
+    host: str | None = None
+    port: int = 5432
+    name: str = "wellkeep"
+    sslmode: Literal["verify-full"] = "verify-full"
+    sslrootcert: str | None = None
+
+
+class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The three listeners, each `host:port`; port 0 takes a free one."""
+
+    public: Address = "127.0.0.1:8443"
+    admin: Address = "127.0.0.1:8444"
+    plain: Address = "127.0.0.1:8080"
+
+
+class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Certificate chain and key, relative to the home or absolute."""
+
+    certificate: str = "secrets/tls.crt"
+    key: str = "secrets/tls.key"
+
+
+class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which key management service wraps the tenant keys."""
+
+    driver: Literal["local"] = "local"
+    root_key: str = "secrets/root.key"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that a deployment is told."""
+
+    version: Literal[1]
+    deployment: UUID
+    environment: Environment
+    host: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = "localhost"
+    default_region: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] = "US"
+    database: DatabaseSettings = msgspec.field(default_factory=DatabaseSettings)
+    listen: ListenSettings = msgspec.field(default_factory=ListenSettings)
+    tls: TlsSettings = msgspec.field(default_factory=TlsSettings)
+    keys: KeySettings = msgspec.field(default_factory=KeySettings)
+
+
+def default_home() -> Path:
+    """Return `$WELLKEEP_HOME`, else `./wellkeep-data`."""
+    return Path(os.environ.get("WELLKEEP_HOME") or "wellkeep-data").absolute()
+
+
+def load(home: Path) -> Settings:
+    """Read and check `<home>/wellkeep.toml`.
+
+    Raises `Misconfigured` naming the setting; the offending value is not shown, since a secret pasted into the wrong
+    place is still a secret.
+    """
+    path = home / FILE_NAME
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise Misconfigured(f"No deployment in {home}. Make one with: wellkeep init {home}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise Misconfigured(f"{path} is not valid TOML. Mend it, or restore it from your backup.") from None
+    try:
+        return msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        place = re.search(r"at `\$\.?([a-z_.]*)`", str(error))
+        unknown = re.search(r"unknown field `([a-z_]+)`", str(error))
+        named = ".".join(part for part in (place and place[1], unknown and unknown[1]) if part) or "the file"
+        raise Misconfigured(
+            f"{path}: the setting {named} is not what it must be. See docs/reference/settings.md"
+        ) from None
+
+
+def dump(settings: Settings) -> str:
+    """Write `settings` as the TOML text that `load` reads."""
+    plain = msgspec.to_builtins(settings)
+    lines = ["# wellkeep: the settings of one deployment. Reference: docs/reference/settings.md", ""]
+    tables = []
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *_assignments(value)]
+        else:
+            lines += _assignments({name: value})
+    return "\n".join(lines + tables) + "\n"
+
+
+def _assignments(values: dict[str, object]) -> list[str]:
+    return [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in values.items() if value is not None]
