@@ -1,0 +1,89 @@
+"""What a probe saw, and the state that follows from it.
+
+The state is computed from the steps, never set by a probe: one step that did not hold fails the claim; one thing that
+could not be observed leaves it unknown; a probe that covers a part of its sentence can reach *partial* at most; a probe
+without a single step proves nothing and is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+FRESH_FOR = timedelta(days=1)
+"""Evidence older than this is late, and late evidence is unknown, never green."""
+
+
+class State(StrEnum):
+    """How a claim stands."""
+
+    PROVEN = "proven"
+    PARTIAL = "partial"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+class Where(StrEnum):
+    """What a probe acted on."""
+
+    LIVE = "live, on tenants marked synthetic"
+    SCRATCH = "a scratch deployment of the same build"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing tried: what was done, what was seen, and whether the promise held (None: it could not be observed)."""
+
+    tried: str
+    seen: str
+    held: bool | None
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a probe writes while it runs."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def check(self, tried: str, *, held: bool, seen: str) -> None:
+        """Note one attempt and whether the promise held against it."""
+        self.steps.append(Step(tried=tried, seen=seen, held=held))
+
+    def blind(self, tried: str, *, why: str) -> None:
+        """Note what could not be observed."""
+        self.steps.append(Step(tried=tried, seen=why, held=None))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One run of one probe. `seconds` is wall time; `missing` says which part of the sentence is not covered yet."""
+
+    claim: str
+    where: Where
+    at: datetime
+    seconds: float
+    steps: tuple[Step, ...]
+    missing: str | None = None
+
+    @property
+    def state(self) -> State:
+        """The state that the steps amount to."""
+        return judge(self.steps, partial=self.missing is not None)
+
+    def state_at(self, now: datetime) -> State:
+        """Return the state as seen at `now`: late evidence is unknown, a failure stays a failure."""
+        if self.state is not State.FAILED and now - self.at > FRESH_FOR:
+            return State.UNKNOWN
+        return self.state
+
+
+def judge(steps: Iterable[Step], *, partial: bool) -> State:
+    """Return the state that `steps` amount to for a probe that covers its sentence in full or in part."""
+    seen = [step.held for step in steps]
+    if False in seen:
+        return State.FAILED
+    if not seen or None in seen:
+        return State.UNKNOWN
+    return State.PARTIAL if partial else State.PROVEN
