@@ -20,7 +20,7 @@ _CHUNK = 8 * 1024 * 1024
 
 @dataclass(slots=True)
 class ScanResult:
-    """What was looked at and found: `hits` counts (store, canary name, encoding), `unseen` names what was not readable."""
+    """What was looked at and found: `hits` counts (store, canary, encoding), `unseen` names what was not readable."""
 
     bytes: int = 0
     places: int = 0
