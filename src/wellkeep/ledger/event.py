@@ -52,8 +52,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened, who did it, to what, and how it ended; checked when it is encoded.
 
     `fields` are names of fields; `records` the records named, `subjects` the patients where there are several (one
-    alone is `subject`). `digest` is the SHA-256 of a revision's ciphertexts. `rule` is the rule that decided, `error` an
-    error's code, `agent` 16 hex digits of the hash of the user agent, `part` i of `parts` counts from 1.
+    alone is `subject`). `digest` is the SHA-256 of a revision's ciphertexts. `rule` is the rule that decided, `error`
+    an error's code, `agent` 16 hex digits of the hash of the user agent, `part` i of `parts` counts from 1.
     """
 
     id: UUID

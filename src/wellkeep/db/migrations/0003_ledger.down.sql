@@ -1,0 +1,18 @@
+DROP FUNCTION ledger.seq_since(integer, timestamptz);
+DROP FUNCTION ledger.outbox_age();
+DROP FUNCTION ledger.outbox_leftovers(interval, integer);
+DROP FUNCTION ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]);
+DROP FUNCTION ledger.heads(uuid[]);
+DROP TYPE ledger.head;
+DROP TYPE ledger.event_at;
+DROP TYPE ledger.event_ref;
+DROP TYPE ledger.subject_in;
+DROP TYPE ledger.entry_in;
+DROP TYPE ledger.step;
+DROP TABLE ledger.outbox;
+DROP TABLE ledger.entry_subject;
+DROP TABLE ledger.event_id;
+DROP TABLE ledger.seal;
+DROP TABLE ledger.entry;
+DROP TABLE ledger.log;
+DROP SCHEMA ledger;

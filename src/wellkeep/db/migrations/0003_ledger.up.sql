@@ -1,0 +1,329 @@
+-- The ledger: one log per tenant and epoch, entries whose stored bytes are the hashed bytes, a seal per batch.
+--
+-- Nobody but the owner writes here, and the owner does so through one function, ledger.append_batch: it takes entries
+-- that were spliced before the call, compares the heads that they were spliced onto, and writes all of them or none.
+-- What it guards by itself: one successor per head (no fork), an event id once in its tenant, an outbox row chained once.
+-- What it can't guard against, its owner, is found by the seals, whose key is outside the database.
+CREATE SCHEMA ledger AUTHORIZATION wk_owner;
+
+CREATE TABLE ledger.log (
+    tenant_id uuid        NOT NULL,
+    epoch     integer     NOT NULL CHECK (epoch >= 1),
+    origin    text        NOT NULL UNIQUE,
+    size      bigint      NOT NULL CHECK (size >= 1),
+    leaf      bytea       NOT NULL CHECK (length(leaf) = 32),
+    "time"    timestamptz NOT NULL,
+    frontier  bytea[]     NOT NULL,
+    PRIMARY KEY (tenant_id, epoch)
+);
+COMMENT ON TABLE ledger.log IS
+    'The head of each log: how many entries, the last leaf and its time, and the frontier of the Merkle tree (RFC 6962).';
+
+CREATE TABLE ledger.entry (
+    tenant_id     uuid        NOT NULL,
+    epoch         integer     NOT NULL,
+    seq           bigint      NOT NULL CHECK (seq >= 0),
+    event_id      uuid        NOT NULL,
+    "time"        timestamptz NOT NULL,
+    actor         text        NOT NULL COLLATE "C",
+    action        text        NOT NULL COLLATE "C",
+    purpose       text        COLLATE "C",
+    resource_type text        COLLATE "C",
+    resource_id   text        COLLATE "C",
+    subject       uuid,
+    outcome       text        NOT NULL COLLATE "C",
+    request       uuid        NOT NULL,
+    leaf          bytea       NOT NULL CHECK (length(leaf) = 32),
+    entry         bytea       NOT NULL CHECK (length(entry) <= 32768),
+    PRIMARY KEY (tenant_id, epoch, seq)
+);
+COMMENT ON TABLE ledger.entry IS
+    'The entries. "entry" holds the hashed bytes; the other columns repeat what is in them, for searching, and are verified.';
+-- Time never runs backwards in a log, so the primary key orders by time too: ledger.seq_since finds the place.
+CREATE INDEX entry_actor ON ledger.entry (tenant_id, actor, epoch, seq);
+CREATE INDEX entry_action ON ledger.entry (tenant_id, action, epoch, seq);
+
+CREATE TABLE ledger.seal (
+    tenant_id uuid    NOT NULL,
+    epoch     integer NOT NULL,
+    size      bigint  NOT NULL CHECK (size >= 1),
+    key_id    text    NOT NULL,
+    leaf      bytea   NOT NULL CHECK (length(leaf) = 32),
+    root      bytea   NOT NULL CHECK (length(root) = 32),
+    mac       bytea   NOT NULL CHECK (length(mac) = 32),
+    PRIMARY KEY (tenant_id, epoch, size)
+);
+COMMENT ON TABLE ledger.seal IS 'One seal per batch and log: an HMAC under a key that is not in this database.';
+
+CREATE TABLE ledger.event_id (
+    tenant_id uuid    NOT NULL,
+    event_id  uuid    NOT NULL,
+    epoch     integer NOT NULL,
+    seq       bigint  NOT NULL,
+    PRIMARY KEY (tenant_id, event_id)
+);
+COMMENT ON TABLE ledger.event_id IS
+    'Where each event is. A table of its own, because partitions of the entries could not keep an id unique.';
+
+CREATE TABLE ledger.entry_subject (
+    tenant_id uuid    NOT NULL,
+    subject   uuid    NOT NULL,
+    epoch     integer NOT NULL,
+    seq       bigint  NOT NULL,
+    PRIMARY KEY (tenant_id, subject, epoch, seq)
+);
+COMMENT ON TABLE ledger.entry_subject IS 'Who saw this patient: every entry that names a subject; re-derived by verify.';
+
+CREATE TABLE ledger.outbox (
+    tenant_id  uuid        NOT NULL,
+    event_id   uuid        NOT NULL,
+    event      bytea       NOT NULL CHECK (length(event) BETWEEN 2 AND 32256),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, event_id)
+);
+COMMENT ON TABLE ledger.outbox IS
+    'Events of changes, written in the change''s own transaction and deleted by the call that chains them.';
+CREATE INDEX outbox_age ON ledger.outbox (created_at);
+
+CALL wk.protect('ledger.log', 'wk_app');
+CALL wk.protect('ledger.entry', 'wk_app');
+CALL wk.protect('ledger.seal', 'wk_app');
+CALL wk.protect('ledger.event_id', 'wk_app');
+CALL wk.protect('ledger.entry_subject', 'wk_app');
+CALL wk.protect('ledger.outbox', 'wk_app');
+
+-- FORCE binds the owner as well. One batch holds entries of many tenants, so its function works across them.
+CREATE POLICY appending ON ledger.log TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY appending ON ledger.entry TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY appending ON ledger.seal TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY appending ON ledger.event_id TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY appending ON ledger.entry_subject TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY draining ON ledger.outbox TO wk_owner USING (true) WITH CHECK (true);
+
+REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox FROM PUBLIC;
+GRANT USAGE ON SCHEMA ledger TO wk_app, wk_ledger, wk_migrate;
+GRANT SELECT ON ledger.log, ledger.entry, ledger.event_id, ledger.entry_subject TO wk_app;
+GRANT INSERT (tenant_id, event_id, event), SELECT (tenant_id, created_at) ON ledger.outbox TO wk_app;
+
+-- ------------------------------------------------------------------------------------------------------- appending
+
+CREATE TYPE ledger.step AS (
+    tenant_id uuid,
+    epoch     integer,
+    origin    text,
+    old_size  bigint,
+    old_leaf  bytea,
+    size      bigint,
+    leaf      bytea,
+    "time"    timestamptz,
+    frontier  bytea[],
+    key_id    text,
+    root      bytea,
+    mac       bytea
+);
+COMMENT ON TYPE ledger.step IS 'One log''s way through a batch: the head expected, the new head, and the seal over it.';
+
+CREATE TYPE ledger.entry_in AS (
+    tenant_id     uuid,
+    epoch         integer,
+    seq           bigint,
+    event_id      uuid,
+    "time"        timestamptz,
+    actor         text,
+    action        text,
+    purpose       text,
+    resource_type text,
+    resource_id   text,
+    subject       uuid,
+    outcome       text,
+    request       uuid,
+    leaf          bytea,
+    entry         bytea
+);
+CREATE TYPE ledger.subject_in AS (tenant_id uuid, subject uuid, epoch integer, seq bigint);
+COMMENT ON TYPE ledger.subject_in IS 'A subject that an entry names beside the one in its column.';
+CREATE TYPE ledger.event_ref AS (tenant_id uuid, event_id uuid);
+CREATE TYPE ledger.event_at AS (tenant_id uuid, event_id uuid, epoch integer, seq bigint, leaf bytea);
+CREATE TYPE ledger.head AS (
+    tenant_id uuid, epoch integer, origin text, size bigint, leaf bytea, "time" timestamptz, frontier bytea[]
+);
+GRANT USAGE ON TYPE ledger.step, ledger.entry_in, ledger.subject_in, ledger.event_ref, ledger.event_at, ledger.head
+    TO wk_ledger;
+
+CREATE FUNCTION ledger.heads(tenants uuid[]) RETURNS SETOF ledger.head
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT DISTINCT ON (l.tenant_id) l.tenant_id, l.epoch, l.origin, l.size, l.leaf, l."time", l.frontier
+    FROM ledger.log AS l
+    WHERE l.tenant_id = ANY (tenants)
+    ORDER BY l.tenant_id, l.epoch DESC
+$body$;
+COMMENT ON FUNCTION ledger.heads(uuid[]) IS 'The newest log of each of these tenants; none for a tenant without one.';
+
+-- Answers:
+--   appended   all of it is written (and durable once the caller's transaction is)
+--   stale      a head is not the expected one; nothing written; splice again onto ledger.heads
+--   chained    some events are chained already, or their outbox row is gone; nothing written; "already" names them,
+--              with their place, or with none where the outbox row vanished without being chained
+--   clock      an entry's time is before its head's, or over five minutes off this server's clock; nothing written
+CREATE FUNCTION ledger.append_batch(
+    steps ledger.step[], entries ledger.entry_in[], subjects ledger.subject_in[], outboxed ledger.event_ref[],
+    OUT answer text, OUT already ledger.event_at[]
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    expected   constant integer := cardinality(steps);
+    matching   integer;
+    backwards  boolean;
+    opening    constant boolean := EXISTS (SELECT FROM unnest(steps) AS s WHERE s.old_size = 0);
+BEGIN
+    -- A later snapshot per statement is what makes the comparison below see the head that the lock was waited for.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'wellkeep: the ledger is appended to under READ COMMITTED' USING ERRCODE = 'WK010';
+    END IF;
+    IF opening THEN
+        -- A head that is not there yet can't be locked: those who open logs queue here instead.
+        PERFORM pg_advisory_xact_lock(hashtextextended('wellkeep/ledger/open', 0));
+    END IF;
+
+    WITH head AS MATERIALIZED (
+        SELECT l.tenant_id, l.epoch, l.size, l.leaf, l."time"
+        FROM ledger.log AS l
+        JOIN unnest(steps) AS s ON s.tenant_id = l.tenant_id AND s.epoch = l.epoch
+        ORDER BY l.tenant_id, l.epoch
+        FOR NO KEY UPDATE OF l
+    )
+    SELECT count(*) FILTER (WHERE CASE WHEN s.old_size = 0 THEN h.size IS NULL
+                                       ELSE h.size = s.old_size AND h.leaf = s.old_leaf END),
+           bool_or(s."time" < h."time" OR abs(extract(epoch FROM s."time" - clock_timestamp())) > 300)
+    INTO matching, backwards
+    FROM unnest(steps) AS s
+    LEFT JOIN head AS h ON h.tenant_id = s.tenant_id AND h.epoch = s.epoch;
+
+    IF matching <> expected THEN
+        answer := 'stale';
+        RETURN;
+    END IF;
+    IF backwards THEN
+        answer := 'clock';
+        RETURN;
+    END IF;
+
+    BEGIN
+        IF cardinality(outboxed) > 0 THEN
+            -- The row must hold the very event that the entry begins with: {"event":<event>,…
+            WITH gone AS (
+                DELETE FROM ledger.outbox AS o
+                USING unnest(entries) AS e
+                JOIN unnest(outboxed) AS r ON r.tenant_id = e.tenant_id AND r.event_id = e.event_id
+                WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id
+                  AND o.event = substr(e.entry, 10, length(o.event))
+                RETURNING 1
+            )
+            SELECT count(*) INTO matching FROM gone;
+            IF matching <> cardinality(outboxed) THEN
+                RAISE EXCEPTION 'wellkeep: an outbox row is gone' USING ERRCODE = 'WK011';
+            END IF;
+        END IF;
+
+        INSERT INTO ledger.event_id (tenant_id, event_id, epoch, seq)
+            SELECT e.tenant_id, e.event_id, e.epoch, e.seq FROM unnest(entries) AS e;
+    EXCEPTION WHEN unique_violation OR SQLSTATE 'WK011' THEN
+        answer := 'chained';
+        already := ARRAY(
+            SELECT ROW(e.tenant_id, e.event_id, i.epoch, i.seq, c.leaf)::ledger.event_at
+            FROM unnest(entries) AS e
+            LEFT JOIN ledger.event_id AS i ON i.tenant_id = e.tenant_id AND i.event_id = e.event_id
+            LEFT JOIN ledger.entry AS c ON c.tenant_id = i.tenant_id AND c.epoch = i.epoch AND c.seq = i.seq
+            WHERE i.seq IS NOT NULL
+               OR EXISTS (SELECT FROM unnest(outboxed) AS r WHERE r.tenant_id = e.tenant_id AND r.event_id = e.event_id)
+              AND NOT EXISTS (
+                SELECT FROM ledger.outbox AS o
+                WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id
+                  AND o.event = substr(e.entry, 10, length(o.event))));
+        RETURN;
+    END;
+
+    INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, purpose, resource_type,
+                              resource_id, subject, outcome, request, leaf, entry)
+        SELECT e.tenant_id, e.epoch, e.seq, e.event_id, e."time", e.actor, e.action, e.purpose, e.resource_type,
+               e.resource_id, e.subject, e.outcome, e.request, e.leaf, e.entry
+        FROM unnest(entries) AS e;
+    INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
+        SELECT e.tenant_id, e.subject, e.epoch, e.seq FROM unnest(entries) AS e WHERE e.subject IS NOT NULL
+        UNION ALL
+        SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s;
+    INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
+        SELECT s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac FROM unnest(steps) AS s;
+    UPDATE ledger.log AS l SET size = s.size, leaf = s.leaf, "time" = s."time", frontier = s.frontier
+        FROM unnest(steps) AS s
+        WHERE l.tenant_id = s.tenant_id AND l.epoch = s.epoch AND s.old_size > 0;
+    IF opening THEN
+        INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
+            SELECT s.tenant_id, s.epoch, s.origin, s.size, s.leaf, s."time", s.frontier
+            FROM unnest(steps) AS s WHERE s.old_size = 0;
+    END IF;
+    answer := 'appended';
+END
+$body$;
+COMMENT ON FUNCTION ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]) IS
+    'Write a batch of spliced entries, all or nothing; answers appended, stale, chained or clock.';
+
+-- --------------------------------------------------------------------------------------------------------- outbox
+
+CREATE FUNCTION ledger.outbox_leftovers(older interval, most integer)
+RETURNS TABLE (tenant_id uuid, event_id uuid, event bytea)
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT o.tenant_id, o.event_id, o.event FROM ledger.outbox AS o
+    WHERE o.created_at <= clock_timestamp() - older
+    ORDER BY o.created_at
+    LIMIT most
+$body$;
+COMMENT ON FUNCTION ledger.outbox_leftovers(interval, integer) IS 'Outbox rows at least this old, the oldest first.';
+
+CREATE FUNCTION ledger.outbox_age() RETURNS double precision
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT greatest(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::double precision
+    FROM ledger.outbox AS o
+$body$;
+COMMENT ON FUNCTION ledger.outbox_age() IS 'Seconds since the oldest outbox row was written; null where there is none.';
+
+GRANT EXECUTE ON FUNCTION
+    ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]),
+    ledger.heads(uuid[]), ledger.outbox_leftovers(interval, integer), ledger.outbox_age()
+    TO wk_ledger;
+
+-- ------------------------------------------------------------------------------------------------------- searching
+
+CREATE FUNCTION ledger.seq_since(of_epoch integer, since timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    of_tenant constant uuid := wk.tenant();
+    low  bigint := 0;
+    high bigint := coalesce((SELECT l.size FROM ledger.log AS l WHERE l.tenant_id = of_tenant AND l.epoch = of_epoch), 0);
+    middle bigint;
+BEGIN
+    WHILE low < high LOOP
+        middle := (low + high) / 2;
+        IF (SELECT e."time" FROM ledger.entry AS e
+            WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq = middle) >= since THEN
+            high := middle;
+        ELSE
+            low := middle + 1;
+        END IF;
+    END LOOP;
+    RETURN low;
+END
+$body$;
+COMMENT ON FUNCTION ledger.seq_since(integer, timestamptz) IS
+    'The first seq at or after a time in the entered tenant''s log, found by halving: time never runs backwards there.';
+GRANT EXECUTE ON FUNCTION ledger.seq_since(integer, timestamptz) TO wk_app;
