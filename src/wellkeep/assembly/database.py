@@ -1,0 +1,85 @@
+"""The database of a deployment, embedded or external, and how each role reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from wellkeep.assembly.home import Home
+from wellkeep.base.errors import Misconfigured
+from wellkeep.base.secrets import Secret
+from wellkeep.base.settings import Settings
+from wellkeep.db import passwords
+from wellkeep.db.connection import Connection
+from wellkeep.db.dsn import Endpoint
+from wellkeep.db.embedded import EmbeddedServer
+from wellkeep.db.errors import DRIVER_ERRORS, translate
+from wellkeep.db.roles import LOGIN_ROLES
+
+_CONNECT_SECONDS = 10.0
+
+
+class Database:
+    """One deployment's database. `start` is needed for the embedded one and harmless for an external one."""
+
+    def __init__(self, home: Home, settings: Settings) -> None:
+        """Describe the database that `settings` name; nothing is started."""
+        self._settings = settings
+        self._external: Mapping[str, Secret[str]] = {}
+        self.embedded: EmbeddedServer | None = None
+        if settings.database.mode == "embedded":
+            self.embedded = EmbeddedServer(home.path, settings.environment, deployment=settings.deployment)
+        else:
+            self._external = passwords.load_or_create(home.secrets / "database.json", LOGIN_ROLES)
+
+    def start(self) -> None:
+        """Start the embedded server, or take over the one that runs."""
+        if self.embedded is not None:
+            self.embedded.start()
+
+    def stop(self) -> None:
+        """Stop the embedded server; an external one is not ours to stop."""
+        if self.embedded is not None:
+            self.embedded.stop()
+
+    @property
+    def passwords(self) -> Mapping[str, Secret[str]]:
+        """The password of each login role, to be set when the roles are made."""
+        return self.embedded.passwords if self.embedded is not None else self._external
+
+    def endpoint(self, role: str) -> Endpoint:
+        """Return how `role` reaches the database. Raises Misconfigured where the settings name no host."""
+        if self.embedded is not None:
+            return self.embedded.endpoint(role, self._settings.database.name)
+        where = self._settings.database
+        if where.host is None:
+            raise Misconfigured("The setting database.host is missing. It names the PostgreSQL server.")
+        tls = () if where.sslrootcert is None else (("sslrootcert", where.sslrootcert),)
+        return Endpoint(where.host, where.port, where.name, role, self._external[role], tls)
+
+    def administrator(self) -> Endpoint | None:
+        """Return the superuser's endpoint where we own the server, else None: an external one's is not kept."""
+        if self.embedded is None:
+            return None
+        return self.embedded.endpoint(database=self._settings.database.name)
+
+
+@asynccontextmanager
+async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """Lend one connection outside any pool, for set-up and operators' commands.
+
+    Raises DatabaseUnavailable where the server does not answer in time.
+    """
+    failure = None
+    try:
+        connection: Connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
+    except (*DRIVER_ERRORS, OSError) as error:
+        failure = translate(error)
+    if failure is not None:
+        raise failure
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=_CONNECT_SECONDS)

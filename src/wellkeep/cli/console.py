@@ -1,0 +1,55 @@
+"""How the command line speaks: tables and words on stdout, problems on stderr, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wellkeep.base.errors import WellkeepError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+FAILED = 1
+WRONG_USAGE = 2
+
+
+def refuse(message: str, *, hint: str | None = None, code: int = FAILED) -> NoReturn:
+    """Say on stderr why nothing was done and what to do next, and end with `code`."""
+    err.print(f"[bold red]✗[/] {escape(message)}")
+    if hint:
+        err.print(f"  {escape(hint)}")
+    raise typer.Exit(code)
+
+
+def refuse_error(error: WellkeepError) -> NoReturn:
+    """Say what an error of ours says; it never holds a value."""
+    places = "".join(f"\n  {problem.path}: {problem.code}" for problem in error.fields)
+    refuse(f"{error.message}{places}")
+
+
+def done(message: str) -> None:
+    """Say that something was done; `message` may hold markup of ours."""
+    out.print(f"[bold green]✓[/] {message}")
+
+
+def print_json(value: object) -> None:
+    """Write one JSON document to stdout, for programs."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; cells are shown as they are, never read as markup."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    out.print(made)
