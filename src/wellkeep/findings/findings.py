@@ -1,0 +1,229 @@
+"""Reporting, listing and resolving findings.
+
+Rules: the same (tenant, key) is one row that counts; a resolved one that shows up again is open again. Reporting never
+fails the caller and never blocks it for long: what can't be stored waits in a bounded backlog in memory, is tried again,
+and shows in `backlog` until it is stored; what no longer fits is counted in `lost`. The log line names the kind alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from wellkeep.base.clock import Clock, SystemClock
+from wellkeep.base.errors import WellkeepError
+from wellkeep.base.ids import uuid7
+from wellkeep.db.connection import Connection
+from wellkeep.db.pool import Pool
+from wellkeep.findings.grammar import Kind, Severity, check_detail, check_key
+
+_BACKLOG_LIMIT = 1_000
+_STORE_SECONDS = 2.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+_LIST_LIMIT = 1_000
+
+_STORE = """
+INSERT INTO findings.finding AS f (tenant_id, id, key, kind, severity, detail, count, first_seen, last_seen)
+VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9)
+ON CONFLICT (tenant_id, key) DO UPDATE SET
+    count = f.count + excluded.count,
+    severity = excluded.severity,
+    detail = excluded.detail,
+    last_seen = greatest(f.last_seen, excluded.last_seen),
+    resolved_at = NULL
+"""
+_LIST = """
+SELECT tenant_id, id, key, kind, severity, detail::text AS detail, count, first_seen, last_seen, resolved_at
+FROM findings.finding WHERE NOT $1 OR resolved_at IS NULL ORDER BY last_seen DESC, id DESC LIMIT $2
+"""
+_PLATFORM_LIST = """
+SELECT tenant_id, id, key, kind, severity, detail::text AS detail, count, first_seen, last_seen, resolved_at
+FROM findings.platform_list($1, $2)
+"""
+_RESOLVE = "UPDATE findings.finding SET resolved_at = $2 WHERE id = $1 AND resolved_at IS NULL RETURNING id"
+_OPEN_COUNTS = "SELECT severity, count FROM findings.open_counts()"
+
+_log = structlog.get_logger("wellkeep.findings")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A stored finding; `detail` holds registered names with ids, codes, digests or integers."""
+
+    tenant: UUID
+    id: UUID
+    key: str
+    kind: str
+    severity: str
+    detail: Mapping[str, str | int]
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+    resolved_at: datetime | None
+
+
+@dataclass(slots=True)
+class _Pending:
+    kind: Kind
+    severity: Severity
+    detail: dict[str, str | int]
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+
+
+class Findings:
+    """The room's one door; safe to share by everything in a process."""
+
+    def __init__(self, pool: Pool, *, clock: Clock | None = None) -> None:
+        """`pool` is wk_app's or wk_jobs'."""
+        self._pool = pool
+        self._clock = clock or SystemClock()
+        self._pending: dict[tuple[UUID, str], _Pending] = {}
+        self._retry: asyncio.Task[None] | None = None
+        self._lost = 0
+
+    @property
+    def backlog(self) -> int:
+        """How many findings wait to be stored; more than zero means that the database did not take them."""
+        return len(self._pending)
+
+    @property
+    def lost(self) -> int:
+        """How many reports found the backlog full since the process started."""
+        return self._lost
+
+    async def report(
+        self, tenant: UUID, *, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]
+    ) -> None:
+        """Note a finding and try to store it, for at most two seconds.
+
+        Raises FindingRefused, a fault of the caller's code, where key or detail leave their grammar; nothing else.
+        """
+        self.note(tenant, kind=kind, severity=severity, key=key, detail=detail)
+        with suppress(TimeoutError):  # the retry goes on by itself, and the backlog shows it
+            await asyncio.wait_for(asyncio.shield(self._retrying()), _STORE_SECONDS)
+
+    def note(self, tenant: UUID, *, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]) -> None:
+        """Note a finding from code that can't wait (it needs a running loop); it is stored in the background."""
+        checked, place = check_detail(detail), (tenant, check_key(key))
+        kind, severity = Kind(kind), Severity(severity)
+        _log.warning("finding", kind=kind.value)
+        now = self._clock.now()
+        self._add(place, _Pending(kind, severity, checked, 1, now, now))
+        self._retrying()
+
+    async def flush(self) -> None:
+        """Try once to store whatever waits; what fails keeps waiting."""
+        for place in list(self._pending):
+            if not await self._store(place):
+                return
+
+    async def stop(self) -> None:
+        """End the retries, after one last try within two seconds."""
+        task, self._retry = self._retry, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        with suppress(TimeoutError):  # what is left was logged when it was noted
+            async with asyncio.timeout(_STORE_SECONDS):
+                await self.flush()
+
+    async def list(self, tenant: UUID, *, open_only: bool = True, limit: int = _LIST_LIMIT) -> list[Finding]:
+        """Return a tenant's findings, newest first, at most `limit` (1 to 1,000)."""
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            rows = await connection.fetch(_LIST, open_only, max(1, min(limit, _LIST_LIMIT)))
+        return [_finding(row) for row in rows]
+
+    async def resolve(self, tenant: UUID, finding: UUID) -> bool:
+        """Mark a finding as dealt with; False where it is not there or was resolved before."""
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            return await connection.fetchval(_RESOLVE, finding, self._clock.now()) is not None
+
+    async def open_counts(self) -> dict[str, int]:
+        """Return how many findings are open in the whole deployment, by severity: for /readyz, hence no ids."""
+        async with self._pool.connection() as connection:
+            return {row["severity"]: row["count"] for row in await connection.fetch(_OPEN_COUNTS)}
+
+    def _add(self, place: tuple[UUID, str], new: _Pending) -> None:
+        waiting = self._pending.get(place)
+        if waiting is not None:
+            new.count += waiting.count
+            new.first_seen = min(new.first_seen, waiting.first_seen)
+        elif len(self._pending) >= _BACKLOG_LIMIT:
+            self._lost += 1
+            _log.error("findings.backlog_full", kind=new.kind.value, lost=self._lost)
+            return
+        self._pending[place] = new
+
+    def _retrying(self) -> asyncio.Task[None]:
+        if self._retry is None or self._retry.done():
+            self._retry = asyncio.create_task(self._store_until_empty(), name="findings-store")
+        return self._retry
+
+    async def _store_until_empty(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            await self.flush()
+            if not self._pending:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _store(self, place: tuple[UUID, str]) -> bool:
+        """Store one, or put it back: what was noted meanwhile under the same key is added to it."""
+        pending = self._pending.pop(place, None)
+        if pending is None:
+            return True
+        stored = False
+        try:
+            async with asyncio.timeout(_STORE_SECONDS), self._pool.tenant_transaction(tenant=place[0]) as connection:
+                await connection.execute(_STORE, *_arguments(place, pending))
+            stored = True
+        except (WellkeepError, OSError):  # a TimeoutError is an OSError
+            _log.warning("findings.not_stored", kind=pending.kind.value)
+        finally:
+            if not stored:
+                newer = self._pending.pop(place, None)
+                self._pending[place] = pending
+                if newer is not None:
+                    self._add(place, newer)
+        return stored
+
+
+async def platform_findings(connection: Connection, *, open_only: bool, limit: int) -> list[Finding]:
+    """Return every tenant's findings, newest first, for the operator; `connection` is wk_migrate's."""
+    return [_finding(row) for row in await connection.fetch(_PLATFORM_LIST, open_only, limit)]
+
+
+def _arguments(place: tuple[UUID, str], pending: _Pending) -> tuple[object, ...]:
+    tenant, key = place
+    detail = json.dumps(pending.detail, sort_keys=True)
+    return (
+        *(tenant, uuid7(), key, pending.kind.value, pending.severity.value, detail),
+        *(pending.count, pending.first_seen, pending.last_seen),
+    )
+
+
+def _finding(row: Mapping[str, Any]) -> Finding:
+    return Finding(
+        tenant=row["tenant_id"],
+        id=row["id"],
+        key=row["key"],
+        kind=row["kind"],
+        severity=row["severity"],
+        detail=json.loads(row["detail"]),
+        count=row["count"],
+        first_seen=row["first_seen"],
+        last_seen=row["last_seen"],
+        resolved_at=row["resolved_at"],
+    )
