@@ -1,0 +1,16 @@
+DROP FUNCTION wk.close_tenant(uuid);
+DROP FUNCTION wk.list_tenants();
+DROP FUNCTION wk.create_tenant(uuid, text, text, text);
+DROP FUNCTION wk.require_platform();
+DROP FUNCTION wk.install_deployment(uuid, text);
+DROP TABLE wk.tenants;
+DROP TABLE wk.deployment;
+DROP PROCEDURE wk.protect(regclass, name[]);
+DROP FUNCTION wk.enter(text);
+DROP FUNCTION wk.tenant();
+DROP FUNCTION wk.install_context_key(bytea, bytea);
+DROP TABLE wk.context_key;
+DROP FUNCTION wk.platform();
+REVOKE USAGE ON SCHEMA wk FROM wk_migrate, wk_app, wk_ledger, wk_auth, wk_jobs, wk_backup;
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;

@@ -1,0 +1,69 @@
+"""Fixtures of every room: a real PostgreSQL, a fresh database a test, a tenant, the sample data."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from database import Background, Database, Server, launch, scratch_home
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[Server]:
+    """Start the session's PostgreSQL (one for each xdist worker), its template database migrated once."""
+    background = Background()
+    home = scratch_home()
+    server: Server | None = None
+    try:
+        server = launch(home, background)
+        background.run(server.prepare())
+        yield server
+    finally:
+        if server is not None:
+            background.run(server.drop(server.template))
+            if server.embedded is not None:
+                server.embedded.stop()
+        background.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def database(pg_server: Server) -> Iterator[Database]:
+    """Make a fresh database at the newest schema, gone after the test."""
+    name = f"wk_{secrets.token_hex(8)}"
+    pg_server.background.run(pg_server.create(name, pg_server.template))
+    try:
+        yield Database(server=pg_server, name=name)
+    finally:
+        pg_server.background.run(pg_server.drop(name))
+
+
+@pytest.fixture
+def tenant(database: Database) -> UUID:
+    """Make a live tenant in the test's database."""
+    return database.server.background.run(database.create_tenant())
+
+
+@pytest.fixture
+def other_tenant(database: Database) -> UUID:
+    """Make a second one, whose data nobody else may reach."""
+    return database.server.background.run(database.create_tenant())
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Find the sample data; where there is none the test is skipped, and under CI that is a failure."""
+    root = Path(__file__).resolve().parent.parent
+    found = Path(os.environ.get("WELLKEEP_SAMPLES") or root.parent / "shared" / "data")
+    if not found.is_dir():
+        reason = "there is no sample data (set WELLKEEP_SAMPLES)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
