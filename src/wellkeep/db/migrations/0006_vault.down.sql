@@ -1,0 +1,2 @@
+-- Takes the vault away, and everything sealed in it.
+DROP SCHEMA vault CASCADE;

@@ -1,0 +1,814 @@
+-- The vault: collections, subjects, records with their history, blind-index tags, idempotency answers.
+--
+-- Rules. Every table is the tenant's: first key column tenant_id, FORCE ROW LEVEL SECURITY. What is sealed is an
+-- envelope or it is not stored. A batched function enters each element's own signed context before it touches a table
+-- and asks whether the credential still stands; it never raises for what a caller did wrong, it says so in `status`.
+-- Nothing here can open anything: no key, no plaintext of a sealed field ever reaches PostgreSQL.
+--
+-- `owner` is read off the token without belief: every statement that uses it passes the policies, which verify.
+--
+-- The planner is pinned in each function: a plan made while a table was empty (a sequential scan) would otherwise stay
+-- in the session while the table grows.
+
+CREATE SCHEMA vault AUTHORIZATION wk_owner;
+GRANT USAGE ON SCHEMA vault TO wk_app;
+
+-- A field envelope of format wk1: "WK", a suite that exists, no flag but `padded`, long enough for header and tag.
+CREATE DOMAIN vault.envelope AS bytea CHECK (
+  pg_catalog.substr(VALUE, 1, 2) = '\x574b'::bytea
+  AND pg_catalog.get_byte(VALUE, 2) IN (1, 2)
+  AND pg_catalog.get_byte(VALUE, 3) < 2
+  AND pg_catalog.octet_length(VALUE) >= 60
+);
+
+CREATE TABLE vault.counter (
+  tenant_id uuid PRIMARY KEY,
+  next integer NOT NULL DEFAULT 1 CHECK (next > 0)
+);
+
+CREATE TABLE vault.collection (
+  tenant_id uuid NOT NULL,
+  id integer NOT NULL CHECK (id > 0),
+  name text NOT NULL CHECK (name ~ '^[a-z][a-z0-9_]{0,62}$'),
+  version integer NOT NULL DEFAULT 1 CHECK (version > 0),
+  definition jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  PRIMARY KEY (tenant_id, id),
+  UNIQUE (tenant_id, name)
+);
+
+CREATE TABLE vault.subject (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  merged_into uuid,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  erased_at timestamptz,
+  PRIMARY KEY (tenant_id, id),
+  CHECK (merged_into <> id)
+);
+CREATE INDEX subject_merged_into ON vault.subject (tenant_id, merged_into) WHERE merged_into IS NOT NULL;
+
+-- `subject_id` is the person a record is found under; `sealed_for` the person whose key seals it. A merge moves the
+-- first and leaves the second. `content_mac` lets a repeated import see that nothing changed, without opening anything.
+CREATE TABLE vault.record (
+  tenant_id uuid NOT NULL,
+  collection_id integer NOT NULL,
+  id uuid NOT NULL,
+  subject_id uuid,
+  sealed_for uuid,
+  revision integer NOT NULL CHECK (revision > 0),
+  event_id uuid NOT NULL,
+  field_ids integer[] NOT NULL,
+  sealed vault.envelope[] NOT NULL,
+  plain jsonb,
+  tag_fields integer[] NOT NULL,
+  tags bytea[] NOT NULL,
+  content_mac bytea CHECK (pg_catalog.octet_length(content_mac) = 32),
+  digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  deleted_at timestamptz,
+  PRIMARY KEY (tenant_id, collection_id, id),
+  CHECK (pg_catalog.cardinality(field_ids) = pg_catalog.cardinality(sealed)),
+  CHECK (pg_catalog.cardinality(tag_fields) = pg_catalog.cardinality(tags))
+);
+ALTER TABLE vault.record ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE vault.record ALTER COLUMN sealed SET STATISTICS 0;
+ALTER TABLE vault.record ALTER COLUMN tags SET STATISTICS 0;
+CREATE INDEX record_subject ON vault.record (tenant_id, subject_id) WHERE subject_id IS NOT NULL;
+CREATE INDEX record_event ON vault.record (tenant_id, event_id);
+
+CREATE TABLE vault.revision (
+  tenant_id uuid NOT NULL,
+  collection_id integer NOT NULL,
+  record_id uuid NOT NULL,
+  revision integer NOT NULL CHECK (revision > 0),
+  sealed_for uuid,
+  event_id uuid NOT NULL,
+  field_ids integer[] NOT NULL,
+  sealed vault.envelope[] NOT NULL,
+  plain jsonb,
+  digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
+  updated_at timestamptz NOT NULL,
+  superseded_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, collection_id, record_id, revision)
+);
+ALTER TABLE vault.revision ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE vault.revision ALTER COLUMN sealed SET STATISTICS 0;
+CREATE INDEX revision_event ON vault.revision (tenant_id, event_id);
+
+-- `slot` is the record's id for an ordinary tag and the zero uuid for a unique one: one key serves both kinds.
+CREATE TABLE vault.tag (
+  tenant_id uuid NOT NULL,
+  collection_id integer NOT NULL,
+  field_id integer NOT NULL,
+  tag bytea NOT NULL CHECK (pg_catalog.octet_length(tag) = 17),
+  slot uuid NOT NULL,
+  record_id uuid NOT NULL,
+  PRIMARY KEY (tenant_id, collection_id, field_id, tag, slot) INCLUDE (record_id)
+);
+ALTER TABLE vault.tag ALTER COLUMN tag SET STATISTICS 0;
+
+-- `request_mac` is keyed: a bare hash of a body would confirm a guess. `answer` is an envelope.
+CREATE TABLE vault.idempotency (
+  tenant_id uuid NOT NULL,
+  credential uuid NOT NULL,
+  key_hash bytea NOT NULL CHECK (pg_catalog.octet_length(key_hash) = 32),
+  request_mac bytea NOT NULL CHECK (pg_catalog.octet_length(request_mac) = 32),
+  status integer NOT NULL,
+  answer vault.envelope NOT NULL,
+  created_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, credential, key_hash)
+);
+
+CALL wk.protect('vault.counter', 'wk_app');
+CALL wk.protect('vault.collection', 'wk_app');
+CALL wk.protect('vault.subject', 'wk_app');
+CALL wk.protect('vault.record', 'wk_app');
+CALL wk.protect('vault.revision', 'wk_app');
+CALL wk.protect('vault.tag', 'wk_app');
+CALL wk.protect('vault.idempotency', 'wk_app');
+
+GRANT SELECT, INSERT ON vault.counter, vault.collection, vault.subject, vault.record, vault.revision, vault.tag,
+  vault.idempotency TO wk_app;
+GRANT UPDATE (next) ON vault.counter TO wk_app;
+GRANT UPDATE (name, version, definition, updated_at) ON vault.collection TO wk_app;
+GRANT UPDATE (merged_into, erased_at) ON vault.subject TO wk_app;
+GRANT UPDATE (subject_id, revision, event_id, field_ids, sealed, plain, tag_fields, tags, content_mac, digest,
+  updated_at, deleted_at) ON vault.record TO wk_app;
+GRANT UPDATE (request_mac, status, answer, created_at) ON vault.idempotency TO wk_app;
+GRANT DELETE ON vault.tag, vault.idempotency TO wk_app;
+
+-- Reading ----------------------------------------------------------------------------------------------------------
+
+-- A stored state of a record as it leaves the database, with one row of the subject's keys (as many rows as there are
+-- generations; none of them for a record of no subject).
+CREATE TYPE vault.stored AS (
+  i integer, status text, id uuid, subject_id uuid, sealed_for uuid, revision integer, event_id uuid,
+  field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], content_mac bytea, digest bytea,
+  created_at timestamptz, updated_at timestamptz,
+  generation integer, kid bytea, wrapped bytea, wrap_epoch integer, key_state text, leased bigint
+);
+
+-- `revision` 0 is the current one; `whole` also returns what a change needs (tags, content_mac).
+CREATE TYPE vault.read_in AS (
+  token text, credential uuid, collection_id integer, record_id uuid, revision integer, whole boolean
+);
+
+CREATE FUNCTION vault.read_batch(elements vault.read_in[]) RETURNS SETOF vault.stored
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.read_in;
+  place integer := 0;
+  out vault.stored;
+BEGIN
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    PERFORM wk.enter(element.token);
+    IF NOT access.stands(element.credential) THEN
+      out := NULL; out.i := place; out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    IF element.revision = 0 THEN
+      RETURN QUERY
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
+               r.plain, CASE WHEN element.whole THEN r.tag_fields END, CASE WHEN element.whole THEN r.tags END,
+               CASE WHEN element.whole THEN r.content_mac END, r.digest, r.created_at, r.updated_at,
+               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+        FROM vault.record r
+        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for
+        WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL;
+    ELSE
+      RETURN QUERY
+        SELECT place, 'ok', r.id, r.subject_id, h.sealed_for, h.revision, h.event_id, h.field_ids, h.sealed::bytea[],
+               h.plain, NULL::integer[], NULL::bytea[], NULL::bytea, h.digest, r.created_at, h.updated_at,
+               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+        FROM vault.record r
+        JOIN LATERAL (
+          SELECT r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed, r.plain, r.digest, r.updated_at
+          WHERE r.revision = element.revision
+          UNION ALL
+          SELECT v.sealed_for, v.revision, v.event_id, v.field_ids, v.sealed, v.plain, v.digest, v.updated_at
+          FROM vault.revision v
+          WHERE v.tenant_id = r.tenant_id AND v.collection_id = r.collection_id AND v.record_id = r.id
+            AND v.revision = element.revision
+        ) h ON true
+        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = h.sealed_for
+        WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL;
+    END IF;
+  END LOOP;
+END $$;
+
+-- `first_*` is the condition that drives the search (null: none), `more_tags` the others; `after` is the last id of the
+-- page before, `slot_from` the same for an ordinary index and the zero uuid for a unique one.
+CREATE TYPE vault.search_in AS (
+  token text, credential uuid, collection_id integer, first_field integer, first_tag bytea, slot_from uuid,
+  more_tags bytea[], subject_id uuid, after uuid, max_rows integer, whole boolean
+);
+
+CREATE FUNCTION vault.search_batch(elements vault.search_in[]) RETURNS SETOF vault.stored
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.search_in;
+  place integer := 0;
+  out vault.stored;
+BEGIN
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    PERFORM wk.enter(element.token);
+    IF NOT access.stands(element.credential) THEN
+      out := NULL; out.i := place; out.status := 'revoked';
+      RETURN NEXT out;
+    ELSIF element.first_tag IS NOT NULL THEN
+      RETURN QUERY
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
+               r.plain, CASE WHEN element.whole THEN r.tag_fields END, CASE WHEN element.whole THEN r.tags END,
+               CASE WHEN element.whole THEN r.content_mac END, r.digest, r.created_at, r.updated_at,
+               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+        FROM (
+          SELECT s.* FROM vault.tag t
+          JOIN vault.record s
+            ON s.tenant_id = t.tenant_id AND s.collection_id = t.collection_id AND s.id = t.record_id
+          WHERE t.collection_id = element.collection_id AND t.field_id = element.first_field
+            AND t.tag = element.first_tag AND t.slot >= element.slot_from AND t.record_id > element.after
+            AND (element.more_tags IS NULL OR s.tags @> element.more_tags)
+            AND (element.subject_id IS NULL OR s.subject_id = element.subject_id)
+          ORDER BY t.slot LIMIT element.max_rows
+        ) r
+        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for;
+    ELSIF element.subject_id IS NOT NULL THEN
+      RETURN QUERY
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
+               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest, r.created_at, r.updated_at,
+               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+        FROM (
+          SELECT s.* FROM vault.record s
+          WHERE s.subject_id = element.subject_id AND s.collection_id = element.collection_id
+            AND s.id > element.after AND s.deleted_at IS NULL
+          ORDER BY s.id LIMIT element.max_rows
+        ) r
+        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for;
+    ELSE
+      RETURN QUERY
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
+               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest, r.created_at, r.updated_at,
+               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+        FROM (
+          SELECT s.* FROM vault.record s
+          WHERE s.collection_id = element.collection_id AND s.id > element.after AND s.deleted_at IS NULL
+          ORDER BY s.id LIMIT element.max_rows
+        ) r
+        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for;
+    END IF;
+  END LOOP;
+END $$;
+
+-- A subject, whom it was merged into, and one row of the keys that new writes for it use.
+CREATE TYPE vault.subject_in AS (token text, credential uuid, subject_id uuid);
+CREATE TYPE vault.subject_out AS (
+  i integer, status text, id uuid, merged_into uuid, created_at timestamptz, erased_at timestamptz,
+  generation integer, kid bytea, wrapped bytea, wrap_epoch integer, key_state text, leased bigint
+);
+
+CREATE FUNCTION vault.subject_batch(elements vault.subject_in[]) RETURNS SETOF vault.subject_out
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.subject_in;
+  place integer := 0;
+  out vault.subject_out;
+BEGIN
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    PERFORM wk.enter(element.token);
+    IF NOT access.stands(element.credential) THEN
+      out := NULL; out.i := place; out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    RETURN QUERY
+      SELECT place, 'ok', s.id, s.merged_into, s.created_at, s.erased_at,
+             k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+      FROM vault.subject s
+      LEFT JOIN keys.subject_key k ON k.tenant_id = s.tenant_id AND k.subject_id = coalesce(s.merged_into, s.id)
+      WHERE s.id = element.subject_id;
+  END LOOP;
+END $$;
+
+-- The revisions of a record, oldest first; no ciphertext leaves with them.
+CREATE TYPE vault.history_in AS (token text, credential uuid, collection_id integer, record_id uuid);
+CREATE TYPE vault.history_out AS (
+  i integer, status text, subject_id uuid, revision integer, event_id uuid, updated_at timestamptz
+);
+
+CREATE FUNCTION vault.history_batch(elements vault.history_in[]) RETURNS SETOF vault.history_out
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.history_in;
+  place integer := 0;
+  out vault.history_out;
+BEGIN
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    PERFORM wk.enter(element.token);
+    IF NOT access.stands(element.credential) THEN
+      out := NULL; out.i := place; out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    RETURN QUERY
+      SELECT place, 'ok', r.subject_id, h.revision, h.event_id, h.updated_at
+      FROM vault.record r
+      JOIN LATERAL (
+        SELECT v.revision, v.event_id, v.updated_at FROM vault.revision v
+        WHERE v.tenant_id = r.tenant_id AND v.collection_id = r.collection_id AND v.record_id = r.id
+        UNION ALL
+        SELECT r.revision, r.event_id, r.updated_at
+      ) h ON true
+      WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL
+      ORDER BY h.revision;
+  END LOOP;
+END $$;
+
+-- Writing ----------------------------------------------------------------------------------------------------------
+
+-- `subject_mode` 0: of no patient; 1: a new subject with its first key (`kid`, `wrapped`, `wrap_epoch`); 2: a subject
+-- that exists, sealed under `kid` (`lease`: take another 4,096 seals for it). The first
+-- `unique_tags` tags belong to unique indexes. `answer` is the sealed answer that a repeated Idempotency-Key gets.
+CREATE TYPE vault.create_in AS (
+  token text, credential uuid, event_id uuid, event bytea, collection_id integer, version integer,
+  id uuid, subject_mode integer, subject_id uuid, kid bytea, wrapped bytea, wrap_epoch integer, lease boolean,
+  field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], unique_tags integer,
+  content_mac bytea, digest bytea, at timestamptz, key_hash bytea, request_mac bytea, answer bytea
+);
+
+CREATE TYPE vault.change_in AS (
+  token text, credential uuid, event_id uuid, event bytea, collection_id integer, version integer,
+  id uuid, expected integer, kid bytea, lease boolean,
+  field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], unique_tags integer,
+  content_mac bytea, digest bytea, at timestamptz, deleted boolean, key_hash bytea, request_mac bytea, answer bytea
+);
+
+CREATE TYPE vault.written AS (i integer, status text, stored_mac bytea, answer bytea);
+
+-- Claim an Idempotency-Key for a change of this transaction. Null: it is ours, go on. Otherwise the row that was there.
+-- A twin that runs at the same moment waits in the INSERT until the first one has committed, then gets its answer.
+CREATE FUNCTION vault.claim_key(
+  owner uuid, holder uuid, wanted bytea, new_mac bytea, new_answer bytea, moment timestamptz
+) RETURNS vault.idempotency
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+  kept vault.idempotency;
+BEGIN
+  INSERT INTO vault.idempotency AS mine (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
+    VALUES (owner, holder, wanted, new_mac, 201, new_answer, moment)
+    ON CONFLICT (tenant_id, credential, key_hash) DO UPDATE
+      SET request_mac = excluded.request_mac, status = excluded.status, answer = excluded.answer,
+          created_at = excluded.created_at
+      WHERE mine.created_at < excluded.created_at - interval '24 hours';
+  IF FOUND THEN
+    RETURN NULL;
+  END IF;
+  SELECT * INTO kept FROM vault.idempotency d
+    WHERE d.tenant_id = owner AND d.credential = holder AND d.key_hash = wanted;
+  RETURN kept;
+END $$;
+
+-- Say whether new values may be sealed under `wanted` for a subject, and hold the subject until this transaction ends:
+-- an erasure locks the subject's row before it destroys keys and tags, so neither can slip past the other.
+CREATE FUNCTION vault.hold_key(owner uuid, person uuid, wanted bytea, extend boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+BEGIN
+  PERFORM 1 FROM keys.subject_key k
+    JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
+    WHERE k.tenant_id = owner AND k.subject_id = person AND k.kid = wanted AND k.state = 'active'
+      AND s.erased_at IS NULL
+    FOR KEY SHARE OF s;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  RETURN NOT extend OR keys.lease_subject(wanted);
+END $$;
+
+CREATE FUNCTION vault.create_batch(elements vault.create_in[]) RETURNS SETOF vault.written
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.create_in;
+  place integer := 0;
+  owner uuid;
+  kept vault.idempotency;
+  out vault.written;
+  added integer;
+  zero constant uuid := '00000000-0000-0000-0000-000000000000';
+BEGIN
+  -- Sound because the ledger's own commit flushes the log past this one before anybody is answered.
+  PERFORM set_config('synchronous_commit', 'off', true);
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    out := ROW(place, 'ok', NULL, NULL);
+    PERFORM wk.enter(element.token);
+    owner := split_part(element.token, '.', 2)::uuid;
+    IF NOT access.stands(element.credential) THEN
+      out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    IF element.key_hash IS NOT NULL THEN
+      kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
+                              element.at);
+      IF kept.tenant_id IS NOT NULL THEN
+        out := ROW(place, 'replay', kept.request_mac, kept.answer);
+        RETURN NEXT out;
+        CONTINUE;
+      END IF;
+    END IF;
+    IF element.subject_mode = 2
+       AND NOT vault.hold_key(owner, element.subject_id, element.kid, element.lease) THEN
+      out.status := 'stale_key';
+    END IF;
+    IF out.status = 'ok' AND cardinality(element.tags) > 0 THEN
+      INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
+        SELECT owner, element.collection_id, u.field_id, u.tag,
+               CASE WHEN u.n <= element.unique_tags THEN zero ELSE element.id END, element.id
+        FROM ROWS FROM (unnest(element.tag_fields), unnest(element.tags)) WITH ORDINALITY AS u(field_id, tag, n)
+        ON CONFLICT DO NOTHING;
+      GET DIAGNOSTICS added = ROW_COUNT;
+      IF added < cardinality(element.tags) THEN
+        out.status := 'conflict';
+      END IF;
+    END IF;
+    IF out.status = 'ok' THEN
+      INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
+          sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+        SELECT owner, c.id, element.id, element.subject_id, element.subject_id, 1, element.event_id,
+               element.field_ids, element.sealed::vault.envelope[], element.plain, element.tag_fields, element.tags,
+               element.content_mac, element.digest, element.at, element.at
+        FROM vault.collection c
+        WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+      IF NOT FOUND THEN
+        out.status := 'stale_collection';
+      END IF;
+    END IF;
+    IF out.status = 'ok' THEN
+      IF element.subject_mode = 1 THEN
+        INSERT INTO vault.subject (tenant_id, id, created_at) VALUES (owner, element.subject_id, element.at);
+        INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
+          VALUES (owner, element.subject_id, 1, element.kid, element.wrapped, element.wrap_epoch);
+      END IF;
+      INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (owner, element.event_id, element.event);
+    ELSE
+      -- Nothing of a refused element stays: its tags and its claim go again.
+      DELETE FROM vault.tag t USING unnest(element.tag_fields, element.tags) AS u(field_id, tag)
+        WHERE t.tenant_id = owner AND t.collection_id = element.collection_id AND t.field_id = u.field_id
+          AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id;
+      DELETE FROM vault.idempotency d
+        WHERE d.tenant_id = owner AND d.credential = element.credential AND d.key_hash = element.key_hash;
+    END IF;
+    RETURN NEXT out;
+  END LOOP;
+END $$;
+
+-- Replace the current state of one record, if it still is the one that was read; the state before goes to the history.
+-- Returns a status and never leaves half of a change: tags are tried first and taken back where they clash.
+CREATE FUNCTION vault.apply_change(owner uuid, element vault.change_in) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+  zero constant uuid := '00000000-0000-0000-0000-000000000000';
+  old vault.record;
+  added integer;
+  wanted integer;
+BEGIN
+  SELECT * INTO old FROM vault.record r
+    WHERE r.tenant_id = owner AND r.collection_id = element.collection_id AND r.id = element.id
+      AND r.deleted_at IS NULL
+    FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN 'not_found';
+  ELSIF old.revision <> element.expected THEN
+    RETURN 'stale_revision';
+  END IF;
+  PERFORM 1 FROM vault.collection c
+    WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+  IF NOT FOUND THEN
+    RETURN 'stale_collection';
+  END IF;
+  IF element.kid IS NOT NULL AND old.sealed_for IS NOT NULL
+     AND NOT vault.hold_key(owner, old.sealed_for, element.kid, element.lease) THEN
+    RETURN 'stale_key';
+  END IF;
+  INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
+    SELECT owner, element.collection_id, u.field_id, u.tag,
+           CASE WHEN u.n <= element.unique_tags THEN zero ELSE element.id END, element.id
+    FROM ROWS FROM (unnest(element.tag_fields), unnest(element.tags)) WITH ORDINALITY AS u(field_id, tag, n)
+    WHERE NOT u.tag = ANY (old.tags)
+    ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  wanted := (SELECT count(*) FROM unnest(element.tags) AS u(tag) WHERE NOT u.tag = ANY (old.tags));
+  IF added < wanted THEN
+    DELETE FROM vault.tag t USING unnest(element.tag_fields, element.tags) AS u(field_id, tag)
+      WHERE t.tenant_id = owner AND t.collection_id = element.collection_id AND t.field_id = u.field_id
+        AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id
+        AND NOT u.tag = ANY (old.tags);
+    RETURN 'conflict';
+  END IF;
+  DELETE FROM vault.tag t USING unnest(old.tag_fields, old.tags) AS u(field_id, tag)
+    WHERE t.tenant_id = owner AND t.collection_id = element.collection_id AND t.field_id = u.field_id
+      AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id
+      AND NOT u.tag = ANY (element.tags);
+  INSERT INTO vault.revision (tenant_id, collection_id, record_id, revision, sealed_for, event_id, field_ids, sealed,
+      plain, digest, updated_at, superseded_at)
+    VALUES (owner, old.collection_id, old.id, old.revision, old.sealed_for, old.event_id, old.field_ids, old.sealed,
+      old.plain, old.digest, old.updated_at, element.at);
+  UPDATE vault.record r
+    SET revision = old.revision + 1, event_id = element.event_id, field_ids = element.field_ids,
+        sealed = element.sealed::vault.envelope[], plain = element.plain, tag_fields = element.tag_fields,
+        tags = element.tags, content_mac = element.content_mac, digest = element.digest, updated_at = element.at,
+        deleted_at = CASE WHEN element.deleted THEN element.at END
+    WHERE r.tenant_id = owner AND r.collection_id = element.collection_id AND r.id = element.id;
+  RETURN 'ok';
+END $$;
+
+CREATE FUNCTION vault.change_batch(elements vault.change_in[]) RETURNS SETOF vault.written
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.change_in;
+  place integer := 0;
+  owner uuid;
+  kept vault.idempotency;
+  out vault.written;
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    out := ROW(place, 'ok', NULL, NULL);
+    PERFORM wk.enter(element.token);
+    owner := split_part(element.token, '.', 2)::uuid;
+    IF NOT access.stands(element.credential) THEN
+      out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    IF element.key_hash IS NOT NULL THEN
+      kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
+                              element.at);
+      IF kept.tenant_id IS NOT NULL THEN
+        out := ROW(place, 'replay', kept.request_mac, kept.answer);
+        RETURN NEXT out;
+        CONTINUE;
+      END IF;
+    END IF;
+    out.status := vault.apply_change(owner, element);
+    IF out.status = 'ok' THEN
+      INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (owner, element.event_id, element.event);
+    ELSE
+      DELETE FROM vault.idempotency d
+        WHERE d.tenant_id = owner AND d.credential = element.credential AND d.key_hash = element.key_hash;
+    END IF;
+    RETURN NEXT out;
+  END LOOP;
+END $$;
+
+-- Bulk -------------------------------------------------------------------------------------------------------------
+
+-- What is known of records with these tags of one field: for an import that must not write what is there already.
+CREATE TYPE vault.locate_in AS (token text, credential uuid, collection_id integer, field_ids integer[], tags bytea[]);
+CREATE TYPE vault.located AS (
+  i integer, status text, field_id integer, tag bytea, id uuid, subject_id uuid, sealed_for uuid, revision integer,
+  content_mac bytea
+);
+
+-- Only unique indexes are asked: one tag, at most one record.
+CREATE FUNCTION vault.locate_batch(elements vault.locate_in[]) RETURNS SETOF vault.located
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.locate_in;
+  place integer := 0;
+  out vault.located;
+BEGIN
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    PERFORM wk.enter(element.token);
+    IF NOT access.stands(element.credential) THEN
+      out := NULL; out.i := place; out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    RETURN QUERY
+      SELECT place, 'ok', u.field_id, u.tag, r.id, r.subject_id, r.sealed_for, r.revision, r.content_mac
+      FROM unnest(element.field_ids, element.tags) AS u(field_id, tag)
+      JOIN vault.tag t ON t.collection_id = element.collection_id AND t.field_id = u.field_id AND t.tag = u.tag
+        AND t.slot = '00000000-0000-0000-0000-000000000000'
+      JOIN vault.record r
+        ON r.tenant_id = t.tenant_id AND r.collection_id = t.collection_id AND r.id = t.record_id;
+  END LOOP;
+END $$;
+
+-- One row of a bulk write. `expected` 0 makes a record, else it is the revision that is to be replaced.
+CREATE TYPE vault.bulk_row AS (
+  id uuid, expected integer, subject_mode integer, subject_id uuid, kid bytea, wrapped bytea, wrap_epoch integer,
+  lease boolean, field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[],
+  unique_tags integer, content_mac bytea, digest bytea
+);
+
+-- A batch of at most 500 rows under one tenant's token, with one event: all of it is written or nothing is.
+CREATE TYPE vault.bulk_in AS (
+  token text, credential uuid, event_id uuid, event bytea, collection_id integer, version integer, at timestamptz,
+  key_hash bytea, request_mac bytea, answer bytea, rows vault.bulk_row[]
+);
+
+-- Where rows stand in the way (`conflict`, `stale_key`, `stale_revision`), their ids are in `refused` and nothing of
+-- the batch stays.
+CREATE TYPE vault.bulk_out AS (i integer, status text, refused uuid[], stored_mac bytea, answer bytea);
+
+-- Write the rows that make records, set by set; returns the ids that may not be written.
+CREATE FUNCTION vault.bulk_create(owner uuid, batch vault.bulk_in) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+  zero constant uuid := '00000000-0000-0000-0000-000000000000';
+  people uuid[];
+  wanted integer;
+  added integer;
+  refused uuid[];
+BEGIN
+  people := ARRAY(SELECT DISTINCT b.subject_id FROM unnest(batch.rows) b
+                  WHERE b.expected = 0 AND b.subject_mode = 2 ORDER BY 1);
+  IF cardinality(people) > 0 THEN
+    PERFORM 1 FROM vault.subject s WHERE s.tenant_id = owner AND s.id = ANY (people) AND s.erased_at IS NULL
+      ORDER BY s.id FOR KEY SHARE;
+    refused := ARRAY(
+      SELECT b.id FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 2 AND NOT EXISTS (
+        SELECT 1 FROM keys.subject_key k JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
+        WHERE k.tenant_id = owner AND k.subject_id = b.subject_id AND k.kid = b.kid AND k.state = 'active'
+          AND s.erased_at IS NULL));
+    IF cardinality(refused) > 0 THEN
+      RETURN refused;
+    END IF;
+    refused := ARRAY(SELECT b.id FROM unnest(batch.rows) b
+                     WHERE b.expected = 0 AND b.subject_mode = 2 AND b.lease AND NOT keys.lease_subject(b.kid));
+    IF cardinality(refused) > 0 THEN
+      RETURN refused;
+    END IF;
+  END IF;
+  wanted := (SELECT coalesce(sum(cardinality(b.tags)), 0) FROM unnest(batch.rows) b WHERE b.expected = 0);
+  INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
+    SELECT owner, batch.collection_id, u.field_id, u.tag,
+           CASE WHEN u.n <= b.unique_tags THEN zero ELSE b.id END, b.id
+    FROM unnest(batch.rows) b,
+      ROWS FROM (unnest(b.tag_fields), unnest(b.tags)) WITH ORDINALITY AS u(field_id, tag, n)
+    WHERE b.expected = 0
+    ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  IF added < wanted THEN
+    RETURN ARRAY(
+      SELECT b.id FROM unnest(batch.rows) b WHERE b.expected = 0 AND cardinality(b.tags) > (
+        SELECT count(*) FROM unnest(b.tag_fields, b.tags) AS u(field_id, tag)
+        JOIN vault.tag t ON t.tenant_id = owner AND t.collection_id = batch.collection_id
+          AND t.field_id = u.field_id AND t.tag = u.tag AND t.slot IN (zero, b.id) AND t.record_id = b.id));
+  END IF;
+  INSERT INTO vault.subject (tenant_id, id, created_at)
+    SELECT owner, b.subject_id, batch.at FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 1;
+  INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
+    SELECT owner, b.subject_id, 1, b.kid, b.wrapped, b.wrap_epoch FROM unnest(batch.rows) b
+    WHERE b.expected = 0 AND b.subject_mode = 1;
+  INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
+      sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+    SELECT owner, batch.collection_id, b.id, b.subject_id, b.subject_id, 1, batch.event_id, b.field_ids,
+           b.sealed::vault.envelope[], b.plain, b.tag_fields, b.tags, b.content_mac, b.digest, batch.at, batch.at
+    FROM unnest(batch.rows) b WHERE b.expected = 0;
+  RETURN '{}';
+END $$;
+
+CREATE FUNCTION vault.bulk_change(owner uuid, batch vault.bulk_in) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+  changed vault.bulk_row;
+  refused uuid[] := '{}';
+BEGIN
+  FOR changed IN SELECT b.* FROM unnest(batch.rows) b WHERE b.expected > 0 ORDER BY b.id LOOP
+    IF vault.apply_change(owner, ROW(
+         NULL, NULL, batch.event_id, NULL, batch.collection_id, batch.version, changed.id, changed.expected,
+         changed.kid, changed.lease, changed.field_ids, changed.sealed, changed.plain, changed.tag_fields, changed.tags,
+         changed.unique_tags, changed.content_mac, changed.digest, batch.at, false, NULL, NULL, NULL
+       )::vault.change_in) <> 'ok' THEN
+      refused := refused || changed.id;
+    END IF;
+  END LOOP;
+  RETURN refused;
+END $$;
+
+CREATE FUNCTION vault.bulk(elements vault.bulk_in[]) RETURNS SETOF vault.bulk_out
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  element vault.bulk_in;
+  place integer := 0;
+  owner uuid;
+  kept vault.idempotency;
+  out vault.bulk_out;
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    out := ROW(place, 'ok', NULL, NULL, NULL);
+    PERFORM wk.enter(element.token);
+    owner := split_part(element.token, '.', 2)::uuid;
+    IF NOT access.stands(element.credential) THEN
+      out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    IF element.key_hash IS NOT NULL THEN
+      kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
+                              element.at);
+      IF kept.tenant_id IS NOT NULL THEN
+        out := ROW(place, 'replay', NULL, kept.request_mac, kept.answer);
+        RETURN NEXT out;
+        CONTINUE;
+      END IF;
+    END IF;
+    PERFORM 1 FROM vault.collection c
+      WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+    IF NOT FOUND THEN
+      out.status := 'stale_collection';
+    ELSE
+      BEGIN
+        out.refused := vault.bulk_create(owner, element);
+        IF cardinality(out.refused) = 0 THEN
+          out.refused := vault.bulk_change(owner, element);
+        END IF;
+        IF cardinality(out.refused) > 0 THEN
+          RAISE EXCEPTION 'wellkeep: rows refused' USING ERRCODE = 'WK002';
+        END IF;
+        INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (owner, element.event_id, element.event);
+      EXCEPTION WHEN SQLSTATE 'WK002' THEN
+        out.status := 'refused';
+      END;
+    END IF;
+    IF out.status <> 'ok' THEN
+      DELETE FROM vault.idempotency d
+        WHERE d.tenant_id = owner AND d.credential = element.credential AND d.key_hash = element.key_hash;
+    END IF;
+    RETURN NEXT out;
+  END LOOP;
+END $$;
+
+-- Collections ------------------------------------------------------------------------------------------------------
+
+-- Take `how_many` ids from the tenant's counter; an id is never given twice, not even after a deletion.
+CREATE FUNCTION vault.take_ids(how_many integer) RETURNS integer
+LANGUAGE sql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO vault.counter AS mine (tenant_id, next) VALUES (wk.tenant(), 1 + how_many)
+    ON CONFLICT (tenant_id) DO UPDATE SET next = mine.next + how_many
+    RETURNING next - how_many
+$$;
+
+-- The collections of the tenant, or the one of that name.
+CREATE TYPE vault.collection_in AS (token text, credential uuid, name text);
+CREATE TYPE vault.collection_out AS (
+  i integer, status text, id integer, name text, version integer, definition jsonb, created_at timestamptz,
+  updated_at timestamptz
+);
+
+CREATE FUNCTION vault.collection_batch(elements vault.collection_in[]) RETURNS SETOF vault.collection_out
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  element vault.collection_in;
+  place integer := 0;
+  out vault.collection_out;
+BEGIN
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    PERFORM wk.enter(element.token);
+    IF NOT access.stands(element.credential) THEN
+      out := NULL; out.i := place; out.status := 'revoked';
+      RETURN NEXT out;
+      CONTINUE;
+    END IF;
+    RETURN QUERY
+      SELECT place, 'ok', c.id, c.name, c.version, c.definition, c.created_at, c.updated_at
+      FROM vault.collection c WHERE element.name IS NULL OR c.name = element.name
+      ORDER BY c.name;
+  END LOOP;
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO wk_app;
+GRANT USAGE ON TYPE vault.envelope, vault.stored, vault.read_in, vault.search_in, vault.subject_in, vault.subject_out,
+  vault.history_in, vault.history_out, vault.create_in, vault.change_in, vault.written, vault.locate_in, vault.located,
+  vault.bulk_row, vault.bulk_in, vault.bulk_out, vault.collection_in, vault.collection_out TO wk_app;
