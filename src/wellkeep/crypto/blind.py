@@ -1,0 +1,85 @@
+"""Blind-index tags: tag = epoch(1) ‖ HMAC-SHA-256(index key, normalised)[:16], equal values give equal tags.
+
+Rules: the key (`keys.index_key`) belongs to one collection, field, index kind and normaliser, so tags of two indexes
+never compare. Prefix tags are per token, 2 to 12 characters, and a query is one such token: what matches is what is
+returned, nothing is opened to filter. No slow hash: the key protects, and 300,000 rows must not take ten hours.
+Threats: a dictionary run over unkeyed hashes; counting equal tags (why fields with few values get no index at all).
+"""
+
+from enum import IntEnum
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from wellkeep.crypto.errors import Malformed, NotNormalisable
+from wellkeep.crypto.keys import SECRET_SIZE
+
+MIN_PREFIX = 2
+MAX_PREFIX = 12
+TAG_SIZE = 17
+_MAX_EPOCH = 255
+
+
+class IndexKind(IntEnum):
+    """What a tag answers; the number goes into the index key."""
+
+    EXACT = 1
+    UNIQUE = 2
+    PREFIX = 3
+
+
+class BlindIndex:
+    """One index's key in one epoch (1 to 255), ready to tag."""
+
+    __slots__ = ("_epoch", "_hmac")
+
+    def __init__(self, key: bytes, *, epoch: int) -> None:
+        """Take a 32-byte index key; raises `Malformed` for another length or epoch."""
+        if len(key) != SECRET_SIZE or not 1 <= epoch <= _MAX_EPOCH:
+            raise Malformed("an index key has 32 bytes, an epoch is 1 to 255")
+        self._epoch = bytes((epoch,))
+        self._hmac = HMAC(key, SHA256())
+
+    def __repr__(self) -> str:
+        """Show the epoch, never the key."""
+        return f"<BlindIndex epoch={self._epoch[0]}>"
+
+    def tag(self, normalised: str) -> bytes:
+        """Return the 17-byte tag of a normal form; raises `NotNormalisable` for an empty one or a lone surrogate."""
+        if not normalised:
+            raise NotNormalisable("an empty value has no tag")
+        try:
+            message = normalised.encode()
+        except UnicodeEncodeError:
+            raise NotNormalisable("not valid Unicode") from None
+        # Copying this object measured 0.8 µs a tag; hmac.digest 2.3, a copied hmac.HMAC 1.5.
+        mac = self._hmac.copy()
+        mac.update(message)
+        return self._epoch + mac.finalize()[:16]
+
+
+def tokens(kind: IndexKind, normalised: str) -> list[str]:
+    """Return what is tagged when a value is stored: itself, or the distinct prefixes of its tokens, sorted."""
+    if kind is not IndexKind.PREFIX:
+        return [normalised]
+    return sorted(
+        {
+            token[:length]
+            for token in normalised.split()
+            for length in range(MIN_PREFIX, min(len(token), MAX_PREFIX) + 1)
+        }
+    )
+
+
+def query_tokens(kind: IndexKind, normalised: str) -> list[str]:
+    """Return what is tagged when a value is searched for; all must match.
+
+    For a prefix index each word of the query must have 2 to 12 characters: a longer one would match what it does not
+    begin, a shorter one is not stored. Raises `NotNormalisable` otherwise.
+    """
+    if kind is not IndexKind.PREFIX:
+        return [normalised]
+    words = sorted(set(normalised.split()))
+    if not words or any(not MIN_PREFIX <= len(word) <= MAX_PREFIX for word in words):
+        raise NotNormalisable("a word of a prefix search has 2 to 12 characters")
+    return words
