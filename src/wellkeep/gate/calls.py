@@ -1,12 +1,14 @@
 """What a room hands to the gate to run in the database: one row of one batched SQL function.
 
-A `BatchedSql` names a SECURITY INVOKER function that takes an array of composites and loops over it; for each element it
-enters that element's own signed context (`wk.enter(token)`) before it touches a table. Each result row has a column
+A `BatchedSql` names a SECURITY INVOKER function that takes an array of composites and loops over it; for each element
+it enters that element's own signed context (`wk.enter(token)`) before it touches a table. Each result row has a column
 `i`: the 1-based position of its element (as PostgreSQL counts arrays); an element has any number of result rows. A
 column `status`, where there is one, says what came of the element: `revoked` where the caller's credential stands no
-longer.
+longer. A change answers each element with at least one row, and its first row's status decides:
 
-A change writes its event into `ledger.outbox` in its own transaction when, and only when, its status is `ok`.
+- a status in `done`: the function wrote the event into `ledger.outbox` in the same transaction, and the gate chains it;
+- a status in `quiet`: nothing was changed and the room deals with it (it tries again, or answers from what is stored);
+- any other: nothing was changed, and the gate enters it as failed.
 """
 
 from __future__ import annotations
@@ -17,15 +19,19 @@ from uuid import UUID
 
 import msgspec
 
+from wellkeep.db.connection import Record
+
 Row = tuple[object, ...]
 
 
 class BatchedSql(msgspec.Struct, frozen=True):
-    """A batched function: its name, the literal that calls it, and whether it changes anything."""
+    """A batched function: its name, the literal that calls it, whether it changes anything, what its statuses mean."""
 
     name: str
     sql: str
     kind: Literal["read", "write"]
+    done: frozenset[str] = frozenset({"ok"})
+    quiet: frozenset[str] = frozenset({"replay", "stale_collection", "stale_key", "unchanged"})
 
 
 class ReadCall(Protocol):
@@ -54,16 +60,5 @@ class ChangeCall(Protocol):
         ...
 
 
-class Answer(Protocol):
-    """One result row, as asyncpg gives it."""
-
-    def __getitem__(self, key: str) -> object:
-        """Return the column `key`."""
-        ...
-
-    def get(self, key: str, default: object = None) -> object:
-        """Return the column `key`, or `default` where there is no such column."""
-        ...
-
-
-Answers = Sequence[Answer]
+Answers = Sequence[Record]
+"""The result rows of one element, as the driver gives them."""

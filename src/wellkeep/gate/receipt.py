@@ -20,15 +20,16 @@ _MINT: Final = object()
 class Receipt:
     """Says that the access to these records of this tenant is in the ledger.
 
-    `event_id` is the entry's (the first one's, where an access took several). `groups` are the field groups that may be
-    opened with it.
+    `event_id` is the entry's (the first one's, where an access took several), `resource_id` what it was about. `groups`
+    are the field groups that may be opened with it.
     """
 
-    __slots__ = ("_records", "event_id", "groups", "request", "tenant")
+    __slots__ = ("_records", "event_id", "groups", "request", "resource_id", "tenant")
 
     tenant: UUID
     event_id: UUID
     request: UUID
+    resource_id: str | None
     groups: frozenset[str]
 
     def __init__(
@@ -38,6 +39,7 @@ class Receipt:
         tenant: UUID,
         event_id: UUID,
         request: UUID,
+        resource_id: str | None,
         records: frozenset[UUID],
         groups: frozenset[str],
     ) -> None:
@@ -48,6 +50,7 @@ class Receipt:
         put(self, "tenant", tenant)
         put(self, "event_id", event_id)
         put(self, "request", request)
+        put(self, "resource_id", resource_id)
         put(self, "groups", groups)
         put(self, "_records", records)
 

@@ -1,0 +1,67 @@
+"""A transaction for the rare act: several statements, and the entries that commit with them."""
+
+from __future__ import annotations
+
+from typing import Unpack
+from uuid import UUID
+
+from wellkeep.base.errors import Internal, Unauthenticated
+from wellkeep.db.connection import Connection
+from wellkeep.db.pool import Pool
+from wellkeep.gate.acts import Decision
+from wellkeep.gate.events import Facts, event, prepared_parts
+from wellkeep.ledger.event import Outcome, PreparedEvent
+
+_ENTER = "SELECT wk.enter($1)"
+_STANDS = "SELECT access.stands($1)"
+_OUTBOX = "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3)"
+
+
+class CredentialGone(Unauthenticated):
+    """The credential was revoked or has expired since it was looked up."""
+
+
+class GateTransaction:
+    """What a body of `Gate.transaction` works with: a connection under the tenant's context, and the record of it."""
+
+    def __init__(self, decision: Decision) -> None:
+        """Work under `decision`."""
+        self.decision = decision
+        self.prepared: list[PreparedEvent] = []
+        self.ended = False
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, inside the transaction and under the decision's tenant."""
+        if self._connection is None:
+            raise Internal("The transaction has not begun")
+        return self._connection
+
+    async def begin(self, connection: Connection, *, pool: Pool) -> None:
+        """Check that the credential still stands, in the tenant it belongs to. Raises CredentialGone."""
+        principal = self.decision.caller.principal
+        away = principal.tenant != self.decision.tenant
+        if away:
+            await connection.execute(_ENTER, pool.token(connection, tenant=principal.tenant))
+        if not await connection.fetchval(_STANDS, principal.credential):
+            raise CredentialGone
+        if away:
+            await connection.execute(_ENTER, pool.token(connection, tenant=self.decision.tenant))
+        self._connection = connection
+
+    def record(self, **facts: Unpack[Facts]) -> UUID:
+        """Record what is being done; returns the event's id. Raises EventRefused."""
+        done = event(self.decision, outcome=Outcome.DONE, **facts)
+        self.prepared += prepared_parts(done)
+        return done.id
+
+    async def end(self) -> None:
+        """Put the events into the outbox, last before the commit. Raises Internal where nothing was recorded."""
+        if not self.prepared:
+            raise Internal("An act that records nothing is not committed")
+        tenant = self.decision.tenant
+        await self.connection.executemany(
+            _OUTBOX, [(tenant, prepared.event.id, prepared.encoded) for prepared in self.prepared]
+        )
+        self.ended = True
