@@ -1,0 +1,139 @@
+-- Imports and exports: sealed blobs in parts, and the jobs that read and write them, each with its checkpoint.
+--
+-- Rules. Every table is the tenant's. What a blob holds is a STREAM under a key of its own, sealed before it came here;
+-- the domain lets nothing else in. A checkpoint is written in the transaction of the batch that it stands for, by the
+-- run that holds the job, so a job that is killed and taken over neither loses a line nor takes one twice.
+
+CREATE DOMAIN vault.sealed_stream AS bytea CHECK (
+  pg_catalog.substr(VALUE, 1, 4) = '\x57530100'::bytea AND pg_catalog.octet_length(VALUE) >= 43
+);
+
+CREATE TABLE vault.blob (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  kind text NOT NULL CHECK (kind IN ('import_source', 'import_errors', 'export')),
+  created_at timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX blob_expires ON vault.blob (tenant_id, expires_at);
+
+-- `n` counts from 0; each part is a stream of its own, so a part sent again replaces itself and nothing else.
+-- `digest` is the SHA-256 of `data`: of ciphertext, it tells nothing, and the ledger's entry cites it.
+CREATE TABLE vault.blob_segment (
+  tenant_id uuid NOT NULL,
+  blob_id uuid NOT NULL,
+  n integer NOT NULL CHECK (n BETWEEN 0 AND 100000),
+  wrapped bytea NOT NULL CHECK (pg_catalog.octet_length(wrapped) BETWEEN 40 AND 512),
+  digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
+  data vault.sealed_stream NOT NULL,
+  PRIMARY KEY (tenant_id, blob_id, n),
+  FOREIGN KEY (tenant_id, blob_id) REFERENCES vault.blob (tenant_id, id) ON DELETE CASCADE
+);
+ALTER TABLE vault.blob_segment ALTER COLUMN data SET STORAGE EXTERNAL;
+ALTER TABLE vault.blob_segment ALTER COLUMN data SET STATISTICS 0;
+
+-- `caller` is who started it: ids, roles and scopes, asked again for their standing at each batch. `runner` is the run
+-- that holds the job; a run whose id no longer stands here stops. `digest` is the sum modulo 2^256 of a keyed MAC per
+-- line taken: the same lines in any order and any number of runs give the same sum, and without the key it says nothing.
+CREATE TABLE vault.import (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  collection_id integer NOT NULL,
+  format text NOT NULL CHECK (format IN ('ndjson', 'csv', 'fhir')),
+  state text NOT NULL DEFAULT 'receiving'
+    CHECK (state IN ('receiving', 'queued', 'running', 'done', 'failed', 'stopped')),
+  error text CHECK (error ~ '^[a-z][a-z0-9-]{0,63}$'),
+  caller jsonb NOT NULL,
+  source_id uuid NOT NULL,
+  errors_id uuid NOT NULL,
+  parts integer CHECK (parts BETWEEN 1 AND 100000),
+  runner uuid,
+  lines bigint NOT NULL DEFAULT 0 CHECK (lines >= 0),
+  offset_bytes bigint NOT NULL DEFAULT 0 CHECK (offset_bytes >= 0),
+  created bigint NOT NULL DEFAULT 0 CHECK (created >= 0),
+  updated bigint NOT NULL DEFAULT 0 CHECK (updated >= 0),
+  unchanged bigint NOT NULL DEFAULT 0 CHECK (unchanged >= 0),
+  failed bigint NOT NULL DEFAULT 0 CHECK (failed >= 0),
+  error_parts integer NOT NULL DEFAULT 0 CHECK (error_parts >= 0),
+  error_lines integer NOT NULL DEFAULT 0 CHECK (error_lines >= 0),
+  digest bytea NOT NULL DEFAULT pg_catalog.decode(pg_catalog.repeat('00', 32), 'hex')
+    CHECK (pg_catalog.octet_length(digest) = 32),
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, id),
+  CHECK (lines >= created + updated + unchanged + failed)
+);
+
+CREATE TABLE vault.export (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  collection_id integer NOT NULL,
+  format text NOT NULL CHECK (format IN ('ndjson', 'csv', 'fhir')),
+  state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'stopped')),
+  error text CHECK (error ~ '^[a-z][a-z0-9-]{0,63}$'),
+  caller jsonb NOT NULL,
+  blob_id uuid NOT NULL,
+  runner uuid,
+  after_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+  parts integer NOT NULL DEFAULT 0 CHECK (parts >= 0),
+  records bigint NOT NULL DEFAULT 0 CHECK (records >= 0),
+  digest bytea NOT NULL DEFAULT pg_catalog.decode(pg_catalog.repeat('00', 32), 'hex')
+    CHECK (pg_catalog.octet_length(digest) = 32),
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, id)
+);
+
+-- Which records an export's part holds: the download names them before it opens the part.
+CREATE TABLE vault.export_part (
+  tenant_id uuid NOT NULL,
+  export_id uuid NOT NULL,
+  n integer NOT NULL CHECK (n BETWEEN 0 AND 100000),
+  records uuid[] NOT NULL,
+  subjects uuid[] NOT NULL,
+  PRIMARY KEY (tenant_id, export_id, n)
+);
+
+CALL wk.protect('vault.blob', 'wk_app');
+CALL wk.protect('vault.blob_segment', 'wk_app');
+CALL wk.protect('vault.import', 'wk_app');
+CALL wk.protect('vault.export', 'wk_app');
+CALL wk.protect('vault.export_part', 'wk_app');
+
+GRANT SELECT, INSERT ON vault.blob, vault.blob_segment, vault.import, vault.export, vault.export_part TO wk_app;
+GRANT UPDATE (wrapped, digest, data) ON vault.blob_segment TO wk_app;
+GRANT UPDATE (state, error, caller, parts, runner, lines, offset_bytes, created, updated, unchanged, failed, error_parts,
+  error_lines, digest, updated_at) ON vault.import TO wk_app;
+GRANT UPDATE (state, error, runner, after_id, parts, records, digest, updated_at) ON vault.export TO wk_app;
+GRANT DELETE ON vault.blob, vault.blob_segment, vault.export_part TO wk_app;
+GRANT USAGE ON TYPE vault.sealed_stream TO wk_app;
+
+-- Subjects by the blind tags of their external ids in the collection of patients; who was merged is followed once.
+CREATE FUNCTION vault.subjects_by_tag(patients integer, wanted bytea[])
+RETURNS TABLE (tag bytea, subject_id uuid)
+LANGUAGE sql STABLE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+  SELECT found.tag, coalesce(person.merged_into, person.id)
+  FROM vault.tag AS found
+  JOIN vault.record AS patient
+    ON patient.tenant_id = found.tenant_id AND patient.collection_id = found.collection_id
+      AND patient.id = found.record_id AND patient.deleted_at IS NULL
+  JOIN vault.subject AS person ON person.tenant_id = patient.tenant_id AND person.id = patient.subject_id
+  WHERE found.collection_id = subjects_by_tag.patients AND found.field_id = 0
+    AND found.tag = ANY (subjects_by_tag.wanted) AND person.erased_at IS NULL
+$$;
+GRANT EXECUTE ON FUNCTION vault.subjects_by_tag(integer, bytea[]) TO wk_app;
+
+-- Blobs past their time, all tenants': ids only, so a system job knows whose context to enter.
+CREATE POLICY expiry ON vault.blob FOR SELECT TO wk_owner USING (expires_at < pg_catalog.now());
+CREATE FUNCTION vault.expired_blobs(most integer) RETURNS TABLE (tenant_id uuid, id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT old.tenant_id, old.id FROM vault.blob AS old
+  WHERE old.expires_at < now() ORDER BY old.expires_at LIMIT least(greatest(expired_blobs.most, 1), 1000)
+$$;
+GRANT EXECUTE ON FUNCTION vault.expired_blobs(integer) TO wk_jobs;
+GRANT USAGE ON SCHEMA vault TO wk_jobs;

@@ -1,0 +1,11 @@
+DROP FUNCTION queue.enqueue_periodic(uuid, text);
+DROP FUNCTION queue.enqueue(uuid, text, uuid);
+DROP FUNCTION queue.add(uuid, uuid, text, uuid);
+DROP TABLE queue.job;
+DROP TABLE queue.pgqueuer;
+DROP FUNCTION queue.fn_pgqueuer_changed();
+DROP TABLE queue.pgqueuer_log;
+DROP TABLE queue.pgqueuer_schedules;
+DROP TABLE queue.pgqueuer_statistics;
+DROP TYPE queue.pgqueuer_status;
+DROP SCHEMA queue;
