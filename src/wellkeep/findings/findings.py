@@ -1,8 +1,9 @@
 """Reporting, listing and resolving findings.
 
 Rules: the same (tenant, key) is one row that counts; a resolved one that shows up again is open again. Reporting never
-fails the caller and never blocks it for long: what can't be stored waits in a bounded backlog in memory, is tried again,
-and shows in `backlog` until it is stored; what no longer fits is counted in `lost`. The log line names the kind alone.
+fails the caller and never blocks it for long: what can't be stored waits in a bounded backlog in memory, is tried
+again, and shows in `backlog` until it is stored; what no longer fits is counted in `lost`. The log line names the kind
+alone. The threat is a warning that goes missing because the database was the thing that broke.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -21,7 +21,7 @@ import structlog
 from wellkeep.base.clock import Clock, SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.ids import uuid7
-from wellkeep.db.connection import Connection
+from wellkeep.db.connection import Connection, Record
 from wellkeep.db.pool import Pool
 from wellkeep.findings.grammar import Kind, Severity, check_detail, check_key
 
@@ -214,7 +214,7 @@ def _arguments(place: tuple[UUID, str], pending: _Pending) -> tuple[object, ...]
     )
 
 
-def _finding(row: Mapping[str, Any]) -> Finding:
+def _finding(row: Record) -> Finding:
     return Finding(
         tenant=row["tenant_id"],
         id=row["id"],

@@ -54,9 +54,7 @@ async def provision_deployment(connection: Connection, kms: Kms) -> DeploymentKe
     for purpose in DEPLOYMENT_PURPOSES:
         if purpose not in have:
             row = await new_row(kms, None, tenant=PLATFORM_TENANT, purpose=purpose, epoch=1)
-            await connection.execute(
-                _INSERT, row.purpose.value, row.epoch, row.kid, row.commit, row.wrapped, row.root
-            )
+            await connection.execute(_INSERT, row.purpose.value, row.epoch, row.kid, row.commit, row.wrapped, row.root)
     return await load_deployment(connection, kms)
 
 

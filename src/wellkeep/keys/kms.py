@@ -47,7 +47,7 @@ class Kms(Protocol):
     """The root key, wherever it lives."""
 
     async def wrap(self, plain: bytes, *, context: Mapping[str, str]) -> bytes:
-        """Return `plain` (32 to 4,096 bytes) wrapped under the root key, bound to `context`."""
+        """Return `plain`, 32 bytes, wrapped under the root key, bound to `context`."""
         ...
 
     async def unwrap(self, blob: bytes, *, context: Mapping[str, str]) -> bytes:
@@ -65,7 +65,7 @@ class Kms(Protocol):
 class EpochKeys(Protocol):
     """The deployment's epoch keys, kept outside PostgreSQL and outside every backup of it.
 
-    WRAP keys are wrapped by the epoch key first and by the root key then, so destroying an epoch key makes the wrapped
+    A WRAP key opens only with the root key and the epoch key together, so destroying an epoch key makes the wrapped
     subject keys of old backups worthless.
     """
 
@@ -85,4 +85,4 @@ class EpochKeys(Protocol):
 
 def key_context(tenant: UUID, purpose: KeyPurpose, epoch: int) -> dict[str, str]:
     """Return the encryption context of a tenant's key; names and forms are part of the format and never change."""
-    return {"tenant": str(tenant), "purpose": purpose.value, "epoch": str(epoch)}
+    return {"tenant": tenant.hex, "purpose": purpose.value, "epoch": str(epoch)}

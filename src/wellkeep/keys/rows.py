@@ -2,7 +2,11 @@
 
 Rules: a row holds the wrapped key, its commitment and the root key's name, never the key. What comes out of the KMS is
 compared with all 32 bytes of the commitment, in constant time, before it is used: a KMS, or somebody in its place, that
-answers with another key is found out. WRAP keys are wrapped by the epoch key first, then by the root key.
+answers with another key is found out.
+
+A WRAP key needs the root key and the epoch key. It is split in two random shares, secret = a XOR b, both bound to the
+same context: wrapped = u16 length of the first | a wrapped by the root key | b wrapped by the epoch key. One share is
+32 random bytes, so either key's destruction destroys the WRAP key; a service that wraps 32 bytes is all it takes.
 """
 
 from __future__ import annotations
@@ -93,10 +97,13 @@ async def new_row(kms: Kms, epochs: EpochKeys | None, *, tenant: UUID, purpose: 
     """Make a random key of 32 bytes and return its row; `epochs` is needed for WRAP alone."""
     secret = os.urandom(SECRET_SIZE)
     context = key_context(tenant, purpose, epoch)
-    inner = secret
     if purpose is KeyPurpose.WRAP:
-        inner = await _required(epochs).wrap(secret, epoch=epoch, context=context)
-    wrapped = await kms.wrap(inner, context=context)
+        share = os.urandom(SECRET_SIZE)
+        first = await kms.wrap(share, context=context)
+        second = await _required(epochs).wrap(_xor(secret, share), epoch=epoch, context=context)
+        wrapped = len(first).to_bytes(2, "big") + first + second
+    else:
+        wrapped = await kms.wrap(secret, context=context)
     commit = commitment(secret)
     root = kms.describe().root
     return KeyRow(purpose, epoch, commit[:KID_SIZE], commit, wrapped, root, "active")
@@ -111,9 +118,13 @@ async def open_row(row: KeyRow, kms: Kms, epochs: EpochKeys | None, *, tenant: U
     if row.root != kms.describe().root:
         raise KeysUnavailable(_ANOTHER_ROOT, retry_after=60)
     context = key_context(tenant, row.purpose, row.epoch)
-    secret = await kms.unwrap(row.wrapped, context=context)
     if row.purpose is KeyPurpose.WRAP:
-        secret = await _required(epochs).unwrap(secret, epoch=row.epoch, context=context)
+        second_at = 2 + int.from_bytes(row.wrapped[:2], "big")
+        share = await kms.unwrap(row.wrapped[2:second_at], context=context)
+        other = await _required(epochs).unwrap(row.wrapped[second_at:], epoch=row.epoch, context=context)
+        secret = _xor(share, other)
+    else:
+        secret = await kms.unwrap(row.wrapped, context=context)
     try:
         check_commitment(secret, commit=row.commit)
     except CryptoError:
@@ -146,6 +157,12 @@ async def open_rows(
     if failures:
         raise KeysUnavailable("The key management service gave an answer that its driver could not read.")
     return [result for result in results if isinstance(result, OpenedKey)]
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    if len(left) != SECRET_SIZE or len(right) != SECRET_SIZE:
+        raise IntegrityBroken("A wrapped key does not have 32 bytes; it has been reported.")
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
 def _required(epochs: EpochKeys | None) -> EpochKeys:

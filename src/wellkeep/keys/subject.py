@@ -8,14 +8,12 @@ are the ones it unwrapped: an erased or revoked row is therefore gone on every w
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from wellkeep.crypto.keys import SubjectKey
-from wellkeep.keys.seals import BLOCK, SubjectMeter
+from wellkeep.keys.seals import SubjectMeter
 
 CACHED_SUBJECTS = 20_000
 """At 2.6 KB a key object this is 51 MB."""
@@ -29,7 +27,15 @@ class HeldSubjectKey(SubjectKey):
     __slots__ = ("generation", "meter", "subject", "tenant", "wrap_epoch", "wrapped")
 
     def __init__(
-        self, secret: bytes, *, tenant: bytes, subject: UUID, generation: int, wrapped: bytes, wrap_epoch: int, left: int
+        self,
+        secret: bytes,
+        *,
+        tenant: bytes,
+        subject: UUID,
+        generation: int,
+        wrapped: bytes,
+        wrap_epoch: int,
+        left: int,
     ) -> None:
         """Expand `secret`, once; `left` is what of a leased block may be sealed without a new lease."""
         super().__init__(secret)

@@ -1,0 +1,240 @@
+"""One tenant's keys, open in memory: what the vault seals, tags and opens with.
+
+Rules: an object lives as long as the ring holds it; when the ring purges it (revocation, hard lifetime), it refuses at
+once, also in hands that took it earlier. Seals under the tenant's own keys are counted before they are made. Nothing
+here gives a key's bytes away. The threat is a revoked tenant that is served on by a worker with a warm cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from wellkeep.base.errors import IntegrityBroken, KeysRevoked, KeysUnavailable
+from wellkeep.crypto import keys as crypto_keys
+from wellkeep.crypto import wrap
+from wellkeep.crypto.blind import BlindIndex
+from wellkeep.crypto.errors import CryptoError
+from wellkeep.crypto.keys import KID_SIZE, SECRET_SIZE, DataKey, SealingKey
+from wellkeep.findings.findings import Findings
+from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.gate.receipt import Receipt
+from wellkeep.keys.kms import KeyPurpose
+from wellkeep.keys.opening import OpenedField, open_record
+from wellkeep.keys.rows import KeyRow, OpenedKey
+from wellkeep.keys.seals import BLOCK, TenantMeter
+from wellkeep.keys.subject import HeldSubjectKey, NewSubjectKey, SubjectCache
+
+_NO_COLLECTION = 0
+_MAC_INDEX = 2**32 - 1
+"""Collections count from 1, so no blind index shares a key with a MAC."""
+
+
+class TenantKeys:
+    """The open keys of one tenant; made by the ring alone, safe to share by everything in a process."""
+
+    def __init__(
+        self,
+        *,
+        tenant: UUID,
+        opened: Sequence[OpenedKey],
+        meters: Mapping[bytes, TenantMeter],
+        subjects: SubjectCache,
+        findings: Findings,
+    ) -> None:
+        """Take `opened`, at least one active key of each purpose, and a meter for each kid."""
+        self.tenant = tenant
+        self.rows: tuple[KeyRow, ...] = tuple(key.row for key in opened)
+        self.meters = meters
+        self._tenant_id = tenant.bytes
+        self._subjects = subjects
+        self._findings = findings
+        self._revoked = False
+        self._current = {row.purpose: row for row in self.rows if row.state == "active"}
+        self._wraps = _by_epoch(opened, KeyPurpose.WRAP)
+        self._files = _by_epoch(opened, KeyPurpose.FILE)
+        self._data = {key.row.kid: DataKey(key.secret) for key in opened if key.row.purpose is KeyPurpose.DATA}
+        self._indexes = {key.row.epoch: key.secret for key in opened if key.row.purpose is KeyPurpose.INDEX}
+        self._blind: dict[tuple[int, int, int, str], tuple[BlindIndex, ...]] = {}
+        self._macs: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        """Name the tenant."""
+        return f"<TenantKeys tenant={self.tenant}>"
+
+    def revoke(self) -> None:
+        """Refuse from now on; the ring calls it when it lets go."""
+        self._revoked = True
+
+    def subject_key(
+        self, *, kid: bytes, wrapped: bytes, wrap_epoch: int, subject: UUID, generation: int
+    ) -> HeldSubjectKey:
+        """Return the key of a row of `keys.subject_key` that came back in this very query.
+
+        Raises IntegrityBroken (reported) where the row does not open in its place, KeysUnavailable where its epoch is
+        not loaded, KeysRevoked after a purge.
+        """
+        if self._revoked:
+            raise KeysRevoked
+        held = self._subjects.get(
+            tenant=self._tenant_id,
+            kid=kid,
+            wrapped=wrapped,
+            wrap_epoch=wrap_epoch,
+            subject=subject,
+            generation=generation,
+        )
+        if held is not None:
+            return held
+        return self._unwrap(kid, wrapped, wrap_epoch, subject, generation)
+
+    async def new_subject_key(self, subject: UUID, *, generation: int = 1) -> NewSubjectKey:
+        """Make a random key for `subject`; the caller stores its row, whose `leased` begins at one block.
+
+        It awaits nothing but a lease every 4,096 keys. Raises SealBudgetExhausted, KeysRevoked.
+        """
+        row = self._row(KeyPurpose.WRAP)
+        await self.meters[row.kid].reserve(1)
+        secret = os.urandom(SECRET_SIZE)
+        kid = crypto_keys.commitment(secret)[:KID_SIZE]
+        wrapped = self._wraps[row.epoch].wrap(secret, context=self._subject_context(subject, generation, kid))
+        key = HeldSubjectKey(
+            secret,
+            tenant=self._tenant_id,
+            subject=subject,
+            generation=generation,
+            wrapped=wrapped,
+            wrap_epoch=row.epoch,
+            left=BLOCK,
+        )
+        self._subjects.put(key)
+        return NewSubjectKey(key=key, generation=generation, kid=kid, wrapped=wrapped, wrap_epoch=row.epoch)
+
+    async def data_key(self, *, seals: int) -> DataKey:
+        """Return the key for records of no patient, after `seals` seals (1 to 65,536) under it were counted."""
+        row = self._row(KeyPurpose.DATA)
+        await self.meters[row.kid].reserve(seals)
+        return self._data[row.kid]
+
+    @property
+    def data_keys(self) -> Mapping[bytes, DataKey]:
+        """Every DATA key that may still be opened with, by kid."""
+        if self._revoked:
+            raise KeysRevoked
+        return self._data
+
+    def index_key(self, *, collection: int, field: int, index: int, normaliser: str) -> BlindIndex:
+        """Return the newest epoch's key of one blind index, ready to tag; writes use it."""
+        return self.index_keys(collection=collection, field=field, index=index, normaliser=normaliser)[0]
+
+    def index_keys(self, *, collection: int, field: int, index: int, normaliser: str) -> tuple[BlindIndex, ...]:
+        """Return the keys of every live epoch, newest first; queries use them all."""
+        if self._revoked:
+            raise KeysRevoked
+        place = (collection, field, index, normaliser)
+        ready = self._blind.get(place)
+        if ready is None:
+            ready = tuple(
+                BlindIndex(
+                    crypto_keys.index_key(
+                        secret, collection=collection, field=field, index=index, normaliser=normaliser
+                    ),
+                    epoch=epoch,
+                )
+                for epoch, secret in sorted(self._indexes.items(), reverse=True)
+            )
+            self._blind[place] = ready
+        return ready
+
+    def mac_key(self, label: str) -> bytes:
+        """Return 32 bytes for keyed hashes that must not confirm a guess, such as `request/1`; one key a label."""
+        if self._revoked:
+            raise KeysRevoked
+        key = self._macs.get(label)
+        if key is None:
+            secret = self._indexes[min(self._indexes)]
+            key = crypto_keys.index_key(secret, collection=_NO_COLLECTION, field=0, index=_MAC_INDEX, normaliser=label)
+            self._macs[label] = key
+        return key
+
+    def open_record(
+        self,
+        receipt: Receipt,
+        *,
+        collection: int,
+        record: UUID,
+        keys: Mapping[bytes, SealingKey],
+        field_ids: Sequence[int],
+        sealed: Sequence[bytes],
+    ) -> list[OpenedField]:
+        """Open one record's fields, as `opening.open_record`; `keys` are its subject's, or `data_keys`."""
+        if self._revoked:
+            raise KeysRevoked
+        return open_record(
+            receipt,
+            findings=self._findings,
+            tenant=self.tenant,
+            collection=collection,
+            record=record,
+            keys=keys,
+            field_ids=field_ids,
+            sealed=sealed,
+        )
+
+    async def file_wrap(self) -> tuple[int, wrap.WrapKey]:
+        """Return (epoch, key) that new stream keys are wrapped under, after one wrap was counted; for `streams`."""
+        row = self._row(KeyPurpose.FILE)
+        await self.meters[row.kid].reserve(1)
+        return row.epoch, self._files[row.epoch]
+
+    def file_unwrap(self, epoch: int) -> wrap.WrapKey:
+        """Return the key that stream keys of `epoch` were wrapped under; for `streams`."""
+        if self._revoked:
+            raise KeysRevoked
+        try:
+            return self._files[epoch]
+        except KeyError:
+            raise KeysUnavailable("This tenant's FILE key of that epoch is retired.", retry_after=60) from None
+
+    def _row(self, purpose: KeyPurpose) -> KeyRow:
+        if self._revoked:
+            raise KeysRevoked
+        return self._current[purpose]
+
+    def _subject_context(self, subject: UUID, generation: int, kid: bytes) -> bytes:
+        return wrap.subject_key_context(tenant=self._tenant_id, subject=subject.bytes, generation=generation, kid=kid)
+
+    def _unwrap(self, kid: bytes, wrapped: bytes, wrap_epoch: int, subject: UUID, generation: int) -> HeldSubjectKey:
+        wrap_key = self._wraps.get(wrap_epoch)
+        if wrap_key is None:
+            raise KeysUnavailable("This tenant's WRAP key of that epoch is not loaded; it is read again shortly.")
+        try:
+            secret = wrap_key.unwrap(wrapped, context=self._subject_context(subject, generation, kid))
+            key = HeldSubjectKey(
+                secret,
+                tenant=self._tenant_id,
+                subject=subject,
+                generation=generation,
+                wrapped=wrapped,
+                wrap_epoch=wrap_epoch,
+                left=0,
+            )
+            genuine = key.kid == kid
+        except CryptoError:
+            genuine = False
+        if not genuine:
+            self._findings.note(
+                self.tenant,
+                kind=Kind.KEYS_TAMPERED,
+                severity=Severity.CRITICAL,
+                key=finding_key(Kind.KEYS_TAMPERED, subject, generation),
+                detail={"subject": str(subject), "generation": generation, "epoch": wrap_epoch},
+            )
+            raise IntegrityBroken("A subject's wrapped key does not open in its place; it has been reported.")
+        self._subjects.put(key)
+        return key
+
+
+def _by_epoch(opened: Sequence[OpenedKey], purpose: KeyPurpose) -> dict[int, wrap.WrapKey]:
+    return {key.row.epoch: wrap.WrapKey(key.secret) for key in opened if key.row.purpose is purpose}
