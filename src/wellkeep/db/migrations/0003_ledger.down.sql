@@ -2,6 +2,7 @@ DROP FUNCTION ledger.seq_since(integer, timestamptz);
 DROP FUNCTION ledger.outbox_age();
 DROP FUNCTION ledger.outbox_leftovers(interval, integer);
 DROP FUNCTION ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]);
+DROP FUNCTION ledger.lock_heads(uuid[]);
 DROP FUNCTION ledger.heads(uuid[]);
 DROP TYPE ledger.head;
 DROP TYPE ledger.event_at;

@@ -143,7 +143,7 @@ CREATE TYPE ledger.entry_in AS (
 CREATE TYPE ledger.subject_in AS (tenant_id uuid, subject uuid, epoch integer, seq bigint);
 COMMENT ON TYPE ledger.subject_in IS 'A subject that an entry names beside the one in its column.';
 CREATE TYPE ledger.event_ref AS (tenant_id uuid, event_id uuid);
-CREATE TYPE ledger.event_at AS (tenant_id uuid, event_id uuid, epoch integer, seq bigint, leaf bytea);
+CREATE TYPE ledger.event_at AS (tenant_id uuid, event_id uuid, epoch integer, seq bigint, leaf bytea, entry bytea);
 CREATE TYPE ledger.head AS (
     tenant_id uuid, epoch integer, origin text, size bigint, leaf bytea, "time" timestamptz, frontier bytea[]
 );
@@ -161,15 +161,32 @@ AS $body$
 $body$;
 COMMENT ON FUNCTION ledger.heads(uuid[]) IS 'The newest log of each of these tenants; none for a tenant without one.';
 
+CREATE FUNCTION ledger.lock_heads(tenants uuid[]) RETURNS SETOF ledger.head
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+    -- The same order as in append_batch: first the queue of those who open logs, then the heads by tenant.
+    IF EXISTS (SELECT FROM unnest(tenants) AS t (id) WHERE NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = t.id))
+    THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('wellkeep/ledger/open', 0));
+    END IF;
+    PERFORM FROM ledger.log AS l WHERE l.tenant_id = ANY (tenants) ORDER BY l.tenant_id, l.epoch FOR NO KEY UPDATE;
+    RETURN QUERY SELECT h.* FROM ledger.heads(tenants) AS h;
+END
+$body$;
+COMMENT ON FUNCTION ledger.lock_heads(uuid[]) IS
+    'The same, held until the transaction ends: for the writer that lost the race for a head several times.';
+
 -- Answers:
 --   appended   all of it is written (and durable once the caller's transaction is)
---   stale      a head is not the expected one; nothing written; splice again onto ledger.heads
+--   stale      a head is not the expected one; nothing written; "current" holds the heads as they are
 --   chained    some events are chained already, or their outbox row is gone; nothing written; "already" names them,
 --              with their place, or with none where the outbox row vanished without being chained
 --   clock      an entry's time is before its head's, or over five minutes off this server's clock; nothing written
 CREATE FUNCTION ledger.append_batch(
     steps ledger.step[], entries ledger.entry_in[], subjects ledger.subject_in[], outboxed ledger.event_ref[],
-    OUT answer text, OUT already ledger.event_at[]
+    OUT answer text, OUT already ledger.event_at[], OUT current ledger.head[]
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -201,10 +218,12 @@ BEGIN
            bool_or(s."time" < h."time" OR abs(extract(epoch FROM s."time" - clock_timestamp())) > 300)
     INTO matching, backwards
     FROM unnest(steps) AS s
-    LEFT JOIN head AS h ON h.tenant_id = s.tenant_id AND h.epoch = s.epoch;
+    LEFT JOIN head AS h ON h.tenant_id = s.tenant_id AND h.epoch = s.epoch
+    WHERE NOT EXISTS (SELECT FROM ledger.log AS later WHERE later.tenant_id = s.tenant_id AND later.epoch > s.epoch);
 
     IF matching <> expected THEN
         answer := 'stale';
+        current := ARRAY(SELECT c FROM ledger.heads(ARRAY(SELECT s.tenant_id FROM unnest(steps) AS s)) AS c);
         RETURN;
     END IF;
     IF backwards THEN
@@ -234,7 +253,7 @@ BEGIN
     EXCEPTION WHEN unique_violation OR SQLSTATE 'WK011' THEN
         answer := 'chained';
         already := ARRAY(
-            SELECT ROW(e.tenant_id, e.event_id, i.epoch, i.seq, c.leaf)::ledger.event_at
+            SELECT ROW(e.tenant_id, e.event_id, i.epoch, i.seq, c.leaf, c.entry)::ledger.event_at
             FROM unnest(entries) AS e
             LEFT JOIN ledger.event_id AS i ON i.tenant_id = e.tenant_id AND i.event_id = e.event_id
             LEFT JOIN ledger.entry AS c ON c.tenant_id = i.tenant_id AND c.epoch = i.epoch AND c.seq = i.seq
@@ -244,6 +263,11 @@ BEGIN
                 SELECT FROM ledger.outbox AS o
                 WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id
                   AND o.event = substr(e.entry, 10, length(o.event))));
+        -- A row whose very event is chained has done its work, whoever chained it.
+        DELETE FROM ledger.outbox AS o
+            USING unnest(already) AS a
+            WHERE o.tenant_id = a.tenant_id AND o.event_id = a.event_id
+              AND o.event = substr(a.entry, 10, length(o.event));
         RETURN;
     END;
 
@@ -297,7 +321,7 @@ COMMENT ON FUNCTION ledger.outbox_age() IS 'Seconds since the oldest outbox row 
 
 GRANT EXECUTE ON FUNCTION
     ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]),
-    ledger.heads(uuid[]), ledger.outbox_leftovers(interval, integer), ledger.outbox_age()
+    ledger.heads(uuid[]), ledger.lock_heads(uuid[]), ledger.outbox_leftovers(interval, integer), ledger.outbox_age()
     TO wk_ledger;
 
 -- ------------------------------------------------------------------------------------------------------- searching

@@ -1,0 +1,162 @@
+"""One batch onto the logs' heads: splice, call `ledger.append_batch`, and splice again where the database says so.
+
+Rules: what the database refuses as a whole is never patched, it is spliced anew. A stale head means that another
+writer was faster; after some losses the heads are locked first, so nobody starves. An event that is chained already
+keeps its old place and leaves the batch, so no hole and no second entry arises. A batch whose outcome is unknown is
+not repeated here: a read that was never answered needs no second entry, and an outbox row that is still there is found
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from wellkeep.base.clock import Clock
+from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.db.connection import Connection, Record
+from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.ledger.splice import Appended, Head, Splicer, Submitted
+
+_APPEND = "SELECT answer, already, current FROM ledger.append_batch($1, $2, $3, $4)"
+_HEADS = 'SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.heads($1)'
+_LOCK_HEADS = 'SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.lock_heads($1)'
+
+_OPTIMISTIC_TRIES = 3
+_TRIES = 12
+_HEADS_KEPT = 10_000
+
+Place = tuple[UUID, UUID]
+"""A tenant and an event id: what an event is found by."""
+
+
+class Reporter(Protocol):
+    """Where the ledger says what it noticed: `findings.Findings`."""
+
+    def note(self, tenant: UUID, *, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]) -> None:
+        """Note a finding without waiting for it to be stored."""
+        ...
+
+
+class Appender:
+    """Appends batches over a connection of `wk_ledger`; remembers the heads it saw last."""
+
+    def __init__(self, splicer: Splicer, *, clock: Clock, reporter: Reporter) -> None:
+        """Take what splices, what tells the time, and who is told of what is wrong."""
+        self._splicer = splicer
+        self._clock = clock
+        self._reporter = reporter
+        self._heads: dict[UUID, Head] = {}
+
+    def forget(self) -> None:
+        """Forget the heads: after a failure nothing is known about them."""
+        self._heads.clear()
+
+    async def append(self, connection: Connection, batch: Sequence[Submitted]) -> dict[Place, Appended]:
+        """Chain `batch`, an event id once for each tenant, and return each event's place.
+
+        An event without a place was refused, and a finding says why. Raises LedgerUnavailable where the heads can't be
+        had, and what the connection raises: then the outcome is unknown.
+        """
+        places: dict[Place, Appended] = {}
+        await self._learn({submitted.tenant for submitted in batch}, connection)
+        for attempt in range(_TRIES):
+            if not batch:
+                return places
+            if attempt < _OPTIMISTIC_TRIES:
+                batch = await self._try(connection, batch, places)
+            else:
+                batch = await self._try_locked(connection, batch, places)
+        if batch:
+            raise LedgerUnavailable("The ledger's logs are under contention; try again")
+        return places
+
+    async def _try_locked(
+        self, connection: Connection, batch: Sequence[Submitted], places: dict[Place, Appended]
+    ) -> Sequence[Submitted]:
+        async with connection.transaction(isolation="read_committed"):
+            tenants = {submitted.tenant for submitted in batch} | {PLATFORM_TENANT}
+            self._keep(await connection.fetch(_LOCK_HEADS, list(tenants)))
+            return await self._try(connection, batch, places)
+
+    async def _try(
+        self, connection: Connection, batch: Sequence[Submitted], places: dict[Place, Appended]
+    ) -> Sequence[Submitted]:
+        """Splice and call once; fill `places` and return what has to be spliced again."""
+        spliced = self._splicer.splice(self._heads, batch, now=self._clock.now())
+        for tenant, seconds in spliced.refused.items():
+            self._report_clock(tenant, seconds)
+        if not spliced.entries:
+            return ()
+        rows = await connection.fetch(_APPEND, spliced.steps, spliced.entries, spliced.subjects, spliced.outboxed)
+        answer, already, current = rows[0]
+        if answer == "appended":
+            self._heads.update(spliced.heads)
+            places.update(spliced.places)
+            return ()
+        if answer == "stale":
+            for tenant in spliced.heads:
+                self._heads.pop(tenant, None)
+            self._keep(current)
+            return batch
+        if answer == "chained":
+            return self._without(already, batch, places)
+        self._report_clock(PLATFORM_TENANT, 0)
+        return ()
+
+    def _without(
+        self, already: Iterable[Record], batch: Sequence[Submitted], places: dict[Place, Appended]
+    ) -> Sequence[Submitted]:
+        """Note where the events that are chained already stand, and return the others."""
+        found = {(row["tenant_id"], row["event_id"]): row for row in already}
+        rest = []
+        for each in batch:
+            place = (each.tenant, each.prepared.event.id)
+            row = found.get(place)
+            if row is None:
+                rest.append(each)
+            elif row["entry"] is None:
+                # An outbox row vanished without being chained, or an entry without its id: neither is ours to do.
+                self._report_broken(each.tenant, "outbox" if row["seq"] is None else "entry")
+            elif not row["entry"].startswith(b'{"event":' + each.prepared.encoded + b',"log":'):
+                self._report_broken(each.tenant, "event")
+            else:
+                places[place] = Appended(each.tenant, row["epoch"], row["seq"], row["leaf"])
+        if len(rest) == len(batch):
+            # Only the entry that opens a log can be meant: the log is gone, but what it announced is not.
+            for tenant, _ in found:
+                self._report_broken(tenant, "log")
+            raise LedgerUnavailable("A log of the ledger is missing; run `wellkeep ledger verify`")
+        return rest
+
+    async def _learn(self, tenants: set[UUID], connection: Connection) -> None:
+        unknown = [tenant for tenant in tenants if tenant not in self._heads]
+        if unknown:
+            if len(self._heads) > _HEADS_KEPT:
+                self._heads.clear()
+                unknown = list(tenants)
+            self._keep(await connection.fetch(_HEADS, [*unknown, PLATFORM_TENANT]))
+
+    def _keep(self, rows: Iterable[Record]) -> None:
+        for tenant, epoch, name, size, leaf, time, frontier in rows:
+            self._heads[tenant] = Head(tenant, epoch, name, size, leaf, time, tuple(frontier))
+
+    def _report_clock(self, tenant: UUID, seconds: int) -> None:
+        self._reporter.note(
+            tenant,
+            kind=Kind.LEDGER_CLOCK,
+            severity=Severity.HIGH,
+            key=finding_key(Kind.LEDGER_CLOCK),
+            detail={"seconds": seconds},
+        )
+
+    def _report_broken(self, tenant: UUID, what: str) -> None:
+        self._reporter.note(
+            tenant,
+            kind=Kind.LEDGER_BROKEN,
+            severity=Severity.CRITICAL,
+            key=finding_key(Kind.LEDGER_BROKEN, what),
+            detail={"what": what},
+        )

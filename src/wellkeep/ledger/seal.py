@@ -1,0 +1,76 @@
+r"""Seals: a MAC over each batch's end, under a key that no database holds.
+
+The threat is the database's owner, who can rewrite entries and recompute every hash of the chain, but can't seal what
+they wrote. The key belongs to the deployment, not to a tenant: the record of a tenant's end must stay verifiable.
+
+    mac = HMAC-SHA256(key, "wellkeep/ledger/seal/v1\n" | key id | "\n" | origin | "\n" | size | "\n" | leaf | root)
+
+with size in decimal, leaf and root as 32 bytes each. Neither key ids nor origins hold a line feed, so no two seals have
+the same message.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from wellkeep.base.errors import Misconfigured
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.secrets import Secret
+
+_HEADER = "wellkeep/ledger/seal/v1"
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SealKey:
+    """A SEAL key of the deployment: the id that seals name, and 32 secret bytes."""
+
+    key_id: str
+    secret: Secret[bytes]
+
+    def __post_init__(self) -> None:
+        """Raise Misconfigured on an id that a seal can't name, or a key of another length."""
+        if _KEY_ID.fullmatch(self.key_id) is None or len(self.secret.reveal()) != _KEY_BYTES:
+            raise Misconfigured("A seal key has an id of 1 to 64 letters, digits, dots or dashes, and 32 bytes")
+
+    def mac(self, *, origin: str, size: int, leaf: bytes, root: bytes) -> bytes:
+        """Return the 32-byte MAC of the log `origin` at `size` entries, its last `leaf` and Merkle `root`."""
+        message = f"{_HEADER}\n{self.key_id}\n{origin}\n{size}\n".encode("ascii") + leaf + root
+        return hmac.digest(self.secret.reveal(), message, "sha256")
+
+
+class Seal(NamedTuple):
+    """A stored seal: the log stood at `size` entries with this last leaf and this root."""
+
+    size: int
+    key_id: str
+    leaf: bytes
+    root: bytes
+    mac: bytes
+
+    def holds(self, *, origin: str, keys: Mapping[str, SealKey]) -> bool:
+        """Say whether the MAC is ours: of a key that we have, for this log. In constant time."""
+        key = keys.get(self.key_id)
+        if key is None:
+            return False
+        expected = key.mac(origin=origin, size=self.size, leaf=self.leaf, root=self.root)
+        return hmac.compare_digest(expected, self.mac)
+
+
+def origin(host: str, tenant: UUID, epoch: int) -> str:
+    """Return the name of a log: `<host>/ledger/<tenant>/<epoch>`, the platform's `<host>/ledger/root`.
+
+    A later epoch of the root log is `<host>/ledger/root/<epoch>`. Raises Misconfigured on a host that is no DNS name.
+    """
+    if _HOST.fullmatch(host) is None:
+        raise Misconfigured("The ledger's host must be a DNS name in lower case")
+    if tenant == PLATFORM_TENANT:
+        return f"{host}/ledger/root" if epoch == 1 else f"{host}/ledger/root/{epoch}"
+    return f"{host}/ledger/{tenant}/{epoch}"

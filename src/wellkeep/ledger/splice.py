@@ -1,0 +1,209 @@
+"""Splicing: which bytes an event becomes at the end of a log. Pure: heads and events in, rows out.
+
+Rules: an entry names the leaf before it, so the chain and the Merkle leaf are one hash; seq is the leaf's index; the
+time is the batch's, and never before the head's; a tenant's first entry opens its log, and the root log says so in the
+same batch; each batch ends in one seal per log. The threats are a fork (two entries on one head: the database compares
+the head that was spliced onto) and a clock that jumps: more than five minutes behind the head is refused, never
+clamped. Clocks of several writers differ by less, and there the head's time stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from wellkeep.base.clock import iso
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.principal import ActorType, AuthMethod
+from wellkeep.crypto.merkle import Frontier
+from wellkeep.ledger.actions import Action, Outcome
+from wellkeep.ledger.event import Event, PreparedEvent, prepare
+from wellkeep.ledger.seal import SealKey, origin
+
+NO_LEAF = bytes(32)
+"""What the first entry of a log names as the leaf before it."""
+
+TOLERANCE = timedelta(minutes=5)
+"""How far a clock may be behind a head, or off the database's, before the ledger refuses."""
+
+
+class Head(NamedTuple):
+    """Where a log ends: `size` entries, the last one's leaf and time, and the Merkle frontier."""
+
+    tenant: UUID
+    epoch: int
+    origin: str
+    size: int
+    leaf: bytes
+    time: datetime
+    frontier: tuple[bytes, ...]
+
+
+class Appended(NamedTuple):
+    """Where an event stands in the ledger."""
+
+    tenant: UUID
+    epoch: int
+    seq: int
+    leaf: bytes
+
+
+class Submitted(NamedTuple):
+    """An event on its way into the log of `tenant`; `outbox` where a row there waits to be chained."""
+
+    tenant: UUID
+    prepared: PreparedEvent
+    outbox: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """A batch ready for `ledger.append_batch`: the rows of its four arguments, the new heads and every event's place.
+
+    `refused` are the tenants whose head is more than five minutes ahead of the clock, with the seconds; nothing of
+    theirs is in the rows.
+    """
+
+    steps: list[tuple[Any, ...]]
+    entries: list[tuple[Any, ...]]
+    subjects: list[tuple[Any, ...]]
+    outboxed: list[tuple[UUID, UUID]]
+    heads: dict[UUID, Head]
+    places: dict[tuple[UUID, UUID], Appended]
+    refused: dict[UUID, int]
+
+
+class Splicer:
+    """Splices batches for one deployment: the `host` that its logs are named after, and the key that seals them."""
+
+    def __init__(self, *, host: str, seal_key: SealKey) -> None:
+        """Take the names and the key; raises Misconfigured where `host` is no DNS name."""
+        origin(host, PLATFORM_TENANT, 1)
+        self._host = host
+        self._seal_key = seal_key
+
+    def splice(self, heads: Mapping[UUID, Head], batch: Sequence[Submitted], *, now: datetime) -> Spliced:
+        """Splice `batch` onto `heads`; a tenant without a head gets a new log, and the root an entry that says so.
+
+        `heads` must hold the platform's head wherever it exists. An event id may occur once for each tenant.
+        """
+        logs = self._by_log(heads, batch)
+        result = Spliced([], [], [], [], {}, {}, {})
+        for tenant in sorted(logs, key=lambda each: each.int):
+            head = heads.get(tenant) or self._unopened(tenant, now)
+            if head.time - now > TOLERANCE:
+                result.refused[tenant] = int((head.time - now).total_seconds())
+            elif head.size == 0 and PLATFORM_TENANT in result.refused:
+                result.refused[tenant] = result.refused[PLATFORM_TENANT]
+            else:
+                self._extend(head, logs[tenant], max(now, head.time), result)
+        return result
+
+    def _by_log(self, heads: Mapping[UUID, Head], batch: Sequence[Submitted]) -> dict[UUID, list[Submitted]]:
+        logs: dict[UUID, list[Submitted]] = {}
+        for submitted in batch:
+            events = logs.get(submitted.tenant)
+            if events is None:
+                logs[submitted.tenant] = [submitted]
+            else:
+                events.append(submitted)
+        opening = [tenant for tenant in logs if tenant not in heads]
+        if not opening:
+            return logs
+        announced = [self._opened(PLATFORM_TENANT, tenant) for tenant in opening if tenant != PLATFORM_TENANT]
+        if PLATFORM_TENANT not in heads:
+            announced.insert(0, self._opened(PLATFORM_TENANT, PLATFORM_TENANT))
+        logs[PLATFORM_TENANT] = announced + logs.get(PLATFORM_TENANT, [])
+        for tenant in opening:
+            if tenant != PLATFORM_TENANT:
+                logs[tenant].insert(0, self._opened(tenant, tenant))
+        return logs
+
+    def _unopened(self, tenant: UUID, now: datetime) -> Head:
+        return Head(tenant, 1, origin(self._host, tenant, 1), 0, NO_LEAF, now, ())
+
+    def _opened(self, log: UUID, about: UUID) -> Submitted:
+        """Return the event in `log` that the log of `about` was opened; its id follows from both."""
+        name = f"wellkeep/ledger/opened\n{log}\n{origin(self._host, about, 1)}"
+        event_id = _derived_id(name.encode("ascii"))
+        event = Event(
+            id=event_id,
+            action=Action.LOG_OPENED,
+            actor_type=ActorType.SYSTEM,
+            actor_id="ledger",
+            method=AuthMethod.NONE,
+            outcome=Outcome.DONE,
+            request=event_id,
+            resource_type="log",
+            resource_id=str(about),
+        )
+        return Submitted(log, prepare(event), outbox=False)
+
+    def _extend(self, head: Head, batch: Sequence[Submitted], time: datetime, result: Spliced) -> None:
+        tenant, epoch, name, seq, leaf = head.tenant, head.epoch, head.origin, head.size, head.leaf
+        frontier = Frontier(size=seq, hashes=head.frontier)
+        middle = b',"log":"%b","prev":"' % name.encode("ascii")
+        end = b',"time":"%b","v":1}' % iso(time).encode("ascii")
+        add_entry, add_leaf = result.entries.append, frontier.append
+        for _, prepared, outbox in batch:
+            event, encoded = prepared
+            entry = b'{"event":%b%b%b","seq":%d%b' % (encoded, middle, leaf.hex().encode("ascii"), seq, end)
+            leaf = sha256(b"\x00" + entry).digest()
+            add_leaf(leaf)
+            event_id, subject = event.id, event.subject
+            add_entry(
+                (
+                    tenant,
+                    epoch,
+                    seq,
+                    event_id,
+                    time,
+                    event.actor_id,
+                    event.action,
+                    event.purpose,
+                    event.resource_type,
+                    event.resource_id,
+                    subject,
+                    event.outcome,
+                    event.request,
+                    leaf,
+                    entry,
+                )
+            )
+            if event.subjects:
+                others = prepared.named_subjects() - {subject}
+                result.subjects.extend((tenant, other, epoch, seq) for other in others)
+            if outbox:
+                result.outboxed.append((tenant, event_id))
+            result.places[tenant, event_id] = Appended(tenant, epoch, seq, leaf)
+            seq += 1
+        root = frontier.root()
+        mac = self._seal_key.mac(origin=name, size=seq, leaf=leaf, root=root)
+        hashes = tuple(frontier.hashes)
+        result.heads[tenant] = Head(tenant, epoch, name, seq, leaf, time, hashes)
+        result.steps.append(
+            (
+                tenant,
+                epoch,
+                name,
+                head.size,
+                head.leaf,
+                seq,
+                leaf,
+                time,
+                list(hashes),
+                self._seal_key.key_id,
+                root,
+                mac,
+            )
+        )
+
+
+def _derived_id(name: bytes) -> UUID:
+    """Return the UUIDv8 (RFC 9562) that follows from `name`."""
+    digest = int.from_bytes(sha256(name).digest()[:16], "big")
+    return UUID(int=(digest & ~(0xF << 76) & ~(0b11 << 62)) | 0x8 << 76 | 0b10 << 62)

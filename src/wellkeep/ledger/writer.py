@@ -1,0 +1,276 @@
+"""The writer: one task a process, which chains what callers hand in, many entries with one commit.
+
+Rules: a caller hears of success after the commit and not before; it takes what is there (at most 500 entries or 1 MB)
+and never lingers; the queue is bounded, and a full one refuses instead of growing; whatever goes wrong ends as
+LedgerUnavailable, so nothing is read or changed without its entry; it mends itself, because each batch borrows a
+connection and a broken one is thrown away. A cancelled caller's read is skipped; a cancelled caller's change is
+chained all the same, for it is committed already.
+
+The outbox holds what a change left to be chained. Its leftovers (older than 30 seconds: their process died, or could
+not append) are drained at start, every minute, and at once after the writer has recovered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from wellkeep.base.clock import Clock
+from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.db.pool import Pool
+from wellkeep.ledger.append import Appender, Place, Reporter
+from wellkeep.ledger.event import PreparedEvent
+from wellkeep.ledger.outbox import drain, oldest_seconds
+from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.splice import Appended, Splicer, Submitted
+
+BATCH_ENTRIES: Final = 500
+BATCH_BYTES: Final = 1_000_000
+QUEUE_ENTRIES: Final = 20_000
+QUEUE_BYTES: Final = 64_000_000
+LEFTOVER_SECONDS: Final = 30.0
+
+_TICK_SECONDS = 1.0
+_DRAIN_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_RETRY_AFTER = 2
+
+_log = structlog.get_logger("wellkeep.ledger")
+
+
+class _Waiting:
+    """One call of `append` on its way."""
+
+    __slots__ = ("answer", "events", "outbox", "size", "tenant")
+
+    def __init__(
+        self,
+        tenant: UUID,
+        events: Sequence[PreparedEvent],
+        size: int,
+        answer: asyncio.Future[list[Appended]],
+        *,
+        outbox: bool,
+    ) -> None:
+        self.tenant = tenant
+        self.events = events
+        self.size = size
+        self.answer = answer
+        self.outbox = outbox
+
+
+class LedgerWriter:
+    """Chains events for everything in a process; made once, started and stopped with it."""
+
+    def __init__(self, pool: Pool, *, host: str, seal_key: SealKey, clock: Clock, reporter: Reporter) -> None:
+        """`pool` is wk_ledger's (one connection is enough); `host` names the deployment's logs.
+
+        Raises Misconfigured where `host` is no DNS name.
+        """
+        self._pool = pool
+        self._clock = clock
+        self._reporter = reporter
+        self._appender = Appender(Splicer(host=host, seal_key=seal_key), clock=clock, reporter=reporter)
+        self._queue: deque[_Waiting] = deque()
+        self._entries = 0
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._failed = False
+        self._recovering = False
+        self._due = False
+        self._drained_at = 0.0
+        self._age = 0.0
+        self._age_at = 0.0
+        self._drains: list[tuple[float, asyncio.Future[int]]] = []
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the writer runs and what it did last worked."""
+        return self._task is not None and not self._task.done() and not self._failed
+
+    def outbox_age(self) -> float:
+        """Return for how many seconds the oldest outbox row has waited, as far as is known; 0.0 where there is none.
+
+        Measured every second; while it can't be measured, what was seen last grows older.
+        """
+        return self._age + self._clock.monotonic() - self._age_at if self._age else 0.0
+
+    async def start(self) -> None:
+        """Start the task and drain the outbox's leftovers; a database that is away now may come later."""
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name="ledger-writer")
+
+    async def stop(self) -> None:
+        """Chain what is queued, for at most 15 seconds, then stop; what remains is refused."""
+        task, self._stopping = self._task, True
+        self._wake.set()
+        if task is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await asyncio.shield(task)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._task = None
+        self._refuse(self._queue)
+        self._queue.clear()
+        self._refuse_drains()
+
+    async def append(self, tenant: UUID, events: Sequence[PreparedEvent], *, outbox: bool = False) -> list[Appended]:
+        """Chain `events` in their order into the log of `tenant` and return their places, once they are durable.
+
+        `outbox` says that each has a row there, in a transaction that is committed. An event id that is chained already
+        returns its old place. Raises LedgerUnavailable where that can't be known: then nothing may be disclosed, and
+        nothing is appended a second time.
+        """
+        if not events:
+            return []
+        size = sum(len(event.encoded) for event in events)
+        if self._stopping or self._task is None or self._task.done():
+            raise LedgerUnavailable(retry_after=_RETRY_AFTER)
+        if self._entries + len(events) > QUEUE_ENTRIES or self._bytes + size > QUEUE_BYTES:
+            raise LedgerUnavailable("The ledger's queue is full; try again", retry_after=_RETRY_AFTER)
+        answer: asyncio.Future[list[Appended]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(tenant, events, size, answer, outbox=outbox))
+        self._entries += len(events)
+        self._bytes += size
+        self._wake.set()
+        return await answer
+
+    async def drain_outbox(self, *, older_than: float = LEFTOVER_SECONDS) -> int:
+        """Chain the outbox rows that are at least `older_than` seconds old and return how many were.
+
+        Zero where another process is draining. Raises LedgerUnavailable where it can't be done.
+        """
+        if self._stopping or self._task is None or self._task.done():
+            raise LedgerUnavailable(retry_after=_RETRY_AFTER)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._drains.append((older_than, answer))
+        self._wake.set()
+        return await answer
+
+    async def _run(self) -> None:
+        self._recovering = True
+        ticker = asyncio.create_task(self._tick(), name="ledger-ticker")
+        try:
+            await self._maintain()
+            while self._queue or self._drains or not self._stopping:
+                if not self._queue:
+                    self._wake.clear()
+                    if not (self._drains or self._due or self._stopping):
+                        await self._wake.wait()
+                if self._due or self._drains:
+                    await self._maintain()
+                batch = self._take()
+                if batch:
+                    await self._commit(batch)
+        finally:
+            ticker.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self._due = True
+            self._wake.set()
+
+    def _take(self) -> list[_Waiting]:
+        """Take callers from the queue up to the batch's bounds; one call is never divided."""
+        batch: list[_Waiting] = []
+        entries = size = 0
+        queue = self._queue
+        while queue:
+            first = queue[0]
+            count = len(first.events)
+            if batch and (entries + count > BATCH_ENTRIES or size + first.size > BATCH_BYTES):
+                break
+            queue.popleft()
+            self._entries -= count
+            self._bytes -= first.size
+            if first.outbox or not first.answer.done():
+                entries += count
+                size += first.size
+                batch.append(first)
+        return batch
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        submitted: dict[Place, Submitted] = {}
+        for waiting in batch:
+            tenant, outbox = waiting.tenant, waiting.outbox
+            for prepared in waiting.events:
+                submitted.setdefault((tenant, prepared.event.id), Submitted(tenant, prepared, outbox))
+        try:
+            async with self._pool.connection() as connection:
+                places = await self._appender.append(connection, list(submitted.values()))
+        except Exception as error:  # noqa: BLE001  # logged; a writer that died of one batch would end all access
+            self._fail(error)
+            self._refuse(batch)
+            return
+        except BaseException:
+            self._refuse(batch)
+            raise
+        self._failed = False
+        for waiting in batch:
+            _answer(waiting, places)
+
+    async def _maintain(self) -> None:
+        """Measure the outbox; drain it where that is due, asked for, or owed after a failure."""
+        self._due = False
+        drains, self._drains = self._drains, []
+        now = self._clock.monotonic()
+        older = min((older for older, _ in drains), default=LEFTOVER_SECONDS)
+        try:
+            async with self._pool.connection() as connection:
+                drained = 0
+                if drains or self._recovering or now - self._drained_at >= _DRAIN_SECONDS:
+                    seconds = 0.0 if self._recovering and self._failed else older
+                    drained = await drain(
+                        connection, self._appender, older=timedelta(seconds=seconds), reporter=self._reporter
+                    )
+                    self._drained_at = now
+                self._age = await oldest_seconds(connection)
+                self._age_at = self._clock.monotonic()
+        except Exception as error:  # noqa: BLE001  # logged, and tried again with the next tick
+            self._fail(error)
+            for _, answer in drains:
+                _refuse_one(answer)
+            return
+        self._failed = self._recovering = False
+        for _, answer in drains:
+            if not answer.done():
+                answer.set_result(drained)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = self._recovering = True
+        self._appender.forget()
+        _log.error("ledger append failed", error=type(error).__name__)
+
+    def _refuse(self, waiting: Sequence[_Waiting] | deque[_Waiting]) -> None:
+        for each in waiting:
+            _refuse_one(each.answer)
+
+    def _refuse_drains(self) -> None:
+        for _, answer in self._drains:
+            _refuse_one(answer)
+        self._drains.clear()
+
+
+def _answer(waiting: _Waiting, places: dict[Place, Appended]) -> None:
+    if waiting.answer.done():
+        return
+    try:
+        waiting.answer.set_result([places[waiting.tenant, event.event.id] for event in waiting.events])
+    except KeyError:
+        _refuse_one(waiting.answer)
+
+
+def _refuse_one(answer: asyncio.Future[list[Appended]] | asyncio.Future[int]) -> None:
+    if not answer.done():
+        answer.set_exception(LedgerUnavailable(retry_after=_RETRY_AFTER))
