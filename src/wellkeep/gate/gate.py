@@ -60,7 +60,7 @@ _WORDS = {
 
 
 class Gate:
-    """One per process; `start` it before use and `stop` it last."""
+    """One per process; `stop` it before the writer and the pool."""
 
     def __init__(self, *, pool: Pool, writer: LedgerWriter, policy: Policy, findings: Findings, clock: Clock) -> None:
         """Act over connections of `pool` (wk_app's, with the context key), record through `writer`."""
@@ -77,10 +77,6 @@ class Gate:
     def holds_changes(self) -> bool:
         """Whether changes are refused for now, because the ledger lags."""
         return self._brake.on
-
-    async def start(self) -> None:
-        """Begin to watch the outbox."""
-        self._brake.start()
 
     async def stop(self) -> None:
         """Let what is under way end; refuse the rest."""

@@ -1,0 +1,147 @@
+"""From the Authorization header to a principal.
+
+Rules: what is presented is compared as a SHA-256 digest, in constant time; an unknown key and a wrong secret take the
+same steps and get the same answer; a key of another environment is refused before anything is looked up. Answers are
+kept in memory for `FRESH` seconds, by the digest, and that is safe because every call into the database asks again
+whether the credential stands (`access.stands`): a revocation holds with the next request on every worker. Failures are
+entries of the root log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from wellkeep.access import key_format
+from wellkeep.access.failures import Failures
+from wellkeep.base.clock import Clock
+from wellkeep.base.errors import Unauthenticated, WellkeepError
+from wellkeep.base.permissions import Permission
+from wellkeep.base.principal import ActorType, AuthMethod, Principal
+from wellkeep.db.connection import Record
+from wellkeep.db.pool import Pool
+from wellkeep.findings.findings import Findings
+from wellkeep.gate.gate import Gate
+
+FRESH = 30.0
+_KEPT = 10_000
+_ROUNDS_SECONDS = 60.0
+_SCHEME = "Bearer "
+_NOBODYS_DIGEST = bytes(32)
+
+_LOOK_UP = "SELECT tenant_id, id, digest, roles, scopes, expires_at, revoked_at FROM access.api_key WHERE id = $1"
+_USED = """
+UPDATE access.api_key AS key SET last_used_at = used.at
+FROM unnest($1::uuid[], $2::timestamptz[]) AS used (id, at)
+WHERE key.id = used.id AND (key.last_used_at IS NULL OR key.last_used_at < used.at)
+"""
+
+_log = structlog.get_logger("wellkeep.access")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    principal: Principal
+    until: float
+    expires: float
+
+
+class Authenticator:
+    """One per process; `start` it for the minutely rounds (last use, counts of failures) and `stop` it."""
+
+    def __init__(
+        self, *, auth_pool: Pool, app_pool: Pool, gate: Gate, findings: Findings, clock: Clock, environment: str
+    ) -> None:
+        """Look keys up over `auth_pool` (wk_auth), note their last use over `app_pool` (wk_app)."""
+        self._auth_pool = auth_pool
+        self._app_pool = app_pool
+        self._clock = clock
+        self._environment = environment
+        self._failures = Failures(gate=gate, findings=findings, clock=clock)
+        self._known: dict[bytes, _Known] = {}
+        self._used: dict[UUID, tuple[UUID, float]] = {}
+        self._rounds: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin the minutely rounds."""
+        if self._rounds is None:
+            self._rounds = asyncio.get_running_loop().create_task(self._going_round(), name="access-rounds")
+
+    async def stop(self) -> None:
+        """End the rounds after a last one that leaves no count behind."""
+        rounds, self._rounds = self._rounds, None
+        if rounds is not None:
+            rounds.cancel()
+            await asyncio.gather(rounds, return_exceptions=True)
+        await self.go_round(everything=True)
+
+    async def authenticate(
+        self, header: str | None, *, request: UUID, ip: str | None = None, agent: str | None = None
+    ) -> Principal:
+        """Return who presents `header`, the value of Authorization.
+
+        Raises Unauthenticated, always with the same words, once the failure is entered or counted.
+        """
+        key = header[len(_SCHEME) :] if header is not None and header.startswith(_SCHEME) else ""
+        digest = key_format.digest(key)
+        known = self._known.get(digest)
+        if known is not None and self._clock.monotonic() < known.until and self._clock.seconds() < known.expires:
+            return self._use(known.principal)
+        presented = key_format.read(key)
+        row = None
+        if presented is not None and presented.environment == self._environment:
+            async with self._auth_pool.connection() as connection:
+                row = await connection.fetchrow(_LOOK_UP, presented.id)
+            matches = hmac.compare_digest(_NOBODYS_DIGEST if row is None else row["digest"], digest)
+            if row is not None and matches and row["revoked_at"] is None and row["expires_at"] > self._clock.now():
+                return self._use(self._remember(digest, row))
+        await self._failures.note(request=request, ip=ip, agent=agent, key_id=None if row is None else row["id"])
+        raise Unauthenticated
+
+    async def go_round(self, *, everything: bool = False) -> None:
+        """Write down when keys were last used and enter the counts of failures; what fails waits for the next round."""
+        used, self._used = self._used, {}
+        by_tenant: dict[UUID, list[UUID]] = {}
+        for key_id, (tenant, _) in used.items():
+            by_tenant.setdefault(tenant, []).append(key_id)
+        try:
+            for tenant, ids in by_tenant.items():
+                times = [datetime.fromtimestamp(used[key_id][1], UTC) for key_id in ids]
+                async with self._app_pool.tenant_transaction(tenant=tenant) as connection:
+                    await connection.execute(_USED, ids, times)
+            await self._failures.flush(everything=everything)
+        except WellkeepError as error:
+            self._used = used | self._used
+            _log.warning("access.round_failed", code=error.code)
+
+    async def _going_round(self) -> None:
+        while True:
+            await asyncio.sleep(_ROUNDS_SECONDS)
+            await self.go_round()
+
+    def _use(self, principal: Principal) -> Principal:
+        if principal.credential is not None:
+            self._used[principal.credential] = (principal.tenant, self._clock.seconds())
+        return principal
+
+    def _remember(self, digest: bytes, row: Record) -> Principal:
+        scopes = row["scopes"]
+        principal = Principal(
+            type=ActorType.API_KEY,
+            id=str(row["id"]),
+            tenant=row["tenant_id"],
+            roles=tuple(row["roles"]),
+            method=AuthMethod.API_KEY,
+            credential=row["id"],
+            # A scope that no longer exists permits nothing, and takes nothing else away.
+            scopes=None if scopes is None else frozenset(known for known in Permission if known.value in scopes),
+        )
+        while len(self._known) >= _KEPT:
+            self._known.pop(next(iter(self._known)))
+        self._known[digest] = _Known(principal, self._clock.monotonic() + FRESH, row["expires_at"].timestamp())
+        return principal

@@ -1,0 +1,114 @@
+"""Tenants: made, listed, closed by the platform, each of them an entry of the root log.
+
+A new tenant is a row, its keys, and an open log whose first entry says who made it. Making one again under the same
+name after a crash half-way is a conflict; `provide` completes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from wellkeep.base.errors import Conflict, NotFound
+from wellkeep.base.ids import uuid7
+from wellkeep.base.permissions import Permission
+from wellkeep.db.connection import Record
+from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.gate.events import event
+from wellkeep.gate.gate import Gate
+from wellkeep.ledger.event import Action, Outcome
+
+_CREATE = "SELECT wk.create_tenant($1, $2, $3, $4)"
+_LIST = "SELECT id, name, kind, environment, state, settings::text AS settings, created_at FROM wk.list_tenants()"
+_CLOSE = "SELECT wk.close_tenant($1)"
+
+Provision = Callable[[UUID], Awaitable[object]]
+"""Makes the keys of a tenant, or does nothing where it has them (`KeyRing.provision`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant as the platform knows it."""
+
+    id: UUID
+    name: str
+    kind: str
+    environment: str
+    state: str
+    settings: dict[str, Any]
+    created_at: datetime
+
+
+class Tenants:
+    """Manages the tenants of a deployment."""
+
+    def __init__(self, *, gate: Gate, provision: Provision, environment: str) -> None:
+        """Make tenants of `environment`, their keys by `provision`."""
+        self._gate = gate
+        self._provision = provision
+        self._environment = environment
+
+    async def create(self, caller: Caller, *, name: str, kind: Literal["live", "synthetic"] = "live") -> UUID:
+        """Make a tenant with keys and an open log, and return its id.
+
+        Raises Forbidden, Conflict where the name is taken, KeysUnavailable, LedgerUnavailable.
+        """
+        tenant = uuid7()
+        decision = await self._gate.decide(
+            caller, Act(Permission.TENANT_CREATE, Action.TENANT_CREATE, "tenant", resource_id=str(tenant))
+        )
+        try:
+            async with self._gate.transaction(decision) as work:
+                await work.connection.execute(_CREATE, tenant, name, kind, self._environment)
+                work.record()
+        except Conflict:
+            raise Conflict("There is a tenant of this name already") from None
+        await self._provide(decision, tenant)
+        return tenant
+
+    async def provide(self, caller: Caller, *, tenant: UUID) -> None:
+        """Make what a tenant lacks after a creation that was cut off: its keys, its log. Raises as `create` does."""
+        decision = await self._gate.decide(
+            caller, Act(Permission.TENANT_CREATE, Action.TENANT_CREATE, "tenant", resource_id=str(tenant))
+        )
+        await self._provide(decision, tenant)
+
+    async def list(self, caller: Caller) -> list[Tenant]:
+        """Return all tenants, the platform's own included."""
+        decision = await self._gate.decide(caller, Act(Permission.TENANT_READ, Action.TENANT_LIST, "tenant"))
+        async with self._gate.transaction(decision) as work:
+            rows = await work.connection.fetch(_LIST)
+            work.record(count=len(rows))
+        return [_tenant(row) for row in rows]
+
+    async def close(self, caller: Caller, *, tenant: UUID) -> None:
+        """Close a tenant: nothing of its own acts any more; its data and log stay. Raises NotFound."""
+        decision = await self._gate.decide(
+            caller, Act(Permission.TENANT_CHANGE, Action.TENANT_CLOSE, "tenant", resource_id=str(tenant))
+        )
+        async with self._gate.transaction(decision) as work:
+            if not await work.connection.fetchval(_CLOSE, tenant):
+                raise NotFound("There is no such tenant, or it is closed already")
+            work.record()
+        self._gate.tenants.forget(tenant)
+        await self._gate.enter(event(decision, outcome=Outcome.DONE), tenant=tenant)
+
+    async def _provide(self, decision: Decision, tenant: UUID) -> None:
+        await self._provision(tenant)
+        await self._gate.enter(event(decision, outcome=Outcome.DONE), tenant=tenant)
+
+
+def _tenant(row: Record) -> Tenant:
+    return Tenant(
+        id=row["id"],
+        name=row["name"],
+        kind=row["kind"],
+        environment=row["environment"],
+        state=row["state"],
+        settings=json.loads(row["settings"]),
+        created_at=row["created_at"],
+    )
