@@ -83,7 +83,7 @@ def date(value: str, *, region: str | None = None) -> str:
 
 def identifier(value: str, *, region: str | None = None) -> str:
     """As `text`, without white space, with one kind of dash; other punctuation counts ("1-23" is not "12-3")."""
-    return _DASHES.sub("-", text(value, region=region)).replace(" ", "")
+    return unicodedata.normalize("NFKC", _DASHES.sub("-", text(value, region=region)).replace(" ", ""))
 
 
 NORMALISERS: dict[str, Callable[..., str]] = {
