@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 
 from wellkeep.base.clock import Clock, SystemClock
-from wellkeep.base.errors import WellkeepError
+from wellkeep.base.errors import DatabaseUnavailable, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.db.connection import Connection, Record
 from wellkeep.db.pool import Pool
@@ -91,6 +91,7 @@ class Findings:
         self._pending: dict[tuple[UUID, str], _Pending] = {}
         self._retry: asyncio.Task[None] | None = None
         self._lost = 0
+        self._down = False
 
     @property
     def backlog(self) -> int:
@@ -109,24 +110,25 @@ class Findings:
 
         Raises FindingRefused, a fault of the caller's code, where key or detail leave their grammar; nothing else.
         """
-        self.note(tenant, kind=kind, severity=severity, key=key, detail=detail)
-        with suppress(TimeoutError):  # the retry goes on by itself, and the backlog shows it
-            await asyncio.wait_for(asyncio.shield(self._retrying()), _STORE_SECONDS)
+        place = self._take(tenant, kind, severity, key, detail)
+        try:
+            if not self._down:
+                await self._store(place)
+        finally:
+            if self._pending:
+                self._retry_soon()
 
     def note(self, tenant: UUID, *, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]) -> None:
-        """Note a finding from code that can't wait (it needs a running loop); it is stored in the background."""
-        checked, place = check_detail(detail), (tenant, check_key(key))
-        kind, severity = Kind(kind), Severity(severity)
-        _log.warning("finding", kind=kind.value)
-        now = self._clock.now()
-        self._add(place, _Pending(kind, severity, checked, 1, now, now))
-        self._retrying()
+        """Note a finding from code that can't wait; it is stored in the background (outside a loop: by `flush`)."""
+        self._take(tenant, kind, severity, key, detail)
+        self._retry_soon()
 
-    async def flush(self) -> None:
-        """Try once to store whatever waits; what fails keeps waiting."""
+    async def flush(self) -> bool:
+        """Try once to store whatever waits; False where some of it still waits."""
         for place in list(self._pending):
-            if not await self._store(place):
-                return
+            if not await self._store(place) and self._down:
+                break
+        return not self._pending
 
     async def stop(self) -> None:
         """End the retries, after one last try within two seconds."""
@@ -134,9 +136,8 @@ class Findings:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        with suppress(TimeoutError):  # what is left was logged when it was noted
-            async with asyncio.timeout(_STORE_SECONDS):
-                await self.flush()
+        if not await self.flush():
+            _log.error("findings.not_stored_at_stop", waiting=self.backlog)
 
     async def list(self, tenant: UUID, *, open_only: bool = True, limit: int = _LIST_LIMIT) -> list[Finding]:
         """Return a tenant's findings, newest first, at most `limit` (1 to 1,000)."""
@@ -165,17 +166,26 @@ class Findings:
             return
         self._pending[place] = new
 
-    def _retrying(self) -> asyncio.Task[None]:
-        if self._retry is None or self._retry.done():
-            self._retry = asyncio.create_task(self._store_until_empty(), name="findings-store")
-        return self._retry
+    def _take(
+        self, tenant: UUID, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]
+    ) -> tuple[UUID, str]:
+        checked, place = check_detail(detail), (tenant, check_key(key))
+        kind, severity = Kind(kind), Severity(severity)
+        _log.warning("finding", kind=kind.value)
+        now = self._clock.now()
+        self._add(place, _Pending(kind, severity, checked, 1, now, now))
+        return place
+
+    def _retry_soon(self) -> None:
+        if self._retry is not None and not self._retry.done():
+            return
+        with suppress(RuntimeError):  # no loop runs here: a later report or `flush` stores it, and the backlog shows it
+            loop = asyncio.get_running_loop()
+            self._retry = loop.create_task(self._store_until_empty(), name="findings-store")
 
     async def _store_until_empty(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
-            await self.flush()
-            if not self._pending:
-                return
+        while not await self.flush():
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -188,8 +198,11 @@ class Findings:
         try:
             async with asyncio.timeout(_STORE_SECONDS), self._pool.tenant_transaction(tenant=place[0]) as connection:
                 await connection.execute(_STORE, *_arguments(place, pending))
-            stored = True
-        except (WellkeepError, OSError):  # a TimeoutError is an OSError
+            stored, self._down = True, False
+        except (DatabaseUnavailable, OSError):  # a TimeoutError is an OSError
+            self._down = True
+            _log.warning("findings.not_stored", kind=pending.kind.value)
+        except WellkeepError:  # this one alone: the others are not held up by it
             _log.warning("findings.not_stored", kind=pending.kind.value)
         finally:
             if not stored:

@@ -4,7 +4,7 @@ CREATE SCHEMA findings;
 CREATE TABLE findings.finding (
     tenant_id   uuid        NOT NULL,
     id          uuid        NOT NULL,
-    key         text        NOT NULL CHECK (key ~ '^[a-z0-9_.:-]{1,400}$'),
+    key         text        NOT NULL CHECK (key ~ '^[a-z0-9_.:-]+$' AND length(key) <= 400),
     kind        text        NOT NULL CHECK (kind ~ '^[a-z][a-z0-9_.]{0,63}$'),
     severity    text        NOT NULL CHECK (severity IN ('info', 'low', 'medium', 'high', 'critical')),
     detail      jsonb       NOT NULL CHECK (jsonb_typeof(detail) = 'object' AND octet_length(detail::text) <= 4096),

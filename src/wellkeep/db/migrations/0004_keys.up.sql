@@ -9,7 +9,7 @@ CREATE TABLE keys.tenant_key (
     kid         bytea       NOT NULL CHECK (octet_length(kid) = 16),
     commit_hash bytea       NOT NULL CHECK (octet_length(commit_hash) = 32 AND substring(commit_hash FROM 1 FOR 16) = kid),
     wrapped     bytea       NOT NULL CHECK (octet_length(wrapped) BETWEEN 40 AND 8192),
-    root        text        NOT NULL CHECK (root ~ '^[a-z0-9:/._-]{1,256}$'),
+    root        text        NOT NULL CHECK (root ~ '^[a-z0-9:/._-]{1,200}$'),
     state       text        NOT NULL DEFAULT 'active'
         CHECK (state IN ('active', 'decrypt_only', 'retired', 'destroyed')),
     seals       bigint      NOT NULL DEFAULT 0
