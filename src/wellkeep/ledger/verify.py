@@ -1,0 +1,195 @@
+"""Verifying the ledger in the database: every log from its first entry to its head, and what must agree with it.
+
+Read in one REPEATABLE READ transaction, in chunks, as `wk_owner`: what is verified is one state. The threat is
+everybody who can write to the database, its owner included. What chain and seals can't show is said in `docs/spec/ledger.md`: a
+log cut off at the end of a batch, its later seals too, and an old state put back as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.db.connection import Connection
+from wellkeep.ledger.report import Bad, Report, What
+from wellkeep.ledger.seal import Seal, SealKey
+from wellkeep.ledger.splice import Head
+from wellkeep.ledger.walk import LogWalk
+
+CHUNK: Final = 4096
+
+Progress = Callable[[str, int, int], None]
+"""Told the log's origin, how many entries were verified and how many its head says there are."""
+
+_BECOME_OWNER = "SET LOCAL ROLE wk_owner"
+_LOGS = """
+SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.log
+WHERE $1::uuid IS NULL OR tenant_id = $1 ORDER BY tenant_id, epoch
+"""
+_FIRST_SINCE = """
+SELECT coalesce((SELECT max(seq) + 1 FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND "time" < $3), 0)
+"""
+_LEAVES = """
+SELECT seq, leaf FROM ledger.entry
+WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 AND seq < $4 ORDER BY seq LIMIT $5
+"""
+_ENTRIES = """
+SELECT seq, leaf, entry, "time", event_id::text, actor, action, purpose, resource_type, resource_id, subject::text,
+       outcome, request::text
+FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4
+"""
+_SEALS = """
+SELECT size, key_id, leaf, root, mac FROM ledger.seal
+WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4 ORDER BY size
+"""
+_LATER_SEALS = "SELECT EXISTS (SELECT FROM ledger.seal WHERE tenant_id = $1 AND epoch = $2 AND size > $3)"
+_EVENT_ID_ASTRAY = """
+SELECT e.seq FROM ledger.entry AS e
+LEFT JOIN ledger.event_id AS i ON i.tenant_id = e.tenant_id AND i.event_id = e.event_id
+WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3
+  AND (i.seq IS DISTINCT FROM e.seq OR i.epoch IS DISTINCT FROM e.epoch)
+ORDER BY e.seq LIMIT 1
+"""
+_EVENT_IDS = "SELECT count(*) FROM ledger.event_id WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3"
+_EVENT_ID_TOO_MANY = """
+SELECT i.seq FROM ledger.event_id AS i
+LEFT JOIN ledger.entry AS e ON e.tenant_id = i.tenant_id AND e.epoch = i.epoch AND e.seq = i.seq
+WHERE i.tenant_id = $1 AND i.epoch = $2 AND i.seq >= $3 AND e.event_id IS DISTINCT FROM i.event_id
+ORDER BY i.seq LIMIT 1
+"""
+_SUBJECTS = "SELECT count(*) FROM ledger.entry_subject WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3"
+_SUBJECTS_FURTHER = """
+SELECT s.seq, s.subject::text FROM ledger.entry_subject AS s
+LEFT JOIN ledger.entry AS e ON e.tenant_id = s.tenant_id AND e.epoch = s.epoch AND e.seq = s.seq
+WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.subject IS DISTINCT FROM e.subject
+"""
+_SUBJECT_MISSING = """
+SELECT e.seq FROM ledger.entry AS e
+LEFT JOIN ledger.entry_subject AS s
+  ON s.tenant_id = e.tenant_id AND s.subject = e.subject AND s.epoch = e.epoch AND s.seq = e.seq
+WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3 AND e.subject IS NOT NULL AND s.seq IS NULL
+ORDER BY e.seq LIMIT 1
+"""
+_ORPHANS = """
+SELECT found.tenant_id, found.epoch, min(found.seq) AS seq FROM (
+    SELECT tenant_id, epoch, seq FROM ledger.entry
+    UNION ALL SELECT tenant_id, epoch, size FROM ledger.seal
+    UNION ALL SELECT tenant_id, epoch, seq FROM ledger.event_id
+    UNION ALL SELECT tenant_id, epoch, seq FROM ledger.entry_subject
+) AS found
+WHERE ($1::uuid IS NULL OR found.tenant_id = $1)
+  AND NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = found.tenant_id AND l.epoch = found.epoch)
+GROUP BY found.tenant_id, found.epoch ORDER BY found.tenant_id, found.epoch
+"""
+_OUTBOX_AGE = "SELECT ledger.outbox_age()"
+
+
+async def verify(
+    connection: Connection,
+    *,
+    keys: Mapping[str, SealKey],
+    tenant: UUID | None = None,
+    since: datetime | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify all logs, or those of `tenant`; with `since`, read only the content of what came later.
+
+    `connection` may become `wk_owner` (`wk_migrate`, an administrator). Older entries are still counted into the tree
+    by their leaves, which the seals vouch for. Raises what the connection raises: then nothing is known (exit code 2).
+    """
+    bad: list[Bad] = []
+    walks: dict[Head, LogWalk] = {}
+    async with _one_state(connection):
+        for row in await connection.fetch(_LOGS, tenant):
+            head = Head(*row)._replace(frontier=tuple(row["frontier"]))
+            walks[head] = await _walk(connection, head, keys, since, progress)
+            if (found := walks[head].bad) is not None:
+                bad.append(found)
+        orphans = await connection.fetch(_ORPHANS, tenant)
+        bad.extend(Bad(f"{log}/{epoch}", seq, What.ORPHAN) for log, epoch, seq in orphans)
+        age: float | None = await connection.fetchval(_OUTBOX_AGE)
+    if tenant is None and since is None:
+        bad.extend(_uncovered(walks))
+    return Report(
+        logs=len(walks),
+        entries=sum(walk.size for walk in walks.values()),
+        seals=sum(walk.seals for walk in walks.values()),
+        bad=tuple(bad),
+        outbox_seconds=age or 0.0,
+    )
+
+
+@asynccontextmanager
+async def _one_state(connection: Connection) -> AsyncIterator[None]:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(_BECOME_OWNER)
+        yield
+
+
+async def _walk(
+    connection: Connection,
+    head: Head,
+    keys: Mapping[str, SealKey],
+    since: datetime | None,
+    progress: Progress | None,
+) -> LogWalk:
+    walk = LogWalk(head, keys=keys)
+    place = (head.tenant, head.epoch)
+    start = 0 if since is None else await connection.fetchval(_FIRST_SINCE, *place, since)
+    while walk.bad is None:
+        before = walk.size
+        walk.expect(Seal(*row) for row in await connection.fetch(_SEALS, *place, before, before + CHUNK))
+        if before < start:
+            walk.leaves(await connection.fetch(_LEAVES, *place, before, start, CHUNK))
+        else:
+            walk.entries(await connection.fetch(_ENTRIES, *place, before, CHUNK))
+        if progress is not None:
+            progress(head.origin, walk.size, head.size)
+        if walk.size == before:
+            break
+    if walk.finish() is None:
+        what = await _disagreement(connection, walk, place, start)
+        if what is None and await connection.fetchval(_LATER_SEALS, *place, walk.size):
+            what = (walk.size, What.SEQ)
+        if what is not None:
+            walk.bad = Bad(head.origin, *what)
+    return walk
+
+
+async def _disagreement(
+    connection: Connection, walk: LogWalk, place: tuple[UUID, int], start: int
+) -> tuple[int, What] | None:
+    """Return the first seq where the tables beside the entries don't follow from them, or None."""
+    astray = await connection.fetchval(_EVENT_ID_ASTRAY, *place, start)
+    if astray is None and await connection.fetchval(_EVENT_IDS, *place, start) != walk.size - start:
+        astray = await connection.fetchval(_EVENT_ID_TOO_MANY, *place, start)
+    if astray is not None:
+        return astray, What.EVENT_ID
+    stored = {(row[0], row[1]) for row in await connection.fetch(_SUBJECTS_FURTHER, *place, start)}
+    different = stored ^ walk.further_subjects
+    if different:
+        return min(different)[0], What.ENTRY_SUBJECT
+    expected = walk.single_subjects + len(walk.further_subjects)
+    if await connection.fetchval(_SUBJECTS, *place, start) != expected:
+        return await connection.fetchval(_SUBJECT_MISSING, *place, start), What.ENTRY_SUBJECT
+    return None
+
+
+def _uncovered(walks: Mapping[Head, LogWalk]) -> list[Bad]:
+    """Return the logs that the root log announced and that are gone, and those that it never announced."""
+    present = {str(head.tenant): head.origin for head in walks}
+    announced: dict[str, int] = {}
+    root = "root"
+    for head, walk in walks.items():
+        if head.tenant == PLATFORM_TENANT:
+            root = head.origin
+            announced.update(walk.announced)
+            if walk.bad is not None:
+                return []
+    gone = [Bad(root, seq, What.LOG_MISSING) for log, seq in announced.items() if log not in present]
+    unknown = [Bad(name, 0, What.LOG_UNANNOUNCED) for log, name in present.items() if log not in announced]
+    return gone + unknown
