@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import structlog
-from database import Database
 
+from database import Database
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.findings import findings as module
 from wellkeep.findings.findings import Findings, platform_findings
@@ -135,12 +135,11 @@ async def test_what_the_database_does_not_take_waits_is_counted_and_is_stored_la
 async def test_a_database_that_is_gone_neither_fails_nor_holds_the_caller(database: Database, tenant: UUID) -> None:
     async with database.pool("wk_app", limits=Limits(min_size=0, acquire_seconds=30)) as pool:
         findings = Findings(pool)
-        async with database.connect() as administrator:
-            async with administrator.transaction():
-                await administrator.execute("LOCK TABLE findings.finding IN ACCESS EXCLUSIVE MODE")
-                async with asyncio.timeout(5):
-                    await report(findings, tenant, uuid4())
-                assert findings.backlog == 1
+        async with database.connect() as administrator, administrator.transaction():
+            await administrator.execute("LOCK TABLE findings.finding IN ACCESS EXCLUSIVE MODE")
+            async with asyncio.timeout(5):
+                await report(findings, tenant, uuid4())
+            assert findings.backlog == 1
         await findings.flush()
         assert findings.backlog == 0
         await findings.stop()

@@ -92,11 +92,13 @@ class Findings:
         self._retry: asyncio.Task[None] | None = None
         self._lost = 0
         self._down = False
+        self._storing = 0
+        self._turn = asyncio.Lock()
 
     @property
     def backlog(self) -> int:
         """How many findings wait to be stored; more than zero means that the database did not take them."""
-        return len(self._pending)
+        return len(self._pending) + self._storing
 
     @property
     def lost(self) -> int:
@@ -112,8 +114,9 @@ class Findings:
         """
         place = self._take(tenant, kind, severity, key, detail)
         try:
-            if not self._down:
-                await self._store(place)
+            async with self._turn:
+                if not self._down:
+                    await self._store(place)
         finally:
             if self._pending:
                 self._retry_soon()
@@ -125,10 +128,11 @@ class Findings:
 
     async def flush(self) -> bool:
         """Try once to store whatever waits; False where some of it still waits."""
-        for place in list(self._pending):
-            if not await self._store(place) and self._down:
-                break
-        return not self._pending
+        async with self._turn:
+            for place in list(self._pending):
+                if not await self._store(place) and self._down:
+                    break
+            return not self._pending
 
     async def stop(self) -> None:
         """End the retries, after one last try within two seconds."""
@@ -195,6 +199,7 @@ class Findings:
         if pending is None:
             return True
         stored = False
+        self._storing += 1
         try:
             async with asyncio.timeout(_STORE_SECONDS), self._pool.tenant_transaction(tenant=place[0]) as connection:
                 await connection.execute(_STORE, *_arguments(place, pending))
@@ -205,6 +210,7 @@ class Findings:
         except WellkeepError:  # this one alone: the others are not held up by it
             _log.warning("findings.not_stored", kind=pending.kind.value)
         finally:
+            self._storing -= 1
             if not stored:
                 newer = self._pending.pop(place, None)
                 self._pending[place] = pending
