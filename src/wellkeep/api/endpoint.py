@@ -1,0 +1,83 @@
+"""One request through one route: known headers, identity, body, the route's function, within its time.
+
+Every exception ends here as a problem document; what was unforeseen is logged by its type and our own frames.
+The order is the defence: nobody's body is read before they are known, nothing is decoded before it is bounded, and no
+service is reached by an address whose query or media type was not understood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from litestar import Request
+from litestar.types import ASGIApp, Scope
+
+from wellkeep.api import decoding, headers, problems, query
+from wellkeep.api.answers import Answer, Stream
+from wellkeep.api.exchange import Exchange, exchange_of
+from wellkeep.api.limits import read_body
+from wellkeep.api.logs import log
+from wellkeep.api.routes import Call, Route
+from wellkeep.api.runtime import Runtime
+from wellkeep.base import errors
+from wellkeep.gate.acts import Caller
+
+Endpoint = Callable[[Request], Awaitable[ASGIApp]]  # type: ignore[type-arg]  # Litestar resolves the bare name
+
+_UNDECODED = (None, bytes)
+
+
+def endpoint(route: Route, runtime: Runtime) -> Endpoint:
+    """Return the handler that Litestar calls for `route`."""
+    protected = route.permission is not None
+
+    async def handle(request: Request) -> ASGIApp:  # type: ignore[type-arg]  # Litestar resolves the bare name
+        scope = request.scope
+        exchange = exchange_of(scope)
+        exchange.route = route
+        try:
+            found = headers.known(scope["headers"])
+            async with asyncio.timeout(route.seconds):
+                caller = await _identify(runtime, exchange, scope, found) if protected else None
+                parameters = query.parse(scope["query_string"], route.query)
+                raw = b"" if route.body is None else await _body(route, request, found)
+                body = raw if route.body in _UNDECODED else decoding.decode(raw, route.body)
+                path = scope["path_params"]
+                call = Call(runtime, exchange.request, found, path, scope["raw_path"], parameters, body, raw, caller)
+                answer: Answer | Stream = await route.serve(call)
+        except Exception as error:  # noqa: BLE001  # the edge is where every error becomes a problem document
+            return refused(error, exchange)
+        return answer
+
+    return handle
+
+
+def refused(error: Exception, exchange: Exchange, *, allow: str | None = None) -> Answer:
+    """Return the problem document of `error`, and log it where the fault is ours."""
+    known = problems.translate(error)
+    exchange.code = known.code
+    if known.status == errors.Internal.status:
+        log.error("request.failed", error=error, request=exchange.request)
+    return problems.answer(known, request=exchange.request, allow=allow)
+
+
+async def _identify(runtime: Runtime, exchange: Exchange, scope: Scope, found: dict[bytes, bytes]) -> Caller:
+    client = scope.get("client")
+    ip = client[0] if client else None
+    agent = headers.agent(found)
+    principal = await runtime.authenticator.authenticate(
+        headers.authorization(found), request=exchange.request, ip=ip, agent=agent
+    )
+    exchange.tenant = principal.tenant
+    return Caller(principal, headers.purpose(found), exchange.request, ip, agent)
+
+
+async def _body(route: Route, request: Request, found: dict[bytes, bytes]) -> bytes:  # type: ignore[type-arg]
+    headers.expect_media(found, route.media)
+    return await read_body(
+        request.receive,
+        announced=found.get(b"content-length"),
+        limit=route.limit,
+        waits=b"expect" in found,
+    )

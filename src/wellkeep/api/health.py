@@ -1,0 +1,95 @@
+"""Whether this server is alive, whether it is ready, and what it counted.
+
+Rule: these three are open, so they tell names of parts and yes or no, nothing of any tenant. `/metrics` exists on the
+administration listener alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from wellkeep.api import answers
+from wellkeep.api.answers import Answer
+from wellkeep.api.metrics import Metrics
+from wellkeep.api.routes import Call, Route
+from wellkeep.base.errors import Unavailable
+
+_READY_SECONDS = 3.0
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What the service stands on, each part true where it holds."""
+
+    ready: bool
+    parts: dict[str, bool]
+
+
+_ALIVE = answers.encode(Alive())
+
+
+async def alive(_call: Call) -> Answer:
+    """Say that the process answers."""
+    return Answer(200, _ALIVE)
+
+
+async def ready(call: Call) -> Answer:
+    """Say whether database, keys, ledger and detectors hold; 503 where one of them does not."""
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            parts = dict(await call.runtime.readiness.check())
+    except TimeoutError:
+        parts = {"answer_in_time": False}
+    holds = all(parts.values())
+    headers = () if holds else ((b"retry-after", b"2"),)
+    return answers.json(Ready(holds, parts), status=200 if holds else Unavailable.status, headers=headers)
+
+
+HEALTH = (
+    Route(
+        method="GET",
+        path="/healthz",
+        name="healthz",
+        summary="Is the process alive?",
+        tag="health",
+        serve=alive,
+        open_because="a load balancer asks before it has a key; it learns that a process runs",
+        returns=Alive,
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        name="readyz",
+        summary="Can requests be served?",
+        tag="health",
+        serve=ready,
+        open_because="a load balancer asks before it has a key; it learns which part is down",
+        returns=Ready,
+        also=(503,),
+    ),
+)
+
+
+def metrics_route(metrics: Metrics) -> Route:
+    """Return the route that shows `metrics`."""
+
+    async def show(_call: Call) -> Answer:
+        return Answer(200, metrics.text().encode("ascii"), media=answers.TEXT)
+
+    return Route(
+        method="GET",
+        path="/metrics",
+        name="metrics",
+        summary="Counters in the Prometheus text format",
+        tag="health",
+        serve=show,
+        open_because="on the administration listener alone; counts of requests by route and status, nothing of anybody",
+        answer_media="text/plain",
+    )

@@ -1,0 +1,73 @@
+"""Query parameters: declared ones alone, each once.
+
+Rule: an undeclared or repeated parameter is refused, not ignored. The threat is a filter that was misspelt and so did
+not filter, and a name of a patient typed into an address.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from wellkeep.api.limits import QUERY_BYTES, QUERY_PARAMETERS
+from wellkeep.api.problems import validation
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One declared query parameter: its name, what its text must match in full, and what it means."""
+
+    name: str
+    pattern: re.Pattern[str]
+    meaning: str
+    example: str
+
+
+def parse(raw: bytes, declared: tuple[Parameter, ...]) -> dict[str, str]:
+    """Return the parameters of a query string; raises Validation."""
+    if not raw:
+        return {}
+    if len(raw) > QUERY_BYTES:
+        raise validation("query", "too-long")
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=QUERY_PARAMETERS, errors="strict")
+    except ValueError:
+        raise validation("query", "malformed") from None
+    found: dict[str, str] = {}
+    by_name = {parameter.name: parameter for parameter in declared}
+    for name, value in pairs:
+        parameter = by_name.get(name)
+        if parameter is None:
+            raise validation("query/*", "unknown-parameter", "This address takes no such query parameter")
+        if name in found:
+            raise validation(f"query/{name}", "repeated")
+        if parameter.pattern.fullmatch(value) is None:
+            raise validation(f"query/{name}", "malformed")
+        found[name] = value
+    return found
+
+
+_NAME = "[a-z][a-z0-9_]{0,62}"
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+FIELDS = Parameter(
+    "fields",
+    re.compile(f"{_NAME}(,{_NAME}){{0,999}}"),
+    "names of the fields to open, comma-separated",
+    "name,birth_date",
+)
+REVISION = Parameter("revision", re.compile("[1-9][0-9]{0,8}"), "an earlier revision", "1")
+LIMIT = Parameter("limit", re.compile("[1-9][0-9]{0,2}"), "how many at most, up to 200", "50")
+CURSOR = Parameter("cursor", re.compile("[A-Za-z0-9_.-]{1,1024}"), "where the page before ended", "c1.AbC")
+ACTOR = Parameter(
+    "actor", re.compile("[0-9a-z_-]{1,64}"), "the id of who acted", "0198c0de-0000-7000-8000-000000000001"
+)
+SUBJECT = Parameter("subject", re.compile(_UUID), "the id of the patient", "0198c0de-0000-7000-8000-000000000002")
+ACTION = Parameter("action", re.compile(r"[a-z]{1,32}\.[a-z_]{1,32}"), "what was done", "record.read")
+SINCE = Parameter(
+    "since",
+    re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"),
+    "not before this time (RFC 3339, UTC)",
+    "2026-01-01T00:00:00Z",
+)

@@ -1,0 +1,306 @@
+"""The bodies of /v1: what is taken and what is given back, as the OpenAPI document shows them.
+
+Rule: every shape refuses unknown keys and bounds every list and string. Values of fields stay raw JSON here (`Raw`):
+what they mean is the collection's definition, and the vault checks them against it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from wellkeep.access import tenants
+from wellkeep.access.api_keys import DEFAULT_DAYS, ApiKey
+from wellkeep.base.permissions import Permission
+from wellkeep.vault import definition
+
+Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", description="a name of letters, digits and _")]
+Fields = Annotated[
+    dict[str, msgspec.Raw], Meta(max_length=1000, description="values by field name, as the collection defines them")
+]
+Cursor = Annotated[str, Meta(max_length=1024, description="signed; where the page before ended")]
+Limit = Annotated[int, Meta(ge=1, le=200)]
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a body may hold; anything else is refused."""
+
+
+class RecordInput(Input, frozen=True, kw_only=True):
+    """A new record."""
+
+    subject: UUID | None = None
+    fields: Fields
+
+
+class RecordChange(Input, frozen=True, kw_only=True):
+    """The fields that change; null removes a value."""
+
+    fields: Fields
+
+
+class Upsert(Input, frozen=True, kw_only=True):
+    """What a record with this external id shall be; what is not named is left as it is."""
+
+    subject: UUID | None = None
+    fields: Fields
+
+
+class SearchInput(Input, frozen=True, kw_only=True):
+    """Values to find by blind index; all of them must match."""
+
+    where: Annotated[dict[str, msgspec.Raw], Meta(min_length=1, max_length=8)]
+    fields: Annotated[list[Name], Meta(max_length=1000)] | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+class BatchInput(Input, frozen=True, kw_only=True):
+    """Up to 500 records to create, each for itself."""
+
+    records: Annotated[list[RecordInput], Meta(min_length=1, max_length=500)]
+
+
+class MergeInput(Input, frozen=True, kw_only=True):
+    """The patient who stays."""
+
+    into: UUID
+
+
+class ImportInput(Input, frozen=True, kw_only=True):
+    """An import: where to, in which format, and for CSV which column is which field."""
+
+    collection: Name
+    format: Literal["ndjson", "csv", "fhir"]
+    map: Annotated[dict[Annotated[str, Meta(max_length=200)], Name], Meta(max_length=1000)] | None = None
+
+
+class ExportInput(Input, frozen=True, kw_only=True):
+    """An export of a whole collection, or of some of its fields."""
+
+    collection: Name
+    format: Literal["ndjson", "csv", "fhir"] = "ndjson"
+    fields: Annotated[list[Name], Meta(max_length=1000)] | None = None
+
+
+class TenantInput(Input, frozen=True, kw_only=True):
+    """A new tenant."""
+
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,62}$")]
+    kind: Literal["live", "synthetic"] = "live"
+
+
+class KeyInput(Input, frozen=True, kw_only=True):
+    """A new API key. `scopes` narrow what the roles permit; they never add to it."""
+
+    name: Annotated[str, Meta(max_length=100)]
+    roles: Annotated[list[Name], Meta(min_length=1, max_length=8)]
+    scopes: Annotated[list[Permission], Meta(max_length=64)] | None = None
+    days: Annotated[int, Meta(ge=1, le=3650, description="until it expires")] = DEFAULT_DAYS
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection. Its version counts its changes and is its entity tag."""
+
+    name: str
+    subject: str
+    version: int
+    fields: list[dict[str, Any]]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Collections(msgspec.Struct, frozen=True):
+    """All collections of the tenant."""
+
+    collections: list[Collection]
+
+
+class RecordMade(msgspec.Struct, frozen=True, kw_only=True):
+    """What was stored."""
+
+    id: UUID
+    subject: UUID | None
+    revision: int
+    created_at: datetime
+
+
+class RecordChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored now."""
+
+    id: UUID
+    subject: UUID | None
+    revision: int
+    updated_at: datetime
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A record, opened. `withheld` are the fields that the caller's role does not see."""
+
+    id: UUID
+    subject: UUID | None
+    revision: int
+    fields: dict[str, Any]
+    withheld: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One page of what was found; `cursor` is null on the last."""
+
+    records: list[Record]
+    cursor: str | None
+
+
+class BatchOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of one record of a batch: 201 with its id, or the code and places of its refusal."""
+
+    status: int
+    id: UUID | None = None
+    revision: int | None = None
+    code: str | None = None
+    errors: list[dict[str, str]] = []
+
+
+class BatchResult(msgspec.Struct, frozen=True):
+    """The outcomes, in the order of the batch."""
+
+    outcomes: list[BatchOutcome]
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A patient: an opaque id, and where it went in a merge."""
+
+    id: UUID
+    merged_into: UUID | None
+    created_at: datetime
+
+
+class ImportState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an import is. `digest` is that of all lines imported, to compare with the source."""
+
+    id: UUID
+    state: str
+    lines: int | None = None
+    done: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    digest: str | None = None
+
+
+class ExportState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an export is."""
+
+    id: UUID
+    state: str
+    done: int = 0
+
+
+class Entries(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of ledger entries, newest first; each is the entry's own JSON."""
+
+    entries: list[msgspec.Raw]
+    cursor: str | None
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant."""
+
+    id: UUID
+    name: str
+    kind: str
+    environment: str
+    state: str
+    created_at: datetime
+
+
+class TenantMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A new tenant."""
+
+    id: UUID
+    name: str
+
+
+class Tenants(msgspec.Struct, frozen=True):
+    """All tenants of the deployment."""
+
+    tenants: list[Tenant]
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key, without its secret."""
+
+    id: UUID
+    tenant: UUID
+    name: str
+    prefix: str
+    roles: tuple[str, ...]
+    scopes: tuple[str, ...] | None
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The API keys of a tenant, newest first."""
+
+    apikeys: list[Key]
+
+
+class KeyIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """A new key and, this once, the key itself."""
+
+    about: Key
+    key: str
+
+
+def key(about: ApiKey) -> Key:
+    """Return what may be told of a key."""
+    return Key(
+        id=about.id,
+        tenant=about.tenant,
+        name=about.name,
+        prefix=about.prefix,
+        roles=about.roles,
+        scopes=about.scopes,
+        created_at=about.created_at,
+        expires_at=about.expires_at,
+        last_used_at=about.last_used_at,
+        revoked_at=about.revoked_at,
+    )
+
+
+def collection(stored: definition.Collection) -> Collection:
+    """Return what is told of a collection; the numbers of its fields stay inside."""
+    fields = [
+        {name: value for name, value in msgspec.to_builtins(field).items() if name != "id"}
+        for field in stored.definition.fields
+    ]
+    return Collection(
+        name=stored.name,
+        subject=stored.subject,
+        version=stored.version,
+        fields=fields,
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+    )
+
+
+def tenant(about: tenants.Tenant) -> Tenant:
+    """Return what is told of a tenant; its settings stay inside."""
+    return Tenant(
+        id=about.id,
+        name=about.name,
+        kind=about.kind,
+        environment=about.environment,
+        state=about.state,
+        created_at=about.created_at,
+    )
