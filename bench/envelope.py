@@ -33,6 +33,7 @@ COLLECTION = 7
 SECRET, TENANT, RECORD, VALUE = os.urandom(32), os.urandom(16), os.urandom(16), os.urandom(32)
 KEY = SubjectKey(SECRET)
 ITEMS = [(field, 1, VALUE, False) for field in range(1, FIELDS + 1)]
+FIELD_IDS = [field for field, _, _, _ in ITEMS]
 BARE = AESGCM(os.urandom(32))
 AAD = Struct(">20s16sII16s").pack
 HEADER = KEY.header
@@ -46,7 +47,7 @@ def our_field() -> envelope.Opened:
 
 def our_record() -> list[envelope.Opened]:
     sealed = envelope.seal_record(KEY, tenant=TENANT, collection=COLLECTION, record=RECORD, items=ITEMS)
-    stored = [(item[0], data) for item, data in zip(ITEMS, sealed, strict=True)]
+    stored = zip(FIELD_IDS, sealed, strict=True)
     return envelope.open_record(KEY, tenant=TENANT, collection=COLLECTION, record=RECORD, items=stored)
 
 

@@ -187,6 +187,8 @@ def test_the_digest_binds_every_part() -> None:
     with pytest.raises(Malformed):
         envelope.digest(RECORD, [(1, b"a"), (1, b"b")])
     with pytest.raises(Malformed):
+        envelope.digest(RECORD, [(2**32, b"a")])
+    with pytest.raises(Malformed):
         envelope.digest(b"short", items)
 
 

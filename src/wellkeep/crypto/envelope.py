@@ -100,7 +100,7 @@ def seal_one(key: SealingKey, item: FieldIn, *, tenant: bytes, collection: int, 
 
 
 def open_record(
-    key: SealingKey, *, tenant: bytes, collection: int, record: bytes, items: Sequence[FieldSealed]
+    key: SealingKey, *, tenant: bytes, collection: int, record: bytes, items: Iterable[FieldSealed]
 ) -> list[Opened]:
     """Open the fields of one record and return (type, payload) in the same order; all of them or none.
 
@@ -126,9 +126,10 @@ def open_record(
     opened = []
     for plaintext in plaintexts:
         body = plaintext.rstrip(b"\x00")
-        if body[-1:] != MARKER or body[0] not in KNOWN_TYPES:
+        kind = body[0] if body else 0
+        if kind not in KNOWN_TYPES or body[-1] != MARKER:
             raise SealBroken("authentic, but made by no writer of wk1")
-        opened.append((body[0], body[1:-1]))
+        opened.append((kind, body[1:-1]))
     return opened
 
 
@@ -148,7 +149,7 @@ def open_one(key: SealingKey, item: FieldSealed, *, tenant: bytes, collection: i
     except (InvalidTag, StructError, ValueError) as failure:
         raise _refusal(failure) from None
     kind = body[0] if body else 0
-    if kind not in KNOWN_TYPES or body[-1:] != MARKER:
+    if kind not in KNOWN_TYPES or body[-1] != MARKER:
         raise SealBroken("authentic, but made by no writer of wk1")
     return kind, body[1:-1]
 
@@ -208,7 +209,9 @@ def digest(record: bytes, items: Iterable[FieldSealed]) -> bytes:
     if len({field for field, _ in ordered}) != len(ordered):
         raise Malformed("a field stands in a revision once")
     parts = [b"wk1/digest", record, len(ordered).to_bytes(4, "big")]
-    for field, envelope in ordered:
-        parts.append(_digest_prefix(field, len(envelope)))
-        parts.append(envelope)
+    try:
+        for field, envelope in ordered:
+            parts += (_digest_prefix(field, len(envelope)), envelope)
+    except StructError:
+        raise Malformed("ids are unsigned 32-bit numbers") from None
     return hashlib.sha256(b"".join(parts)).digest()

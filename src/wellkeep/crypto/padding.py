@@ -57,4 +57,4 @@ TYPE_BYTE = {int(kind): bytes((kind,)) for kind in ValueType}
 KNOWN_TYPES = frozenset(TYPE_BYTE)
 PADDINGS = _Paddings(enumerated=False)
 PADDINGS_ENUMERATED = _Paddings(enumerated=True)
-MARKER = b"\x80"
+MARKER = 0x80
