@@ -1,8 +1,8 @@
 """A real PostgreSQL for the tests: one cluster a session, one fresh database a test.
 
 `WELLKEEP_TEST_SERVER` says which: unset, the embedded one; `system`, the machine's own programs under the same
-launcher; a DSN of an administrator, that server. Durability stays on, for the guard asserts it: the cluster lies in memory
-(/dev/shm) where there is room, and that is what makes it fast.
+launcher; a DSN of an administrator, that server. Durability stays on, for the guard asserts it: the cluster lies in
+memory (/dev/shm) where there is room, and that is what makes it fast.
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 Rules: whoever works for a tenant goes through `tenant_transaction`, which signs, enters and leaves; every wait has an
 end (acquiring, connecting, each statement), so a server that hangs becomes a 503 within seconds and the pool mends
-itself afterwards; a connection whose state is unknown is thrown away, never lent again. The driver's reset query at each
-release is a hidden round trip (63-172 microseconds) and is sent only where a transaction was left open.
+itself afterwards; a connection whose state is unknown is thrown away, never lent again. The driver's reset query at
+each release is a hidden round trip (63-172 microseconds) and is sent only where a transaction was left open.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -119,7 +119,7 @@ class Pool:
         try:
             self._pool = await asyncpg.create_pool(
                 **self._endpoint.arguments(),
-                min_size=limits.min_size,
+                min_size=0,  # to keep a floor, the driver reconnects in the background and logs its own texts
                 max_size=limits.max_size,
                 max_queries=_QUERIES_PER_CONNECTION,
                 max_inactive_connection_lifetime=_IDLE_CONNECTION_SECONDS,
@@ -134,6 +134,13 @@ class Pool:
             failure = translate(error)
         if failure is not None:
             raise failure
+        try:
+            async with AsyncExitStack() as lent:
+                for _ in range(limits.min_size):
+                    await lent.enter_async_context(self.connection())
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close every connection; one that is still lent after five seconds is cut off."""

@@ -50,13 +50,14 @@ async def provision(
     passwords: Mapping[str, Secret[str]],
     deployment_id: UUID,
     environment: str,
-    context_key: ContextKey,
+    context_key: ContextKey | None = None,
     migrations: Sequence[migrate.Migration] | None = None,
 ) -> None:
     """Bring `database` to the program's schema, for this deployment and key; doing it again changes nothing.
 
     `administrator` may create roles and databases, at any database of the server. Raises Misconfigured where the server
-    is unfit (`guard`), the database another's, or its migrations diverge.
+    is unfit (`guard`), the database another's, or its migrations diverge. Where the context key is itself kept in the
+    database, wrapped, it is installed afterwards.
     """
     async with connected(administrator) as connection:
         await guard.assert_fit(connection)
@@ -68,4 +69,5 @@ async def provision(
     async with connected(migrator) as connection:
         await migrate.migrate(connection, migrations=migrations)
         await deployment.install(connection, deployment=deployment_id, environment=environment)
-        await context.install(connection, context_key)
+        if context_key is not None:
+            await context.install(connection, context_key)

@@ -11,6 +11,5 @@ DROP FUNCTION wk.tenant();
 DROP FUNCTION wk.install_context_key(bytea, bytea);
 DROP TABLE wk.context_key;
 DROP FUNCTION wk.platform();
-REVOKE USAGE ON SCHEMA wk FROM wk_migrate, wk_app, wk_ledger, wk_auth, wk_jobs, wk_backup;
 ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO PUBLIC;
 ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;

@@ -11,8 +11,6 @@
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA wk TO wk_migrate, wk_app, wk_ledger, wk_auth, wk_jobs, wk_backup;
-
 CREATE FUNCTION wk.platform() RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -79,7 +77,6 @@ COMMENT ON FUNCTION wk.tenant() IS
   'The tenant that this transaction was entered for; raises 42501 on a token that is absent, forged, expired or another backend''s.';
 GRANT EXECUTE ON FUNCTION wk.tenant() TO wk_app, wk_ledger, wk_auth, wk_jobs, wk_backup;
 
--- No SET clause here: leaving a function that has one would take the token back.
 CREATE FUNCTION wk.enter(token text) RETURNS void
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
