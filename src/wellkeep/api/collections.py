@@ -34,7 +34,7 @@ async def get(call: Call) -> Answer:
 
 async def change(call: Call) -> Answer:
     """Change a collection: fields that exist keep their numbers, so stored ciphertexts stay readable."""
-    changed = await call.runtime.collections.change(call.caller, call.collection(), call.body, version=call.if_match())
+    changed = await call.runtime.collections.change(call.caller, call.collection(), call.body, expected=call.if_match())
     return answers.json(shapes.collection(changed), headers=(etag(changed.version),))
 
 

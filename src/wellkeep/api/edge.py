@@ -11,9 +11,8 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
-from wellkeep.api import headers, limits, problems
+from wellkeep.api import headers, limits, logs, problems
 from wellkeep.api.exchange import Exchange, attach
-from wellkeep.api.logs import log
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Listener
 from wellkeep.base.clock import Clock
@@ -58,7 +57,7 @@ class Edge:
             else:
                 await self._inner(scope, receive, dispatch)
         except Exception as error:
-            log.error("request.broken", error=error, request=exchange.request)
+            logs.log.error("request.broken", error=error, request=exchange.request)
             if exchange.status:
                 raise
             await problems.answer(Internal(), request=exchange.request)(scope, receive, dispatch)
@@ -71,8 +70,7 @@ class Edge:
         route = exchange.route
         self._metrics.count(route.name if route else None, status=exchange.status, microseconds=int(elapsed * 1e6))
         method = scope.get("method", "")
-        log.info(
-            "request",
+        logs.request_line(
             listener=self._listener,
             method=method if method in _METHODS else "other",
             route=route.path if route else "-",

@@ -44,7 +44,7 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
                 raw = b"" if route.body is None else await _body(route, request, found)
                 body = raw if route.body in _UNDECODED else decoding.decode(raw, route.body)
                 path = scope["path_params"]
-                call = Call(runtime, exchange.request, found, path, scope["raw_path"], parameters, body, raw, caller)
+                call = Call(runtime, exchange.request, found, path, scope["raw_path"], parameters, body, caller)
                 answer: Answer | Stream = await route.serve(call)
         except Exception as error:  # noqa: BLE001  # the edge is where every error becomes a problem document
             return refused(error, exchange)

@@ -94,7 +94,7 @@ _IDENTIFIER = {"type": "string", "format": "uuid"}
 _TITLES = {
     200: "Done",
     201: "Made",
-    202: "Taken",
+    202: "Taken, and done in the background",
     204: "Done; no content",
     304: "You have it already",
     503: "Not ready",

@@ -8,10 +8,10 @@ from wellkeep.api import answers, headers, limits, query, shapes
 from wellkeep.api.answers import Answer, etag
 from wellkeep.api.problems import document, validation
 from wellkeep.api.routes import Call, Route
-from wellkeep.api.runtime import Revised
 from wellkeep.base.errors import Conflict, SubjectErased, WellkeepError
 from wellkeep.base.permissions import Permission
 from wellkeep.vault.input import LONGEST_EXTERNAL_ID
+from wellkeep.vault.outcomes import Written
 
 _RECORDS = "/v1/collections/{collection}/records"
 _RECORD = _RECORDS + "/{record_id}"
@@ -26,13 +26,12 @@ async def create(call: Call) -> Answer:
     made = await call.runtime.records.create(
         call.caller,
         collection,
+        body.fields,
         subject=body.subject,
-        fields=body.fields,
         idempotency_key=call.idempotency_key(),
-        body=call.raw,
     )
     where = answers.location(f"/v1/collections/{collection}/records", made.id)
-    return answers.json(made, status=201, headers=(etag(made.revision), where))
+    return answers.json(shapes.made(made), status=201, headers=(etag(made.revision), where))
 
 
 async def read(call: Call) -> Answer:
@@ -59,18 +58,17 @@ async def change(call: Call) -> Answer:
         call.caller,
         call.collection(),
         call.identifier("record_id"),
-        revision=call.if_match(),
-        fields=body.fields,
+        body.fields,
+        expected=call.if_match(),
         idempotency_key=call.idempotency_key(),
-        body=call.raw,
     )
-    return answers.json(changed, headers=(etag(changed.revision),))
+    return answers.json(shapes.changed(changed), headers=(etag(changed.revision),))
 
 
 async def delete(call: Call) -> Answer:
     """Delete a record; its history stays until it is erased."""
     await call.runtime.records.delete(
-        call.caller, call.collection(), call.identifier("record_id"), revision=call.if_match()
+        call.caller, call.collection(), call.identifier("record_id"), expected=call.if_match()
     )
     return Answer(204)
 
@@ -78,10 +76,10 @@ async def delete(call: Call) -> Answer:
 async def upsert(call: Call) -> Answer:
     """Create or change the record with this external id."""
     body: shapes.Upsert = call.body
-    stored, created = await call.runtime.records.upsert_by_external_id(
-        call.caller, call.collection(), external_id(call.raw_path), subject=body.subject, fields=body.fields
+    stored, created = await call.runtime.upserts.upsert(
+        call.caller, call.collection(), external_id(call.raw_path), body.fields, subject=body.subject
     )
-    return answers.json(stored, status=201 if created else 200, headers=(etag(stored.revision),))
+    return answers.json(shapes.made(stored), status=201 if created else 200, headers=(etag(stored.revision),))
 
 
 def external_id(raw_path: bytes) -> str:
@@ -102,11 +100,11 @@ async def batch(call: Call) -> Answer:
     """Create up to 500 records, each for itself."""
     body: shapes.BatchInput = call.body
     items = [(item.subject, item.fields) for item in body.records]
-    outcomes = await call.runtime.records.batch(call.caller, call.collection(), items)
+    outcomes = await call.runtime.batches.create(call.caller, call.collection(), items)
     return answers.json(shapes.BatchResult([_outcome(call, one) for one in outcomes]))
 
 
-def _outcome(call: Call, one: Revised | WellkeepError) -> shapes.BatchOutcome:
+def _outcome(call: Call, one: Written | WellkeepError) -> shapes.BatchOutcome:
     if isinstance(one, WellkeepError):
         problem = document(one, request=call.request)
         places = [{"path": place.path, "code": place.code} for place in problem.errors]

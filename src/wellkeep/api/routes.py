@@ -31,8 +31,8 @@ _PART_NUMBER = re.compile("0|[1-9][0-9]{0,5}")
 class Call:
     """One request, decoded: what a route's function gets.
 
-    `body` is what the route declares (a Struct, or bytes), `raw` the bytes it came from;
-    `found` are the known headers, `query` the declared parameters, `path` those of the address as they were sent.
+    `body` is what the route declares (a Struct, or bytes); `found` are the known headers,
+    `query` the declared parameters, `path` those of the address as they were sent.
     """
 
     runtime: Runtime
@@ -42,7 +42,6 @@ class Call:
     raw_path: bytes
     query: dict[str, str]
     body: Any
-    raw: bytes
     identified: Caller | None
 
     @property

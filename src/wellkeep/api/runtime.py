@@ -1,8 +1,8 @@
 """What the edge is handed: the services of one process, already wired.
 
-The composition root builds it; the edge knows only these shapes, so that no route can reach past a service into the
-database, the keys or the ledger. Inputs are Python values, results are Structs or dataclasses that encode as they are,
-refusals are `base.errors`. Every service decides at the gate; the edge decides nothing.
+The composition root builds it; the edge knows only these names, so that no route can reach past a service into the
+database, the keys or the ledger. Inputs are Python values, refusals are `base.errors`. Every service decides at the
+gate; the edge decides nothing.
 """
 
 from __future__ import annotations
@@ -21,24 +21,13 @@ from wellkeep.access.tenants import Tenants
 from wellkeep.base.errors import WellkeepError
 from wellkeep.findings.findings import Findings
 from wellkeep.gate.acts import Caller
-from wellkeep.vault.declaration import CollectionChange, CollectionSpec
-from wellkeep.vault.definition import Collection
+from wellkeep.vault.collections import Collections
+from wellkeep.vault.imports import Imports
+from wellkeep.vault.outcomes import Written
+from wellkeep.vault.records import Records
+from wellkeep.vault.subjects import Subjects
 
 RawFields = Mapping[str, msgspec.Raw]
-
-
-class Revised(Protocol):
-    """Something with an id and a revision; it encodes as the answer's body."""
-
-    @property
-    def id(self) -> UUID:
-        """Return its id."""
-        ...
-
-    @property
-    def revision(self) -> int:
-        """Return its revision, from 1."""
-        ...
 
 
 class Identified(Protocol):
@@ -50,101 +39,32 @@ class Identified(Protocol):
         ...
 
 
-class Collections(Protocol):
-    """Definitions of what a tenant stores."""
-
-    async def create(self, caller: Caller, spec: CollectionSpec) -> Collection:
-        """Define a collection."""
-        ...
-
-    async def list(self, caller: Caller) -> Sequence[Collection]:
-        """Return all collections of the tenant."""
-        ...
-
-    async def get(self, caller: Caller, name: str) -> Collection:
-        """Return one collection."""
-        ...
-
-    async def change(self, caller: Caller, name: str, change: CollectionChange, *, version: int) -> Collection:
-        """Change the collection as it was at `version`."""
-        ...
-
-
-class Subjects(Protocol):
-    """Patients, as opaque ids."""
-
-    async def create(self, caller: Caller) -> Identified:
-        """Make a subject with a key of its own."""
-        ...
-
-    async def get(self, caller: Caller, subject: UUID) -> Identified:
-        """Return one subject."""
-        ...
-
-    async def merge(self, caller: Caller, subject: UUID, *, into: UUID) -> Identified:
-        """Put the records of `subject` under `into`, which stays."""
-        ...
-
-
-class Records(Protocol):
-    """Sealed records."""
-
-    async def create(
-        self,
-        caller: Caller,
-        collection: str,
-        *,
-        subject: UUID | None,
-        fields: RawFields,
-        idempotency_key: str | None,
-        body: bytes,
-    ) -> Revised:
-        """Store a record; `body` is what a repetition is compared with."""
-        ...
-
-    async def read(
-        self, caller: Caller, collection: str, record: UUID, *, fields: Sequence[str] | None, revision: int | None
-    ) -> Revised:
-        """Return a record, opened under a durable entry."""
-        ...
-
-    async def change(
-        self,
-        caller: Caller,
-        collection: str,
-        record: UUID,
-        *,
-        revision: int,
-        fields: RawFields,
-        idempotency_key: str | None,
-        body: bytes,
-    ) -> Revised:
-        """Change the fields named of the record as it was at `revision`."""
-        ...
-
-    async def delete(self, caller: Caller, collection: str, record: UUID, *, revision: int) -> None:
-        """Delete the record as it was at `revision`; its history stays."""
-        ...
-
-    async def upsert_by_external_id(
-        self, caller: Caller, collection: str, external_id: str, *, subject: UUID | None, fields: RawFields
-    ) -> tuple[Revised, bool]:
-        """Create or change the record with this external id; the second value says whether it was created."""
-        ...
-
-    async def batch(
-        self, caller: Caller, collection: str, items: Sequence[tuple[UUID | None, RawFields]]
-    ) -> Sequence[Revised | WellkeepError]:
-        """Create each item for itself; what was refused stands as its error in its place."""
-        ...
-
-
 class Page(Protocol):
     """One page of something; it encodes as the answer's body, with the `cursor` of the next page or null."""
 
     @property
     def cursor(self) -> str | None:
         """Return the cursor of the next page, None on the last."""
+        ...
+
+
+class Upserts(Protocol):
+    """Records by the id that another system gave them."""
+
+    async def upsert(
+        self, caller: Caller, collection: str, external_id: str, fields: RawFields, *, subject: UUID | None = None
+    ) -> tuple[Written, bool]:
+        """Create or change the record with this external id; the second value says whether it was created."""
+        ...
+
+
+class Batches(Protocol):
+    """Many records at once."""
+
+    async def create(
+        self, caller: Caller, collection: str, items: Sequence[tuple[UUID | None, RawFields]]
+    ) -> Sequence[Written | WellkeepError]:
+        """Create each item for itself; what was refused stands as its error in its place."""
         ...
 
 
@@ -162,38 +82,6 @@ class Search(Protocol):
         cursor: str | None,
     ) -> Page:
         """Return the records that match all of `where`, opened under a durable entry that names each."""
-        ...
-
-
-class Imports(Protocol):
-    """Files on their way in."""
-
-    async def create(
-        self,
-        caller: Caller,
-        *,
-        collection: str,
-        format: str,  # noqa: A002  # the contract's own word
-        mapping: Mapping[str, str] | None,
-        idempotency_key: str | None,
-    ) -> Identified:
-        """Open an import that waits for its parts."""
-        ...
-
-    async def put_part(self, caller: Caller, job: UUID, number: int, content: bytes) -> None:
-        """Keep a part, sealed; the same number again replaces nothing and is no error."""
-        ...
-
-    async def start(self, caller: Caller, job: UUID) -> Identified:
-        """Begin to import what was received."""
-        ...
-
-    async def get(self, caller: Caller, job: UUID) -> Identified:
-        """Return state and counts."""
-        ...
-
-    def errors(self, caller: Caller, job: UUID) -> AsyncIterator[bytes]:
-        """Yield the NDJSON of the lines that failed: line, path, code."""
         ...
 
 
@@ -258,6 +146,10 @@ class Runtime(Protocol):
     def subjects(self) -> Subjects: ...  # noqa: D102
     @property
     def records(self) -> Records: ...  # noqa: D102
+    @property
+    def upserts(self) -> Upserts: ...  # noqa: D102
+    @property
+    def batches(self) -> Batches: ...  # noqa: D102
     @property
     def search(self) -> Search: ...  # noqa: D102
     @property

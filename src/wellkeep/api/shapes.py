@@ -17,6 +17,7 @@ from wellkeep.access import tenants
 from wellkeep.access.api_keys import DEFAULT_DAYS, ApiKey
 from wellkeep.base.permissions import Permission
 from wellkeep.vault import definition
+from wellkeep.vault.outcomes import Written
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", description="a name of letters, digits and _")]
 Fields = Annotated[
@@ -181,20 +182,6 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class ImportState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an import is. `digest` is that of all lines imported, to compare with the source."""
-
-    id: UUID
-    state: str
-    lines: int | None = None
-    done: int = 0
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    digest: str | None = None
-
-
 class ExportState(msgspec.Struct, frozen=True, kw_only=True):
     """How far an export is."""
 
@@ -303,4 +290,16 @@ def tenant(about: tenants.Tenant) -> Tenant:
         environment=about.environment,
         state=about.state,
         created_at=about.created_at,
+    )
+
+
+def made(written: Written) -> RecordMade:
+    """Return what is told of a record that was stored."""
+    return RecordMade(id=written.id, subject=written.subject, revision=written.revision, created_at=written.created_at)
+
+
+def changed(written: Written) -> RecordChanged:
+    """Return what is told of a record that was changed."""
+    return RecordChanged(
+        id=written.id, subject=written.subject, revision=written.revision, updated_at=written.updated_at
     )

@@ -10,6 +10,7 @@ from wellkeep.api.answers import NDJSON, Answer, Stream, location
 from wellkeep.api.routes import Call, Route
 from wellkeep.base.errors import Conflict
 from wellkeep.base.permissions import Permission
+from wellkeep.vault.imports import ImportStatus
 
 _IMPORTS = "/v1/imports"
 _IMPORT = "/v1/imports/{import_id}"
@@ -25,7 +26,7 @@ async def create_import(call: Call) -> Answer:
         collection=body.collection,
         format=body.format,
         mapping=body.map,
-        idempotency_key=call.idempotency_key(),
+        key=call.idempotency_key(),
     )
     return answers.json(made, status=201, headers=(location(_IMPORTS, made.id),))
 
@@ -42,14 +43,21 @@ async def start_import(call: Call) -> Answer:
     return answers.json(started, status=202)
 
 
+async def stop_import(call: Call) -> Answer:
+    """Stop at the next batch; start goes on from there."""
+    stopped = await call.runtime.imports.stop(call.caller, call.identifier("import_id"))
+    return answers.json(stopped, status=202)
+
+
 async def get_import(call: Call) -> Answer:
     """Return state and counts."""
-    return answers.json(await call.runtime.imports.get(call.caller, call.identifier("import_id")))
+    return answers.json(await call.runtime.imports.read(call.caller, call.identifier("import_id")))
 
 
 async def import_errors(call: Call) -> Stream:
     """Return the lines that failed, with path and code."""
-    return Stream(call.runtime.imports.errors(call.caller, call.identifier("import_id")), media=NDJSON)
+    pieces = await call.runtime.imports.errors(call.caller, call.identifier("import_id"))
+    return Stream(pieces, media=NDJSON)
 
 
 async def create_export(call: Call) -> Answer:
@@ -86,7 +94,7 @@ TRANSFERS = (
         permission=Permission.IMPORT_RUN,
         body=shapes.ImportInput,
         takes=("X-Purpose-Of-Use", "Idempotency-Key"),
-        returns=shapes.ImportState,
+        returns=ImportStatus,
         status=201,
         answer_headers=("Location",),
         problems=(Conflict,),
@@ -117,7 +125,20 @@ TRANSFERS = (
         serve=start_import,
         permission=Permission.IMPORT_RUN,
         takes=("X-Purpose-Of-Use",),
-        returns=shapes.ImportState,
+        returns=ImportStatus,
+        status=202,
+        problems=(Conflict,),
+    ),
+    Route(
+        method="POST",
+        path=_IMPORT + "/stop",
+        name="import_stop",
+        summary="Stop an import at its next batch; starting it again goes on from there",
+        tag="imports",
+        serve=stop_import,
+        permission=Permission.IMPORT_RUN,
+        takes=("X-Purpose-Of-Use",),
+        returns=ImportStatus,
         status=202,
         problems=(Conflict,),
     ),
@@ -130,7 +151,7 @@ TRANSFERS = (
         serve=get_import,
         permission=Permission.IMPORT_READ,
         takes=("X-Purpose-Of-Use",),
-        returns=shapes.ImportState,
+        returns=ImportStatus,
     ),
     Route(
         method="GET",
