@@ -100,6 +100,7 @@ def receipt_for(tenant: UUID, *records: UUID) -> Receipt:
         tenant=tenant,
         event_id=uuid4(),
         request=uuid4(),
+        resource_id=None,
         records=frozenset(records),
         groups=frozenset({"clinical"}),
     )

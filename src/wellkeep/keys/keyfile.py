@@ -136,15 +136,20 @@ def _read_guarded(path: Path) -> bytes:
         raise Misconfigured(
             f"{path} can't be opened, or is a link. It must be a plain file of the serving account."
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Misconfigured(f"{path} is not a plain file.")
-        if status.st_uid != os.geteuid():
-            raise Misconfigured(f"{path} belongs to another account. Run: chown {os.geteuid()} {path}")
-        if status.st_mode & _OTHERS:
-            raise Misconfigured(f"{path} can be reached by other accounts. Run: chmod 600 {path}")
-        return file.read(_MOST_BYTES)
+    try:
+        _require_ours(path, os.fstat(descriptor))
+        return os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _require_ours(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Misconfigured(f"{path} is not a plain file.")
+    if status.st_uid != os.geteuid():
+        raise Misconfigured(f"{path} belongs to another account. Run: chown {os.geteuid()} {path}")
+    if status.st_mode & _OTHERS:
+        raise Misconfigured(f"{path} can be reached by other accounts. Run: chmod 600 {path}")
 
 
 def _decode(text: str, place: str) -> Secret[bytes]:

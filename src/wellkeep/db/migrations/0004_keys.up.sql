@@ -38,8 +38,9 @@ CALL wk.protect('keys.tenant_key', 'wk_app', 'wk_jobs');
 CALL wk.protect('keys.subject_key', 'wk_app', 'wk_jobs');
 
 -- FORCE binds the owner as well; the functions on the deployment's own keys below need exactly these rows.
-CREATE POLICY deployment_keys ON keys.tenant_key TO wk_owner
-    USING (tenant_id = wk.platform())
+CREATE POLICY deployment_keys ON keys.tenant_key FOR SELECT TO wk_owner
+    USING (tenant_id = wk.platform() AND purpose IN ('SEAL', 'CONTEXT', 'CURSOR'));
+CREATE POLICY deployment_keys_made ON keys.tenant_key FOR INSERT TO wk_owner
     WITH CHECK (tenant_id = wk.platform() AND purpose IN ('SEAL', 'CONTEXT', 'CURSOR'));
 
 -- The deployment's keys come in through their own function alone, whatever context a session of ours holds.
