@@ -368,9 +368,10 @@ CREATE FUNCTION vault.claim_key(
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
   kept vault.idempotency;
+  nobody constant uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
   INSERT INTO vault.idempotency AS mine (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
-    VALUES (owner, holder, wanted, new_mac, 201, new_answer, moment)
+    VALUES (owner, coalesce(holder, nobody), wanted, new_mac, 201, new_answer, moment)
     ON CONFLICT (tenant_id, credential, key_hash) DO UPDATE
       SET request_mac = excluded.request_mac, status = excluded.status, answer = excluded.answer,
           created_at = excluded.created_at
@@ -379,19 +380,31 @@ BEGIN
     RETURN NULL;
   END IF;
   SELECT * INTO kept FROM vault.idempotency d
-    WHERE d.tenant_id = owner AND d.credential = holder AND d.key_hash = wanted;
+    WHERE d.tenant_id = owner AND d.credential = coalesce(holder, nobody) AND d.key_hash = wanted;
   RETURN kept;
 END $$;
 
+-- Take a claim back: what it was for was refused, so the key is free again.
+CREATE FUNCTION vault.drop_claim(owner uuid, holder uuid, wanted bytea) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+BEGIN
+  IF wanted IS NOT NULL THEN
+    DELETE FROM vault.idempotency d
+      WHERE d.tenant_id = owner AND d.credential = coalesce(holder, '00000000-0000-0000-0000-000000000000'::uuid)
+        AND d.key_hash = wanted;
+  END IF;
+END $$;
+
 -- Say whether new values may be sealed under `wanted` for a subject, and hold the subject until this transaction ends:
--- an erasure locks the subject's row before it destroys keys and tags, so neither can slip past the other.
-CREATE FUNCTION vault.hold_key(owner uuid, person uuid, wanted bytea, extend boolean) RETURNS boolean
+-- an erasure or a merge locks the subject's row first, so neither can slip past the other. A `fresh` record goes to no
+-- subject that was merged into another; a record that is there already keeps its key.
+CREATE FUNCTION vault.hold_key(owner uuid, person uuid, wanted bytea, extend boolean, fresh boolean) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 BEGIN
   PERFORM 1 FROM keys.subject_key k
     JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
     WHERE k.tenant_id = owner AND k.subject_id = person AND k.kid = wanted AND k.state = 'active'
-      AND s.erased_at IS NULL
+      AND s.erased_at IS NULL AND (NOT fresh OR s.merged_into IS NULL)
     FOR KEY SHARE OF s;
   IF NOT FOUND THEN
     RETURN false;
@@ -434,7 +447,7 @@ BEGIN
       END IF;
     END IF;
     IF element.subject_mode = 2
-       AND NOT vault.hold_key(owner, element.subject_id, element.kid, element.lease) THEN
+       AND NOT vault.hold_key(owner, element.subject_id, element.kid, element.lease, true) THEN
       out.status := 'stale_key';
     END IF;
     IF out.status = 'ok' AND cardinality(element.tags) > 0 THEN
@@ -472,8 +485,7 @@ BEGIN
       DELETE FROM vault.tag t USING unnest(element.tag_fields, element.tags) AS u(field_id, tag)
         WHERE t.tenant_id = owner AND t.collection_id = element.collection_id AND t.field_id = u.field_id
           AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id;
-      DELETE FROM vault.idempotency d
-        WHERE d.tenant_id = owner AND d.credential = element.credential AND d.key_hash = element.key_hash;
+      PERFORM vault.drop_claim(owner, element.credential, element.key_hash);
     END IF;
     RETURN NEXT out;
   END LOOP;
@@ -504,7 +516,7 @@ BEGIN
     RETURN 'stale_collection';
   END IF;
   IF element.kid IS NOT NULL AND old.sealed_for IS NOT NULL
-     AND NOT vault.hold_key(owner, old.sealed_for, element.kid, element.lease) THEN
+     AND NOT vault.hold_key(owner, old.sealed_for, element.kid, element.lease, false) THEN
     RETURN 'stale_key';
   END IF;
   INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
@@ -574,8 +586,7 @@ BEGIN
     IF out.status = 'ok' THEN
       INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (owner, element.event_id, element.event);
     ELSE
-      DELETE FROM vault.idempotency d
-        WHERE d.tenant_id = owner AND d.credential = element.credential AND d.key_hash = element.key_hash;
+      PERFORM vault.drop_claim(owner, element.credential, element.key_hash);
     END IF;
     RETURN NEXT out;
   END LOOP;
@@ -648,13 +659,13 @@ BEGIN
   people := ARRAY(SELECT DISTINCT b.subject_id FROM unnest(batch.rows) b
                   WHERE b.expected = 0 AND b.subject_mode = 2 ORDER BY 1);
   IF cardinality(people) > 0 THEN
-    PERFORM 1 FROM vault.subject s WHERE s.tenant_id = owner AND s.id = ANY (people) AND s.erased_at IS NULL
+    PERFORM 1 FROM vault.subject s WHERE s.tenant_id = owner AND s.id = ANY (people)
       ORDER BY s.id FOR KEY SHARE;
     refused := ARRAY(
       SELECT b.id FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 2 AND NOT EXISTS (
         SELECT 1 FROM keys.subject_key k JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
         WHERE k.tenant_id = owner AND k.subject_id = b.subject_id AND k.kid = b.kid AND k.state = 'active'
-          AND s.erased_at IS NULL));
+          AND s.erased_at IS NULL AND s.merged_into IS NULL));
     IF cardinality(refused) > 0 THEN
       RETURN refused;
     END IF;
@@ -761,8 +772,7 @@ BEGIN
       END;
     END IF;
     IF out.status <> 'ok' THEN
-      DELETE FROM vault.idempotency d
-        WHERE d.tenant_id = owner AND d.credential = element.credential AND d.key_hash = element.key_hash;
+      PERFORM vault.drop_claim(owner, element.credential, element.key_hash);
     END IF;
     RETURN NEXT out;
   END LOOP;

@@ -1,0 +1,184 @@
+"""Changing a stored record: which envelopes stay, which are sealed anew, and the compare-and-swap that stores it.
+
+Rules: what a change does not name keeps its ciphertext; a change of nothing but plain fields seals nothing. New values
+are sealed under the newest active key of the person the record was sealed for. The content MAC of an imported record
+goes with a change, so that the next import of its file sees a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wellkeep.base.errors import PreconditionFailed
+from wellkeep.crypto import envelope
+from wellkeep.gate.acts import Decision
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
+from wellkeep.vault.calls import ChangeRecord, KeyUse, SealedState
+from wellkeep.vault.context import Context
+from wellkeep.vault.definition import EXTERNAL_ID, Collection
+from wellkeep.vault.idempotency import Request, stored_answer
+from wellkeep.vault.input import changed_payloads
+from wellkeep.vault.keying import MODE_EXISTING, MODE_NONE, Keying, refund
+from wellkeep.vault.outcomes import Written, settle
+from wellkeep.vault.sealing import state_of
+from wellkeep.vault.stored import Stored, subject_keys
+from wellkeep.vault.tags import Payload, Tag, index_tags
+from wellkeep.vault.values import Value, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change, ready to be stored: the new state, the key it was sealed with (None: nothing sealed), what it names."""
+
+    state: SealedState
+    keying: Keying | None
+    values: Sequence[Payload] = ()
+    cleared: Sequence[bytes] = ()
+    names: tuple[str, ...] = ()
+    deleted: bool = False
+
+
+async def changed_state(
+    context: Context,
+    decision: Decision,
+    target: Collection,
+    keys: TenantKeys,
+    current: Stored,
+    fields: Mapping[str, Value],
+) -> Plan:
+    """Return the plan that sets and clears `fields`. Raises Validation, SubjectErased, IntegrityBroken."""
+    values, cleared = changed_payloads(target, fields)
+    named = cleared | {field.id for field, _ in values}
+    sealing = [(field.id, kind_of(field), payload, field.enum is not None) for field, payload in values if field.sealed]
+    keying = await key_for(context, decision, keys, current, seals=len(sealing)) if sealing else None
+    kept = [pair for pair in zip(current.field_ids, current.sealed, strict=True) if pair[0] not in named]
+    added = (
+        envelope.seal_record(
+            keying.key, tenant=decision.tenant.bytes, collection=target.id, record=current.id.bytes, items=sealing
+        )
+        if keying is not None
+        else []
+    )
+    plain = {number: text for number, text in current.plain.items() if number not in named}
+    plain |= {field.id: payload.decode() for field, payload in values if not field.sealed}
+    new_tags = index_tags(keys, collection=target.id, payloads=values, region=context.region)
+    state = state_of(
+        record=current.id,
+        field_ids=[number for number, _ in kept] + [item[0] for item in sealing],
+        sealed=[sealed for _, sealed in kept] + added,
+        plain=plain,
+        tags=[tag for tag in stored_tags(target, current) if tag.field not in named] + new_tags,
+        mac=None,
+    )
+    return Plan(
+        state=state,
+        keying=keying,
+        values=values,
+        cleared=[number.to_bytes(4, "big") for number in sorted(cleared)],
+        names=tuple(fields),
+    )
+
+
+def deleted_state(current: Stored) -> Plan:
+    """Return the plan that deletes: the ciphertexts stay as history, the tags go."""
+    state = state_of(
+        record=current.id,
+        field_ids=current.field_ids,
+        sealed=current.sealed,
+        plain=current.plain,
+        tags=(),
+        mac=None,
+    )
+    return Plan(state=state, keying=None, deleted=True)
+
+
+def stored_tags(target: Collection, current: Stored) -> list[Tag]:
+    """Return the tags that `current` has in the database."""
+    return [
+        Tag(number, tag, number == EXTERNAL_ID or target.by_id[number].index == "unique")
+        for number, tag in zip(current.tag_fields, current.tags, strict=True)
+    ]
+
+
+async def key_for(context: Context, decision: Decision, keys: TenantKeys, current: Stored, *, seals: int) -> Keying:
+    """Return the key that new values of an existing record are sealed under. Raises SubjectErased, IntegrityBroken."""
+    if current.sealed_for is None:
+        return Keying(await keys.data_key(seals=seals), KeyUse(MODE_NONE))
+    active = [row for row in current.key_rows if row.state == "active"]
+    if not active:
+        raise await context.keyless(decision, current.sealed_for)
+    newest = max(active, key=lambda row: row.generation)
+    key = subject_keys(keys, subject=current.sealed_for, rows=(newest,))[newest.kid]
+    lease = key.meter.take(seals)
+    return Keying(key, KeyUse(MODE_EXISTING, current.sealed_for, key.kid, lease=lease), seals, key.meter)
+
+
+async def apply(
+    context: Context,
+    decision: Decision,
+    target: Collection,
+    keys: TenantKeys,
+    current: Stored,
+    plan: Plan,
+    *,
+    expected: int,
+    asked: Request | None = None,
+    action: Action | None = None,
+) -> Written | None:
+    """Store `plan` on the revision `expected`; None where it must be tried again on fresh knowledge.
+
+    Raises PreconditionFailed, NotFound, Conflict, and what the gate raises.
+    """
+    if expected != current.revision and asked is None:
+        _give_back(plan)
+        raise PreconditionFailed
+    now = context.clock.now()
+    answer = Written(current.id, current.subject, expected + 1, current.created_at, now)
+    keying = plan.keying
+    call = ChangeRecord(
+        credential=decision.caller.principal.credential,
+        collection=target.id,
+        version=target.version,
+        record=current.id,
+        expected=expected,
+        kid=None if keying is None else keying.use.kid,
+        lease=keying is not None and keying.use.lease,
+        state=plan.state,
+        at=now,
+        deleted=plan.deleted,
+        claim=None if asked is None else await asked.claim(keys, answer),
+    )
+    (row,) = await context.gate.change(
+        decision,
+        call,
+        action=action or decision.act.action,
+        resource_id=str(current.id),
+        subject=current.subject,
+        records=(current.id,),
+        fields=plan.names,
+        digest=plan.state.digest,
+        revision=expected + 1,
+    )
+    status = row["status"]
+    if status == "ok":
+        return answer
+    _give_back(plan)
+    if status == "replay":
+        return await stored_answer(
+            context.gate,
+            decision,
+            asked,
+            keys=keys,
+            stored_mac=row["stored_mac"],
+            sealed=row["answer"],
+            shape=Written,
+        )
+    settle(context, decision, target, subject=current.sealed_for, status=status)
+    return None
+
+
+def _give_back(plan: Plan) -> None:
+    if plan.keying is not None:
+        refund(plan.keying)

@@ -1,0 +1,157 @@
+"""What every service of the vault works with, handed in once: gate, keys, cursors, clock, and two caches.
+
+The caches hold nothing that opens anything: definitions of collections for a few seconds, and which key row a subject's
+next write uses. Neither is believed: a write names the version and the kid that it was made for, and the database
+refuses it where they are not the current ones.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import NoReturn
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.base.clock import Clock
+from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased
+from wellkeep.db.connection import Record
+from wellkeep.findings.findings import Findings
+from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.gate.acts import Decision
+from wellkeep.gate.calls import Answers
+from wellkeep.gate.gate import Gate
+from wellkeep.keys.cursors import Cursors
+from wellkeep.keys.ring import KeyRing
+from wellkeep.keys.subject import HeldSubjectKey
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.vault.calls import ReadCollections, ReadSubject
+from wellkeep.vault.definition import Collection, Definition
+from wellkeep.vault.stored import KeyRow, subject_keys
+
+_FRESH_SECONDS = 2.0
+_MOST_COLLECTIONS = 10_000
+_MOST_SUBJECTS = 50_000
+_decode_definition = msgspec.json.Decoder(Definition).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A subject that can be written for: the id its records are found under, and its current key's row."""
+
+    subject: UUID
+    row: KeyRow
+
+
+@dataclass(slots=True)
+class Context:
+    """The vault's surroundings; `region` (ISO 3166) reads telephone numbers without a country code."""
+
+    gate: Gate
+    keyring: KeyRing
+    cursors: Cursors
+    findings: Findings
+    clock: Clock
+    region: str = "US"
+    _collections: dict[tuple[UUID, str], tuple[float, Collection]] = field(default_factory=dict)
+    _persons: OrderedDict[tuple[UUID, UUID], Person] = field(default_factory=OrderedDict)
+
+    async def keys(self, tenant: UUID) -> TenantKeys:
+        """Return the tenant's open keys; raises KeysUnavailable, KeysRevoked."""
+        return self.keyring.cached(tenant) or await self.keyring.load(tenant)
+
+    async def collection(self, decision: Decision, name: str) -> Collection:
+        """Return the collection of that name, at most two seconds old; raises NotFound."""
+        known = self._collections.get((decision.tenant, name))
+        if known is not None and self.clock.monotonic() - known[0] < _FRESH_SECONDS:
+            return known[1]
+        answers = await self.gate.read(decision, ReadCollections(decision.caller.principal.credential, name))
+        if not answers:
+            self.forget_collection(decision.tenant, name)
+            raise NotFound("There is no collection of this name")
+        return self._keep(decision.tenant, collection_of(answers[0]))
+
+    def forget_collection(self, tenant: UUID, name: str) -> None:
+        """Read the collection anew next time."""
+        self._collections.pop((tenant, name), None)
+
+    def _keep(self, tenant: UUID, collection: Collection) -> Collection:
+        if len(self._collections) >= _MOST_COLLECTIONS:
+            self._collections.clear()
+        self._collections[tenant, collection.name] = (self.clock.monotonic(), collection)
+        return collection
+
+    async def person(self, decision: Decision, subject: UUID) -> Person:
+        """Return whom to write for when `subject` is named: the one it was merged into, where it was.
+
+        Raises NotFound, SubjectErased, and IntegrityBroken (reported) where a living subject has no key.
+        """
+        known = self._persons.get((decision.tenant, subject))
+        if known is not None:
+            return known
+        answers = await self.gate.read(decision, ReadSubject(decision.caller.principal.credential, subject))
+        if not answers:
+            raise NotFound("There is no subject of this id")
+        first = answers[0]
+        rows = [row for row in key_rows(answers) if row.state == "active"]
+        if not rows:
+            self.refuse_keyless(decision, subject, erased=first["erased_at"] is not None)
+        found = Person(first["merged_into"] or first["id"], max(rows, key=lambda row: row.generation))
+        self.keep_person(decision.tenant, subject, found)
+        return found
+
+    def keep_person(self, tenant: UUID, subject: UUID, person: Person) -> None:
+        """Remember whom to write for; the database checks it at each write."""
+        self._persons[tenant, subject] = person
+        if len(self._persons) > _MOST_SUBJECTS:
+            self._persons.popitem(last=False)
+
+    def forget_person(self, tenant: UUID, subject: UUID) -> None:
+        """Read the subject anew next time."""
+        self._persons.pop((tenant, subject), None)
+
+    def key_of(self, keys: TenantKeys, *, subject: UUID, row: KeyRow) -> HeldSubjectKey:
+        """Return the key of `row`; raises IntegrityBroken where it does not open in its place."""
+        return subject_keys(keys, subject=subject, rows=(row,))[row.kid]
+
+    async def keyless(self, decision: Decision, subject: UUID) -> SubjectErased:
+        """Return the refusal of a subject without keys; where it was not erased, report and raise IntegrityBroken."""
+        answers = await self.gate.read(decision, ReadSubject(decision.caller.principal.credential, subject))
+        if not answers or answers[0]["erased_at"] is None:
+            self.refuse_keyless(decision, subject, erased=False)
+        return SubjectErased()
+
+    def refuse_keyless(self, decision: Decision, subject: UUID, *, erased: bool) -> NoReturn:
+        """Raise SubjectErased, or report that a key row is missing and raise IntegrityBroken."""
+        if erased:
+            raise SubjectErased
+        self.findings.note(
+            decision.tenant,
+            kind=Kind.KEYS_TAMPERED,
+            severity=Severity.CRITICAL,
+            key=finding_key(Kind.KEYS_TAMPERED, subject),
+            detail={"subject": str(subject), "what": "no-key"},
+        )
+        raise IntegrityBroken("A subject's key is missing; it has been reported.")
+
+
+def key_rows(answers: Answers) -> list[KeyRow]:
+    """Return the key rows of the answer about one subject."""
+    return [
+        KeyRow(row["generation"], row["kid"], row["wrapped"], row["wrap_epoch"], row["key_state"])
+        for row in answers
+        if row["kid"] is not None
+    ]
+
+
+def collection_of(row: Record) -> Collection:
+    """Return the collection of one row of `vault.collection_out`."""
+    return Collection(
+        number=row["id"],
+        name=row["name"],
+        version=row["version"],
+        definition=_decode_definition(row["definition"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,127 @@
+"""What a collection holds: its fields, their types, how they are searched and who sees them.
+
+Rules: names are identifiers, never data; every field has a number of its own from the tenant's counter, bound into each
+ciphertext and never used again, so a rename moves nothing; at most 1,000 fields. A field with few values can't be
+indexed: equal tags would be counted and read off the census (Naveed, Kamara and Wright, CCS 2015, reversed such columns
+for most patients of 200 hospitals). What is refused is named by path and code, never by value.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from wellkeep.crypto.blind import IndexKind
+from wellkeep.crypto.padding import ValueType
+
+MOST_FIELDS = 1_000
+EXTERNAL_ID = 0
+"""The field number of a record's external id in every collection."""
+
+FIELD_GROUPS = ("clinical", "demographic", "contact", "identifier", "financial", "administrative")
+DEFAULT_GROUP = {"phi": "clinical", "pii": "demographic", "plain": "administrative"}
+VALUE_TYPES = {kind.name.lower(): kind for kind in ValueType if kind is not ValueType.BYTES}
+INDEX_KINDS = {kind.name.lower(): kind for kind in IndexKind}
+
+LONGEST_STRING = 1_024
+LONGEST = 1 << 20
+"""Characters of a text, bytes of a json value: the body limit of one record."""
+
+
+class SubjectMode(StrEnum):
+    """Whose the records of a collection are."""
+
+    SELF = "self"
+    REQUIRED = "required"
+    NONE = "none"
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True, rename={"field_class": "class"}, omit_defaults=True):
+    """One field of a collection.
+
+    `id` is its number in the tenant. `index` is none, exact, unique or prefix; `normaliser` is versioned (`name/1`).
+    `max_length` counts characters of a string or text and bytes of a json value.
+    """
+
+    id: int
+    name: str
+    type: str
+    field_class: str
+    group: str
+    max_length: int
+    index: str = "none"
+    normaliser: str | None = None
+    required: bool = False
+    enum: tuple[str, ...] | None = None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether its values are stored as envelopes."""
+        return self.field_class != "plain"
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection as it is stored: who its records belong to, and its fields in the order they were declared."""
+
+    subject: SubjectMode
+    fields: tuple[Field, ...]
+
+
+class View(NamedTuple):
+    """What of a collection a principal sees: the fields by number, and the names of those that are withheld."""
+
+    fields: dict[int, Field]
+    withheld: tuple[str, ...]
+
+
+class Collection:
+    """A collection of one tenant, ready for use: its definition with the look-ups that each act needs."""
+
+    __slots__ = (
+        "_views",
+        "by_id",
+        "by_name",
+        "created_at",
+        "definition",
+        "id",
+        "name",
+        "required",
+        "subject",
+        "updated_at",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        name: str,
+        version: int,
+        definition: Definition,
+        created_at: datetime,
+        updated_at: datetime,
+    ) -> None:
+        """Hold one row of `vault.collection`; the definition was checked when it was written."""
+        self.id = number
+        self.name = name
+        self.version = version
+        self.definition = definition
+        self.created_at = created_at
+        self.updated_at = updated_at
+        self.subject = definition.subject
+        self.by_name = {field.name: field for field in definition.fields}
+        self.by_id = {field.id: field for field in definition.fields}
+        self.required = tuple(field.name for field in definition.fields if field.required)
+        self._views: dict[frozenset[str], View] = {}
+
+    def view(self, groups: frozenset[str]) -> View:
+        """Return what a principal with these field groups sees of the collection."""
+        ready = self._views.get(groups)
+        if ready is None:
+            seen = {field.id: field for field in self.definition.fields if field.group in groups}
+            withheld = tuple(field.name for field in self.definition.fields if field.id not in seen)
+            ready = self._views[groups] = View(seen, withheld)
+        return ready

@@ -1,0 +1,163 @@
+"""Search by blind index, and listing: pages of records, each named in the ledger before it is opened.
+
+Rules: a condition on a field that the caller may not see is refused, on record: its hits would tell the value. What
+matches is what is returned, nothing else is opened. A page's cursor is signed and bound to tenant, collection and
+query; the query goes into it as a keyed MAC, for a bare hash of a search would confirm a guess. At most 200 a page.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.base.errors import FieldProblem, SubjectErased, Validation
+from wellkeep.base.permissions import Permission
+from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
+from wellkeep.vault.calls import NIL, SearchRecords
+from wellkeep.vault.context import Context
+from wellkeep.vault.definition import Collection
+from wellkeep.vault.input import must_see
+from wellkeep.vault.outcomes import RecordView, chosen, id_bytes, view_of
+from wellkeep.vault.stored import open_fields, stored
+from wellkeep.vault.tags import Condition, condition
+from wellkeep.vault.values import Value, ValueRefused, encode
+
+MOST_A_PAGE = 200
+MOST_CONDITIONS = 16
+_QUERY = "query/1"
+_NO_CONDITIONS: Mapping[str, Value] = {}
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of records; `cursor` asks for the next one, None where there is none."""
+
+    records: tuple[RecordView, ...]
+    cursor: str | None
+
+
+class Search:
+    """The service of `…/records/search`."""
+
+    def __init__(self, context: Context) -> None:
+        """Work within `context`."""
+        self._context = context
+
+    async def search(
+        self,
+        caller: Caller,
+        collection: str,
+        where: Mapping[str, Value] = _NO_CONDITIONS,
+        *,
+        subject: UUID | None = None,
+        fields: Sequence[str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return the records that meet all conditions, oldest first; without any, all records, page by page.
+
+        `where` maps indexed fields to a value (an exact or unique index) or to the beginnings of words (a prefix
+        index). Raises Validation, Forbidden, NotFound, and what the gate raises.
+        """
+        gate = self._context.gate
+        decision = await gate.decide(
+            caller, Act(Permission.RECORD_SEARCH, Action.RECORD_SEARCH, "record", collection=collection)
+        )
+        if not 1 <= limit <= MOST_A_PAGE:
+            raise Validation(fields=(FieldProblem("/limit", "out-of-range"),))
+        target = await self._context.collection(decision, collection)
+        await must_see(gate, decision, target, where)
+        seen, withheld = chosen(target, decision.groups, fields)
+        keys = await self._context.keys(decision.tenant)
+        conditions = self._conditions(keys, target, where)
+        query = _query(keys, conditions, subject)
+        after = self._position(decision, target, query, cursor)
+        call = _call(caller, target, conditions, subject=subject, after=after, most=limit + 1)
+        found = stored(await gate.read(decision, call))
+        page, more = found[:limit], len(found) > limit
+        people = tuple(dict.fromkeys(state.subject for state in page if state.subject is not None))
+        receipt = await gate.disclose(
+            decision,
+            records=tuple(state.id for state in page),
+            subject=people[0] if len(people) == 1 else subject,
+            subjects=people if len(people) > 1 else (),
+            fields=tuple(where) + tuple(field.name for field in seen.values() if field.name not in where),
+            count=len(page),
+        )
+        views = []
+        for state in page:
+            try:
+                values = open_fields(receipt, keys=keys, collection=target, state=state, seen=seen)
+            except SubjectErased:
+                await self._context.keyless(decision, state.sealed_for or state.id)
+                continue
+            views.append(view_of(state, values, withheld))
+        return Page(tuple(views), self._sign(decision, target, query, page[-1].id) if more else None)
+
+    def _conditions(self, keys: TenantKeys, target: Collection, where: Mapping[str, Value]) -> list[Condition]:
+        if len(where) > MOST_CONDITIONS:
+            raise Validation(fields=(FieldProblem("/where", "too-long"),))
+        problems, found = [], []
+        for name, value in where.items():
+            field = target.by_name.get(name)
+            if field is None:
+                problems.append(FieldProblem("/where/*", "unknown-field"))
+            elif field.index == "none":
+                problems.append(FieldProblem(f"/where/{name}", "not-indexed"))
+            else:
+                try:
+                    text = value if isinstance(value, str) else encode(field, value).decode()
+                    found.append(
+                        condition(keys, collection=target.id, field=field, text=text, region=self._context.region)
+                    )
+                except ValueRefused as refused:
+                    problems.append(FieldProblem(f"/where/{name}", refused.code))
+        if problems:
+            raise Validation(fields=tuple(problems))
+        return sorted(found)
+
+    def _position(self, decision: Decision, target: Collection, query: bytes, cursor: str | None) -> UUID:
+        if cursor is None:
+            return NIL
+        position = self._context.cursors.verify(cursor, tenant=decision.tenant, collection=target.id, query=query)
+        return UUID(bytes=position)
+
+    def _sign(self, decision: Decision, target: Collection, query: bytes, last: UUID) -> str:
+        return self._context.cursors.sign(last.bytes, tenant=decision.tenant, collection=target.id, query=query)
+
+
+def _query(keys: TenantKeys, conditions: Sequence[Condition], subject: UUID | None) -> bytes:
+    mac = hmac.new(keys.mac_key(_QUERY), digestmod="sha256")
+    mac.update(id_bytes(subject).ljust(16, b"\x00"))
+    for one in conditions:
+        for tag in one.tags:
+            mac.update(one.field.to_bytes(4, "big") + tag)
+    return mac.digest()
+
+
+def _call(
+    caller: Caller,
+    target: Collection,
+    conditions: Sequence[Condition],
+    *,
+    subject: UUID | None,
+    after: UUID,
+    most: int,
+) -> SearchRecords:
+    tags = [tag for one in conditions for tag in one.tags]
+    first = conditions[0] if conditions else None
+    return SearchRecords(
+        credential=caller.principal.credential,
+        collection=target.id,
+        first_field=None if first is None else first.field,
+        first_tag=None if first is None else first.tags[0],
+        unique=first is not None and first.unique,
+        more_tags=tags[1:] or None,
+        subject=subject,
+        after=after,
+        most=most,
+    )

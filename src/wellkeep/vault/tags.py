@@ -1,0 +1,97 @@
+"""Blind-index tags of a record's values, and of the conditions of a search.
+
+Rules: a tag belongs to one collection, field and index; an external id is field 0, unique, taken byte for byte. A value
+that has no normal form in an exact or prefix index gets no tag: it is kept and shown, only not found. In a unique index
+it is refused, since "unique" would not hold for it. Unique tags stand first in a row, which is how the database knows
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wellkeep.base.errors import FieldProblem, Validation
+from wellkeep.crypto.blind import IndexKind, query_tokens, tokens
+from wellkeep.crypto.errors import CryptoError
+from wellkeep.crypto.normalise import normalise
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.vault.definition import EXTERNAL_ID, INDEX_KINDS, Field
+from wellkeep.vault.values import ValueRefused
+
+Payload = tuple[Field, bytes]
+
+_EXACT_BYTES = "exact/1"
+"""The normaliser's name for external ids: none; it only keeps their index key apart."""
+
+
+class Tag(NamedTuple):
+    """One tag and the field it belongs to."""
+
+    field: int
+    tag: bytes
+    unique: bool
+
+
+class Condition(NamedTuple):
+    """One condition of a search: all its tags must match. A lower `rank` is tried first, being the rarer."""
+
+    rank: int
+    field: int
+    unique: bool
+    tags: tuple[bytes, ...]
+
+
+def external_tag(keys: TenantKeys, *, collection: int, external_id: str) -> bytes:
+    """Return the tag of an external id in a collection."""
+    index = keys.index_key(collection=collection, field=EXTERNAL_ID, index=IndexKind.UNIQUE, normaliser=_EXACT_BYTES)
+    return index.tag(external_id)
+
+
+def index_tags(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], region: str) -> list[Tag]:
+    """Return the tags of `payloads`; raises Validation for a unique value without a normal form."""
+    found = []
+    for field, payload in payloads:
+        if field.index == "none":
+            continue
+        kind = INDEX_KINDS[field.index]
+        normaliser = field.normaliser or ""
+        try:
+            words = tokens(kind, normalise(normaliser, payload.decode(), region=region))
+        except CryptoError:
+            if kind is IndexKind.UNIQUE:
+                raise Validation(fields=(FieldProblem(f"/fields/{field.name}", "not-indexable"),)) from None
+            continue
+        index = keys.index_key(collection=collection, field=field.id, index=kind, normaliser=normaliser)
+        unique = kind is IndexKind.UNIQUE
+        found += [Tag(field.id, index.tag(word), unique) for word in words]
+    return found
+
+
+def condition(keys: TenantKeys, *, collection: int, field: Field, text: str, region: str) -> Condition:
+    """Return the condition that `field` equals (or begins with) `text`; raises ValueRefused `not-indexable`."""
+    kind = INDEX_KINDS[field.index]
+    normaliser = field.normaliser or ""
+    try:
+        words = query_tokens(kind, normalise(normaliser, text, region=region))
+    except CryptoError:
+        raise ValueRefused("not-indexable") from None
+    index = keys.index_key(collection=collection, field=field.id, index=kind, normaliser=normaliser)
+    found = tuple(index.tag(word) for word in sorted(words, key=len, reverse=True))
+    return Condition(_rank(kind, normaliser), field.id, kind is IndexKind.UNIQUE, found)
+
+
+def _rank(kind: IndexKind, normaliser: str) -> int:
+    """Guess how rare a match is, without asking: statistics on tags are kept off on purpose."""
+    if kind is IndexKind.UNIQUE:
+        return 0
+    if kind is IndexKind.PREFIX:
+        return 9
+    order = ("digits/1", "identifier/1", "email/1", "phone/1", "date/1", "name/1", "text/1")
+    return 1 + order.index(normaliser) if normaliser in order else 8
+
+
+def payload_bytes(payloads: Sequence[Payload]) -> list[bytes]:
+    """Return what tells these payloads from others, in an order that does not depend on how they were sent."""
+    ordered = sorted(payloads, key=lambda item: item[0].id)
+    return [field.id.to_bytes(4, "big") + payload for field, payload in ordered]

@@ -1,0 +1,194 @@
+"""Upsert by external id: the same content twice changes nothing, whoever repeats it.
+
+Rules: the external id is sealed as field 0 and found by its blind tag, unique in its collection. Whether anything
+changed is told by the stored content MAC, so nothing is opened to compare. What is put replaces the whole record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from wellkeep.base.errors import Conflict, Unavailable
+from wellkeep.base.ids import uuid7
+from wellkeep.base.permissions import Permission
+from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
+from wellkeep.vault.calls import NIL, CreateRecord, SealedState, SearchRecords
+from wellkeep.vault.changing import Plan, apply, key_for
+from wellkeep.vault.context import Context
+from wellkeep.vault.definition import EXTERNAL_ID, Collection, SubjectMode
+from wellkeep.vault.input import check_external_id, check_subject, must_see, payloads
+from wellkeep.vault.keying import Keying, for_new_record, keep, refund
+from wellkeep.vault.outcomes import Written, settle
+from wellkeep.vault.sealing import content_mac, seal_state
+from wellkeep.vault.stored import Stored, stored
+from wellkeep.vault.tags import Payload, Tag, external_tag, index_tags
+from wellkeep.vault.values import Value
+
+_RESOURCE = "record"
+_TRIES = 4
+
+
+class Upserted(NamedTuple):
+    """What was written, and whether that was `created`, `updated` or `unchanged`."""
+
+    written: Written
+    outcome: str
+
+
+class Upserts:
+    """The service of `PUT …/records/by-external-id/{external_id}`."""
+
+    def __init__(self, context: Context) -> None:
+        """Work within `context`."""
+        self._context = context
+
+    async def put(
+        self,
+        caller: Caller,
+        collection: str,
+        external_id: str,
+        fields: Mapping[str, Value],
+        *,
+        subject: UUID | None = None,
+    ) -> Upserted:
+        """Make the record of this external id, or replace its content where it differs.
+
+        Raises Validation, NotFound, Conflict (a unique value is taken, another subject is named), Forbidden.
+        """
+        decision = await self._decide(caller, Permission.RECORD_CHANGE, Action.RECORD_CHANGE, collection)
+        check_external_id(external_id)
+        for _ in range(_TRIES):
+            target = await self._context.collection(decision, collection)
+            check_subject(target, subject)
+            await must_see(self._context.gate, decision, target, fields)
+            values = payloads(target, fields)
+            keys = await self._context.keys(decision.tenant)
+            tag = external_tag(keys, collection=target.id, external_id=external_id)
+            current = await self._located(decision, target, tag)
+            if current is None:
+                done = await self._create(caller, target, keys, values, external_id, tag, subject)
+            else:
+                done = await self._replace(decision, target, keys, current, values, external_id, tag, subject)
+            if done is not None:
+                return done
+        raise Unavailable("The record is being changed by others; try again", retry_after=1)
+
+    async def _create(
+        self,
+        caller: Caller,
+        target: Collection,
+        keys: TenantKeys,
+        values: Sequence[Payload],
+        external_id: str,
+        tag: bytes,
+        subject: UUID | None,
+    ) -> Upserted | None:
+        decision = await self._decide(caller, Permission.RECORD_CREATE, Action.RECORD_CREATE, target.name)
+        context, record, now = self._context, uuid7(), self._context.clock.now()
+        keying = await for_new_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
+        state = _sealed(context, target, keys, keying, record, values, external_id, tag, subject)
+        call = CreateRecord(
+            credential=caller.principal.credential,
+            collection=target.id,
+            version=target.version,
+            record=record,
+            use=keying.use,
+            state=state,
+            at=now,
+            claim=None,
+        )
+        (row,) = await context.gate.change(
+            decision,
+            call,
+            resource_id=str(record),
+            subject=keying.use.subject,
+            records=(record,),
+            fields=tuple(field.name for field, _ in values),
+            digest=state.digest,
+            revision=1,
+        )
+        if row["status"] == "ok":
+            keep(context, decision, keying)
+            return Upserted(Written(record, keying.use.subject, 1, now, now), "created")
+        refund(keying)
+        if row["status"] == "conflict" and await self._located(decision, target, tag) is not None:
+            return None
+        settle(context, decision, target, subject=subject, status=row["status"])
+        return None
+
+    async def _replace(
+        self,
+        decision: Decision,
+        target: Collection,
+        keys: TenantKeys,
+        current: Stored,
+        values: Sequence[Payload],
+        external_id: str,
+        tag: bytes,
+        subject: UUID | None,
+    ) -> Upserted | None:
+        context = self._context
+        if subject is not None and subject not in (current.subject, current.sealed_for):
+            raise Conflict("This external id belongs to a record of another subject")
+        owner = current.sealed_for if target.subject is SubjectMode.REQUIRED else None
+        mac = content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner)
+        if mac == current.content_mac:
+            await context.gate.disclose(
+                decision, resource_id=str(current.id), subject=current.subject, records=(current.id,), count=0
+            )
+            same = Written(current.id, current.subject, current.revision, current.created_at, current.updated_at)
+            return Upserted(same, "unchanged")
+        keying = await key_for(context, decision, keys, current, seals=len(values) + 1)
+        state = _sealed(context, target, keys, keying, current.id, values, external_id, tag, owner)
+        names = tuple(field.name for field, _ in values)
+        plan = Plan(state=state, keying=keying, values=values, names=names)
+        done = await apply(context, decision, target, keys, current, plan, expected=current.revision)
+        return None if done is None else Upserted(done, "updated")
+
+    async def _located(self, decision: Decision, target: Collection, tag: bytes) -> Stored | None:
+        call = SearchRecords(
+            credential=decision.caller.principal.credential,
+            collection=target.id,
+            first_field=EXTERNAL_ID,
+            first_tag=tag,
+            unique=True,
+            more_tags=None,
+            subject=None,
+            after=NIL,
+            most=1,
+            whole=True,
+        )
+        found = stored(await self._context.gate.read(decision, call))
+        return found[0] if found else None
+
+    async def _decide(self, caller: Caller, permission: Permission, action: Action, collection: str) -> Decision:
+        return await self._context.gate.decide(caller, Act(permission, action, _RESOURCE, collection=collection))
+
+
+def _sealed(
+    context: Context,
+    target: Collection,
+    keys: TenantKeys,
+    keying: Keying,
+    record: UUID,
+    values: Sequence[Payload],
+    external_id: str,
+    tag: bytes,
+    owner: UUID | None,
+) -> SealedState:
+    tags = [Tag(EXTERNAL_ID, tag, unique=True)]
+    tags += index_tags(keys, collection=target.id, payloads=values, region=context.region)
+    return seal_state(
+        keying.key,
+        tenant=keys.tenant,
+        collection=target.id,
+        record=record,
+        payloads=values,
+        tags=tags,
+        external_id=external_id,
+        mac=content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner),
+    )
