@@ -1,7 +1,8 @@
 """Verifying the ledger in the database: every log from its first entry to its head, and what must agree with it.
 
 Read in one REPEATABLE READ transaction, in chunks, as `wk_owner`: what is verified is one state. The threat is
-everybody who can write to the database, its owner included. What chain and seals can't show is said in `docs/spec/ledger.md`: a
+everybody who can write to the database, its owner included. What chain and seals can't show is said in the
+specification (`docs/spec/ledger.md`): a
 log cut off at the end of a batch, its later seals too, and an old state put back as a whole.
 """
 
