@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from crypto import spec_reader  # noqa: E402 - the reader written from the specification lies with the tests
 
 FIELDS = 20
-ROUNDS = int(os.environ.get("WELLKEEP_BENCH_ROUNDS", "400"))
+ROUNDS = int(os.environ.get("WELLKEEP_BENCH_ROUNDS", "1500"))
 COLLECTION = 7
 SECRET, TENANT, RECORD, VALUE = os.urandom(32), os.urandom(16), os.urandom(16), os.urandom(32)
 KEY = SubjectKey(SECRET)
@@ -138,7 +138,7 @@ def main() -> None:
         bare_record,
         handed_record,
     ]
-    loops = {function.__name__: 15 if "record" in function.__name__ else 300 for function in functions}
+    loops = {function.__name__: 5 if "record" in function.__name__ else 100 for function in functions}
     times = best(functions, loops)
     for name, seconds in times.items():
         print(f"  {name:<14} {seconds * 1e6:8.2f} µs")
