@@ -6,8 +6,8 @@ import asyncio
 from uuid import UUID
 
 import pytest
-from gate.trial import House, ReadNote, WriteNote, caller, reading, writing
 
+from gate.trial import House, ReadNote, WriteNote, caller, reading, writing
 from wellkeep.base.errors import (
     DatabaseUnavailable,
     Forbidden,
@@ -282,7 +282,7 @@ async def test_a_caller_who_leaves_with_the_answer_in_hand_leaves_an_entry(home:
         deliver(*arguments)  # type: ignore[arg-type]
         going.cancel()
 
-    lane._deliver = deliver_and_leave  # type: ignore[method-assign]
+    lane._deliver = deliver_and_leave  # type: ignore[method-assign,assignment]
     with pytest.raises(asyncio.CancelledError):
         await going
     await home.gate.stop()

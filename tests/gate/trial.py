@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import orjson
-from database import Database
 
+from database import Database
 from wellkeep.access.roles import load
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import LedgerUnavailable
@@ -144,7 +144,7 @@ class StubbornWriter(LedgerWriter):
     async def drain_outbox(self, *, older_than: float = 0.0) -> int:
         if self.refusing:
             raise LedgerUnavailable
-        return await super().drain_outbox(older_than=0.0)
+        return await super().drain_outbox(older_than=older_than)
 
     def outbox_age(self) -> float:
         return super().outbox_age() if self.hold is None else self.hold
@@ -190,7 +190,8 @@ async def house(database: Database, *, connections: int = 8) -> AsyncIterator[Ho
     """Open everything that a gate stands on, over the test's own database."""
     clock = SystemClock()
     async with database.connect() as connection:
-        await connection.execute(SCHEMA)
+        if not await connection.fetchval("SELECT to_regnamespace('trial') IS NOT NULL"):
+            await connection.execute(SCHEMA)
     limits = Limits(min_size=0, max_size=connections, command_seconds=2.0, acquire_seconds=1.0)
     async with (
         database.pool("wk_app", limits=limits) as pool,

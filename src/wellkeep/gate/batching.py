@@ -118,9 +118,12 @@ class Lane:
         try:
             async with self._pool.connection() as connection:
                 self._boarding = False
-                while not connection.is_closed() and (batch := self._board(ROWS)):
+                usable = True
+                while usable and (batch := self._board(ROWS)):
                     self._take_off_if_needed()
-                    await self._serve(connection, batch)
+                    usable = await self._serve(connection, batch)
+                if not usable:
+                    connection.terminate()  # a statement may still be running there
         except WellkeepError:
             # No connection: whoever waits now would wait for the same database, so all are told and none hangs.
             self._refuse_waiting()
@@ -136,30 +139,38 @@ class Lane:
                 boarded.append(one)
         return boarded
 
-    async def _serve(self, connection: Connection, batch: list[Waiting]) -> None:
+    async def _serve(self, connection: Connection, batch: list[Waiting]) -> bool:
+        """Answer everyone in `batch`, and say whether the connection is good for another call."""
         try:
-            await self._call(connection, batch)
+            return await self._call(connection, batch)
         except BaseException:
             for waiting in batch:
                 _fail(waiting, outcome_unknown() if self._batch.kind == "write" else DatabaseUnavailable())
             raise
 
-    async def _call(self, connection: Connection, batch: list[Waiting]) -> None:
+    async def _call(self, connection: Connection, batch: list[Waiting]) -> bool:
         rows = self._rows(connection, batch)
         sent = [waiting for waiting in batch if not waiting.future.done()]
         if not sent:
-            return
+            return True
         try:
             answers = await connection.fetch(self._batch.sql, rows)
         except Exception as error:  # noqa: BLE001  # whatever it is, each caller must be told
-            what = fate(error, closed=connection.is_closed())
+            what = fate(error)
             if what in _REPEATABLE and (len(sent) > 1 or worth_another_try(error)):
-                for waiting in sent:
-                    await self._alone(connection, waiting)
+                return await self._one_by_one(connection, sent)
+            return self._give_up(sent, error, what)
+        self._deliver(sent, answers)
+        return True
+
+    async def _one_by_one(self, connection: Connection, batch: list[Waiting]) -> bool:
+        usable = True
+        for waiting in batch:
+            if usable:
+                usable = await self._alone(connection, waiting)
             else:
-                self._give_up(connection, sent, error, what)
-        else:
-            self._deliver(sent, answers)
+                _fail(waiting, DatabaseUnavailable("Nothing was done; try again"))
+        return usable
 
     def _rows(self, connection: Connection, batch: list[Waiting]) -> list[Row]:
         rows: list[Row] = []
@@ -170,30 +181,24 @@ class Lane:
                 _fail(waiting, Internal("The request could not be put to the database"))
         return rows
 
-    async def _alone(self, connection: Connection, waiting: Waiting) -> None:
-        for attempt in range(1, _TRIES + 1):
-            rows = [] if waiting.future.done() else self._rows(connection, [waiting])
-            if not rows:
-                return
-            if connection.is_closed():
-                _fail(waiting, DatabaseUnavailable("Nothing was done; try again"))
-                return
+    async def _alone(self, connection: Connection, waiting: Waiting) -> bool:
+        tries = _TRIES
+        while not waiting.future.done() and (rows := self._rows(connection, [waiting])):
+            tries -= 1
             try:
                 answers = await connection.fetch(self._batch.sql, rows)
             except Exception as error:  # noqa: BLE001  # whatever it is, the caller must be told
-                what = fate(error, closed=connection.is_closed())
-                if what is Fate.ROLLED_BACK and worth_another_try(error) and attempt < _TRIES:
-                    continue
-                self._give_up(connection, [waiting], error, what)
+                what = fate(error)
+                if what is not Fate.ROLLED_BACK or not worth_another_try(error) or not tries:
+                    return self._give_up([waiting], error, what)
             else:
                 self._deliver([waiting], answers)
-            return
+        return True
 
-    def _give_up(self, connection: Connection, batch: list[Waiting], error: Exception, what: Fate) -> None:
-        if what is Fate.UNKNOWN:
-            connection.terminate()  # a statement may still be running there
+    def _give_up(self, batch: list[Waiting], error: Exception, what: Fate) -> bool:
         for waiting in batch:
             _fail(waiting, refusal(error, fate=what, kind=self._batch.kind))
+        return what is not Fate.UNKNOWN
 
     def _deliver(self, batch: list[Waiting], answers: Answers) -> None:
         last = len(batch)

@@ -1,8 +1,8 @@
 """What a database error means for the rows that were sent: never sent, rolled back, not their fault, or unknown.
 
 Rules: a driver's message never leaves this room (PostgreSQL's DETAIL quotes values). A change counts as rolled back
-only where the server itself said ERROR on a connection that still stands: a lost connection, a FATAL or a time-out in
-the middle of a commit leaves the outcome unknown, and a change whose outcome is unknown is never sent again by us.
+only where the server itself said ERROR: a lost connection, a FATAL or a time-out in the middle of a commit leaves the
+outcome unknown, and a change whose outcome is unknown is never sent again by us.
 
 Source: PostgreSQL documentation, appendix A (error codes) and 55.8 (fields S, V and C of an error).
 """
@@ -33,12 +33,13 @@ class Fate(enum.Enum):
     UNKNOWN = enum.auto()
 
 
-def fate(error: BaseException, *, closed: bool) -> Fate:
-    """Say what became of the rows; `closed` tells whether the connection is gone."""
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        # asyncpg encodes all arguments before it sends any: a value that does not fit its type never left us.
+def fate(error: BaseException) -> Fate:
+    """Say what became of the rows of a call that raised `error`."""
+    if isinstance(error, asyncpg.DataError) and error.severity_en is None:
+        # The driver's own, for each error of a server has a severity: all arguments are encoded before any is sent, so
+        # a value that does not fit its type never left us.
         return Fate.NOT_SENT
-    if isinstance(error, asyncpg.PostgresError) and not closed and error.severity_en == "ERROR":
+    if isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR":
         state = error.sqlstate or ""
         return Fate.UNAVAILABLE if state.startswith(_NOT_THE_ROWS_FAULT) else Fate.ROLLED_BACK
     return Fate.UNKNOWN
