@@ -21,12 +21,12 @@ from wellkeep.keys.subject import CACHED_SUBJECTS, HeldSubjectKey, SubjectCache
 
 TENANTS = tuple(uuid4().bytes for _ in range(2))
 SUBJECTS = tuple(uuid4() for _ in range(6))
-SECRETS = {subject: os.urandom(32) for subject in SUBJECTS}
+SECRETS = {(tenant, subject): os.urandom(32) for tenant in TENANTS for subject in SUBJECTS}
 
 
 def held(tenant: bytes, subject: UUID, wrapped: bytes, *, secret: bytes | None = None) -> HeldSubjectKey:
     return HeldSubjectKey(
-        secret or SECRETS[subject],
+        secret or SECRETS[tenant, subject],
         tenant=tenant,
         subject=subject,
         generation=1,
@@ -36,7 +36,7 @@ def held(tenant: bytes, subject: UUID, wrapped: bytes, *, secret: bytes | None =
     )
 
 
-KIDS = {subject: SubjectKey(secret).kid for subject, secret in SECRETS.items()}
+KIDS = {place: SubjectKey(secret).kid for place, secret in SECRETS.items()}
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -58,11 +58,11 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), subject=st.sampled_from(SUBJECTS), wrapped=st.sampled_from([b"a", b"b"]))
     def get(self, tenant: bytes, subject: UUID, wrapped: bytes) -> None:
         found = self.cache.get(
-            tenant=tenant, kid=KIDS[subject], wrapped=wrapped, wrap_epoch=1, subject=subject, generation=1
+            tenant=tenant, kid=KIDS[tenant, subject], wrapped=wrapped, wrap_epoch=1, subject=subject, generation=1
         )
         if self.model.get((tenant, subject)) == wrapped:
             assert found is not None
-            assert (found.tenant, found.subject, found.wrapped) == (tenant, subject, wrapped)
+            assert (found.tenant, found.subject, found.wrapped) == (tenant, subject.int, wrapped)
             self.model.move_to_end((tenant, subject))
         else:
             assert found is None
@@ -75,7 +75,9 @@ class CacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
-        assert [(key.tenant, key.subject) for key in self.cache._keys.values()] == list(self.model)
+        assert [(key.tenant, key.subject) for key in self.cache._keys.values()] == [
+            (tenant, subject.int) for tenant, subject in self.model
+        ]
 
 
 TestCache = CacheMachine.TestCase
@@ -88,7 +90,7 @@ def test_a_row_that_differs_anywhere_finds_nothing(change: str) -> None:
     cache.put(held(TENANTS[0], SUBJECTS[0], b"w"))
     row = {
         "tenant": TENANTS[0],
-        "kid": KIDS[SUBJECTS[0]],
+        "kid": KIDS[TENANTS[0], SUBJECTS[0]],
         "wrapped": b"w",
         "wrap_epoch": 1,
         "subject": SUBJECTS[0],
@@ -97,7 +99,7 @@ def test_a_row_that_differs_anywhere_finds_nothing(change: str) -> None:
     assert cache.get(**row) is not None  # type: ignore[arg-type]
     other = {
         "tenant": TENANTS[1],
-        "kid": KIDS[SUBJECTS[1]],
+        "kid": KIDS[TENANTS[1], SUBJECTS[1]],
         "wrapped": b"v",
         "wrap_epoch": 2,
         "subject": SUBJECTS[1],
