@@ -50,7 +50,7 @@ APIKEYS = (
         returns=shapes.KeyIssued,
         status=201,
         answer_headers=("Location",),
-        example={"name": "front desk", "roles": ["clinician"]},
+        example={"name": "front-desk", "roles": ["clinician"]},
     ),
     Route(
         method="GET",

@@ -74,12 +74,14 @@ async def delete(call: Call) -> Answer:
 
 
 async def upsert(call: Call) -> Answer:
-    """Create or change the record with this external id."""
+    """Create the record with this external id, or replace its content where it differs."""
     body: shapes.Upsert = call.body
-    stored, created = await call.runtime.upserts.upsert(
+    stored, outcome = await call.runtime.upserts.put(
         call.caller, call.collection(), external_id(call.raw_path), body.fields, subject=body.subject
     )
-    return answers.json(shapes.made(stored), status=201 if created else 200, headers=(etag(stored.revision),))
+    return answers.json(
+        shapes.made(stored), status=201 if outcome == "created" else 200, headers=(etag(stored.revision),)
+    )
 
 
 def external_id(raw_path: bytes) -> str:
@@ -175,7 +177,7 @@ RECORDS = (
         method="PUT",
         path=_RECORDS + "/by-external-id/{external_id}",
         name="record_upsert",
-        summary="Create or change the record with this external id; sending it twice changes nothing",
+        summary="Create the record with this external id, or replace its content; sending it twice changes nothing",
         tag="records",
         serve=upsert,
         permission=Permission.RECORD_CHANGE,

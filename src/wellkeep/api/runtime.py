@@ -25,7 +25,9 @@ from wellkeep.vault.collections import Collections
 from wellkeep.vault.imports import Imports
 from wellkeep.vault.outcomes import Written
 from wellkeep.vault.records import Records
+from wellkeep.vault.search import Search
 from wellkeep.vault.subjects import Subjects
+from wellkeep.vault.upsert import Upserts
 
 RawFields = Mapping[str, msgspec.Raw]
 
@@ -48,16 +50,6 @@ class Page(Protocol):
         ...
 
 
-class Upserts(Protocol):
-    """Records by the id that another system gave them."""
-
-    async def upsert(
-        self, caller: Caller, collection: str, external_id: str, fields: RawFields, *, subject: UUID | None = None
-    ) -> tuple[Written, bool]:
-        """Create or change the record with this external id; the second value says whether it was created."""
-        ...
-
-
 class Batches(Protocol):
     """Many records at once."""
 
@@ -65,23 +57,6 @@ class Batches(Protocol):
         self, caller: Caller, collection: str, items: Sequence[tuple[UUID | None, RawFields]]
     ) -> Sequence[Written | WellkeepError]:
         """Create each item for itself; what was refused stands as its error in its place."""
-        ...
-
-
-class Search(Protocol):
-    """Search by blind index."""
-
-    async def search(
-        self,
-        caller: Caller,
-        collection: str,
-        *,
-        where: RawFields,
-        fields: Sequence[str] | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page:
-        """Return the records that match all of `where`, opened under a durable entry that names each."""
         ...
 
 

@@ -9,12 +9,13 @@ from wellkeep.base.permissions import Permission
 
 
 async def search(call: Call) -> Answer:
-    """Return one page of the records that match all of `where`."""
+    """Return one page of the records that match all of `where` (without any: of all records)."""
     body: shapes.SearchInput = call.body
     page = await call.runtime.search.search(
         call.caller,
         call.collection(),
-        where=body.where,
+        body.where,
+        subject=body.subject,
         fields=body.fields,
         limit=body.limit,
         cursor=body.cursor,

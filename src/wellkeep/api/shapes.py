@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from wellkeep.access import tenants
-from wellkeep.access.api_keys import DEFAULT_DAYS, ApiKey
+from wellkeep.access.api_keys import DEFAULT_DAYS, LONGEST_DAYS, ApiKey
 from wellkeep.base.permissions import Permission
 from wellkeep.vault import definition
 from wellkeep.vault.outcomes import Written
@@ -45,16 +45,17 @@ class RecordChange(Input, frozen=True, kw_only=True):
 
 
 class Upsert(Input, frozen=True, kw_only=True):
-    """What a record with this external id shall be; what is not named is left as it is."""
+    """What the record with this external id shall be, as a whole."""
 
     subject: UUID | None = None
     fields: Fields
 
 
 class SearchInput(Input, frozen=True, kw_only=True):
-    """Values to find by blind index; all of them must match."""
+    """Values to find by blind index; all of them must match. Without any, all records (of `subject`), page by page."""
 
-    where: Annotated[dict[str, msgspec.Raw], Meta(min_length=1, max_length=8)]
+    where: Annotated[dict[str, msgspec.Raw], Meta(max_length=16)] = {}
+    subject: UUID | None = None
     fields: Annotated[list[Name], Meta(max_length=1000)] | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
@@ -101,7 +102,7 @@ class KeyInput(Input, frozen=True, kw_only=True):
     name: Annotated[str, Meta(max_length=100)]
     roles: Annotated[list[Name], Meta(min_length=1, max_length=8)]
     scopes: Annotated[list[Permission], Meta(max_length=64)] | None = None
-    days: Annotated[int, Meta(ge=1, le=3650, description="until it expires")] = DEFAULT_DAYS
+    days: Annotated[int, Meta(ge=1, le=LONGEST_DAYS, description="until it expires")] = DEFAULT_DAYS
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):

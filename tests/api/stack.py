@@ -1,0 +1,163 @@
+"""A whole process behind the edge, over the test's own PostgreSQL: nothing of ours is replaced."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import httpx
+import msgspec
+
+from database import ENVIRONMENT, Database
+from wellkeep.access.api_keys import ApiKeys
+from wellkeep.access.authenticator import Authenticator
+from wellkeep.access.operators import this_operator
+from wellkeep.access.roles import load
+from wellkeep.access.tenants import Tenants
+from wellkeep.api import logs
+from wellkeep.api.application import Application, build
+from wellkeep.assembly.ledger_search import LedgerSearch
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.secrets import Secret
+from wellkeep.findings.findings import Findings
+from wellkeep.gate.acts import Caller
+from wellkeep.gate.gate import Gate
+from wellkeep.gate.policy import Policy
+from wellkeep.keys.cursors import Cursors
+from wellkeep.keys.deployment import DeploymentKey
+from wellkeep.keys.local import LocalEpochKeys, LocalKms
+from wellkeep.keys.ring import KeyRing
+from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.writer import LedgerWriter
+from wellkeep.vault.collections import Collections
+from wellkeep.vault.imports import Imports
+from wellkeep.vault.records import Records
+from wellkeep.vault.search import Search
+from wellkeep.vault.services import build_vault
+from wellkeep.vault.subjects import Subjects
+from wellkeep.vault.upsert import Upserts
+
+NOTES = {
+    "name": "notes",
+    "subject": "none",
+    "fields": [
+        {"name": "title", "type": "string", "class": "pii", "index": "exact", "group": "administrative"},
+        {"name": "body", "type": "text", "class": "phi"},
+        {"name": "mood", "type": "string", "class": "plain", "enum": ["good", "bad"]},
+        {"name": "priority", "type": "integer", "class": "plain"},
+    ],
+}
+
+
+@dataclass
+class StackReadiness:
+    """What /readyz asks in these tests: the parts as the test sets them."""
+
+    parts: dict[str, bool] = field(default_factory=lambda: {"database": True, "keys": True, "ledger": True})
+
+    async def check(self) -> Mapping[str, bool]:
+        return self.parts
+
+
+@dataclass
+class Stack:
+    """One process: its services, and what the test looks at from outside."""
+
+    database: Database
+    gate: Gate
+    authenticator: Authenticator
+    tenants: Tenants
+    api_keys: ApiKeys
+    collections: Collections
+    subjects: Subjects
+    records: Records
+    upserts: Upserts
+    search: Search
+    imports: Imports
+    ledger_search: LedgerSearch
+    findings: Findings
+    log: io.StringIO
+    readiness: StackReadiness = field(default_factory=StackReadiness)
+
+    @property
+    def operator(self) -> Caller:
+        """Whoever runs the tests, as the operator of this deployment."""
+        return this_operator()
+
+    async def tenant(self, name: str) -> UUID:
+        """Make a tenant with keys and a log."""
+        return await self.tenants.create(self.operator, name=name)
+
+    async def key(self, tenant: UUID, *roles: str) -> str:
+        """Return a new key of `tenant`."""
+        issued = await self.api_keys.create(self.operator, tenant=tenant, name="a-test", roles=roles)
+        return issued.key.reveal()
+
+    def application(self, listener: str = "public") -> Application:
+        """Return the application of a listener over this process."""
+        return build(self, listener="admin" if listener == "admin" else "public")  # type: ignore[arg-type]
+
+    def client(self, key: str | None = None, *, listener: str = "public") -> httpx.AsyncClient:
+        """Return a client that talks to a listener's application without a socket."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(self.application(listener).asgi)  # type: ignore[arg-type]
+        return httpx.AsyncClient(transport=transport, base_url="https://localhost", headers=headers)
+
+
+@asynccontextmanager
+async def stack(database: Database) -> AsyncIterator[Stack]:
+    """Open everything that the edge stands on."""
+    clock = SystemClock()
+    async with AsyncExitStack() as opened:
+        app = await opened.enter_async_context(database.pool("wk_app"))
+        auth = await opened.enter_async_context(database.pool("wk_auth"))
+        ledger = await opened.enter_async_context(database.pool("wk_ledger"))
+        findings = Findings(app)
+        opened.push_async_callback(findings.stop)
+        seal = SealKey("test", Secret(os.urandom(32)))
+        writer = LedgerWriter(ledger, host="localhost", seal_key=seal, clock=clock, reporter=findings)
+        await writer.start()
+        opened.push_async_callback(writer.stop)
+        ring = KeyRing(
+            app, LocalKms(Secret(os.urandom(32))), LocalEpochKeys({1: Secret(os.urandom(32))}), findings, clock=clock
+        )
+        opened.push_async_callback(ring.stop)
+        gate = Gate(pool=app, writer=writer, policy=Policy(load()), findings=findings, clock=clock)
+        opened.push_async_callback(gate.stop)
+        await ring.provision(PLATFORM_TENANT)
+        cursors = Cursors([DeploymentKey(key_id="00" * 16, epoch=1, secret=Secret(os.urandom(32)))])
+        vault = build_vault(gate=gate, keyring=ring, cursors=cursors, findings=findings, clock=clock)
+        authenticator = Authenticator(
+            auth_pool=auth, app_pool=app, gate=gate, findings=findings, clock=clock, environment=ENVIRONMENT
+        )
+        log = io.StringIO()
+        logs.configure(stream=log)
+        opened.callback(logs.configure)
+        yield Stack(
+            database=database,
+            gate=gate,
+            authenticator=authenticator,
+            tenants=Tenants(gate=gate, provision=ring.provision, environment=ENVIRONMENT),
+            api_keys=ApiKeys(gate=gate, clock=clock, environment=ENVIRONMENT),
+            collections=vault.collections,
+            subjects=vault.subjects,
+            records=vault.records,
+            upserts=vault.upserts,
+            search=vault.search,
+            imports=Imports(context=vault.context, pool=app),
+            ledger_search=LedgerSearch(gate=gate, cursors=cursors),
+            findings=findings,
+            log=log,
+        )
+
+
+async def entries(opened: Stack, tenant: UUID) -> list[dict[str, object]]:
+    """Return the events of a tenant's log, oldest first."""
+    async with opened.database.entered(tenant) as connection:
+        rows = await connection.fetch("SELECT entry FROM ledger.entry ORDER BY seq")
+    return [msgspec.json.decode(row["entry"])["event"] for row in rows]
