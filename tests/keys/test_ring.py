@@ -10,14 +10,16 @@ import pytest
 
 from database import Database
 from keys.rig import Bench, new_ring
-from wellkeep.base.errors import IntegrityBroken, KeysRevoked, KeysUnavailable
+from wellkeep.base.errors import DatabaseUnavailable, IntegrityBroken, KeysRevoked, KeysUnavailable
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto import envelope
 from wellkeep.crypto.errors import CryptoError
 from wellkeep.crypto.keys import commitment
+from wellkeep.db.pool import Limits
 from wellkeep.keys.kms import TENANT_PURPOSES, KeyPurpose, key_context
 from wellkeep.keys.local import LocalEpochKeys, LocalKms
 from wellkeep.keys.ring import KeyRing, TenantState
+from wellkeep.keys.rows import new_row, store_rows
 
 SOFT = 331.0
 HARD = 3_601.0
@@ -201,7 +203,7 @@ async def test_stale_keys_serve_until_the_hard_lifetime_and_then_nothing_opens(
     with pytest.raises(KeysUnavailable):
         await bench.ring.load(tenant)
     assert bench.ring.state(tenant) is TenantState.LOCKED
-    with pytest.raises(KeysRevoked):
+    with pytest.raises(KeysUnavailable):
         await keys.new_subject_key(subject)
     assert "keys.locked" in await kinds(bench, tenant)
 
@@ -273,3 +275,82 @@ async def test_nothing_secret_shows(bench: Bench, tenant: UUID) -> None:
     assert "wrapped" not in shown
     assert new.wrapped.hex() not in shown
     assert not any(row.wrapped.hex() in shown or repr(row.wrapped) in shown for row in keys.rows)
+
+
+@pytest.mark.parametrize("mood", ["gone", "hanging"])
+async def test_without_the_kms_no_tenant_gets_keys_and_nothing_is_stored(
+    bench: Bench, database: Database, tenant: UUID, mood: str
+) -> None:
+    """No derived key, no key in clear: provisioning fails, and works later."""
+    bench.kms.mood = mood
+    with pytest.raises(KeysUnavailable):
+        await bench.ring.provision(tenant)
+    async with database.connect() as administrator:
+        assert await administrator.fetchval("SELECT count(*) FROM keys.tenant_key") == 0
+    bench.kms.mood = "well"
+    await bench.ring.provision(tenant)
+
+
+async def test_a_database_that_does_not_answer_makes_keys_stale_and_not_lost(
+    bench: Bench, database: Database, tenant: UUID
+) -> None:
+    async with database.pool("wk_app", limits=Limits(lock_seconds=0.2)) as pool:
+        ring = new_ring(bench, pool=pool)
+        keys = await ring.provision(tenant)
+        bench.clock.passed += SOFT
+        async with database.connect() as administrator, administrator.transaction():
+            await administrator.execute("LOCK TABLE keys.tenant_key IN ACCESS EXCLUSIVE MODE")
+            assert await ring.load(tenant) is keys
+            assert ring.state(tenant) is TenantState.STALE
+            bench.clock.passed += HARD
+            with pytest.raises(DatabaseUnavailable):
+                await ring.load(tenant)
+        await ring.stop()
+
+
+async def test_keys_destroyed_elsewhere_are_revoked_here(bench: Bench, database: Database, tenant: UUID) -> None:
+    await bench.ring.provision(tenant)
+    async with database.connect() as administrator:
+        await administrator.execute("UPDATE keys.tenant_key SET state = 'destroyed' WHERE tenant_id = $1", tenant)
+    bench.clock.passed += SOFT
+    with pytest.raises(KeysRevoked):
+        await bench.ring.load(tenant)
+
+
+async def test_an_epoch_that_another_process_began_is_read_without_waiting_for_the_soft_lifetime(
+    bench: Bench, database: Database, tenant: UUID
+) -> None:
+    keys = await bench.ring.provision(tenant)
+    later = LocalEpochKeys({2: Secret(os.urandom(32))})
+    row = await new_row(bench.kms, later, tenant=tenant, purpose=KeyPurpose.WRAP, epoch=2)
+    async with database.entered(tenant) as connection:
+        await store_rows(connection, [row], tenant=tenant)
+    bench.epochs._keys |= later._keys
+    unknown = {"kid": bytes(16), "wrapped": bytes(63), "wrap_epoch": 2, "subject": uuid4(), "generation": 1}
+    bench.clock.passed += 60
+    with pytest.raises(KeysUnavailable):
+        keys.subject_key(**unknown)  # type: ignore[arg-type]
+    newer = await bench.ring.load(tenant)
+    assert newer is not keys
+    assert (await newer.new_subject_key(uuid4())).wrap_epoch == 2
+    assert newer.meters[keys.rows[0].kid] is keys.meters[keys.rows[0].kid]
+
+
+async def test_keys_nobody_asks_for_any_more_are_let_go(bench: Bench, tenant: UUID, other_tenant: UUID) -> None:
+    idle = await bench.ring.provision(tenant)
+    bench.clock.passed += HARD
+    await bench.ring.provision(other_tenant)
+    assert bench.ring.state(tenant) is None
+    with pytest.raises(KeysUnavailable):
+        idle.index_key(collection=1, field=1, index=1, normaliser="text/1")
+
+
+async def test_the_ring_stops_in_the_middle_of_a_load(bench: Bench, tenant: UUID) -> None:
+    await bench.ring.provision(tenant)
+    fresh = new_ring(bench)
+    bench.kms.mood = "hanging"
+    waiting = asyncio.create_task(fresh.load(tenant))
+    await asyncio.sleep(0.05)
+    await fresh.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -114,9 +114,8 @@ class Findings:
         """
         place = self._take(tenant, kind, severity, key, detail)
         try:
-            async with self._turn:
-                if not self._down:
-                    await self._store(place)
+            if not self._down:
+                await self._store_in_turn(place)
         finally:
             if self._pending:
                 self._retry_soon()
@@ -192,6 +191,11 @@ class Findings:
         while not await self.flush():
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _store_in_turn(self, place: tuple[UUID, str]) -> None:
+        async with self._turn:
+            if not self._down:  # it may have turned out while we waited
+                await self._store(place)
 
     async def _store(self, place: tuple[UUID, str]) -> bool:
         """Store one, or put it back: what was noted meanwhile under the same key is added to it."""

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from uuid import UUID
 
 from wellkeep.base.clock import Clock, SystemClock
@@ -65,6 +66,7 @@ class Lifetimes:
 @dataclass(slots=True)
 class _Held:
     keys: TenantKeys
+    loaded_at: float
     fresh_until: float
     hard_until: float
     stale: bool = False
@@ -138,11 +140,11 @@ class KeyRing:
         self._refused.pop(tenant, None)
         return await self.load(tenant)
 
-    def purge(self, tenant: UUID) -> None:
-        """Let go of everything of the tenant's, also in hands that took it earlier."""
+    def purge(self, tenant: UUID, refusal: type[WellkeepError] = KeysRevoked) -> None:
+        """Let go of everything of the tenant's; hands that took it earlier get `refusal` from now on."""
         held = self._held.pop(tenant, None)
         if held is not None:
-            held.keys.revoke()
+            held.keys.let_go(refusal)
         self._subjects.purge(tenant.bytes)
 
     def state(self, tenant: UUID) -> TenantState | None:
@@ -169,7 +171,7 @@ class KeyRing:
             load.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
         for tenant in list(self._held):
-            self.purge(tenant)
+            self.purge(tenant, KeysUnavailable)
 
     def _raise_recent_refusal(self, tenant: UUID) -> None:
         """Spare the KMS a call a request while it says no."""
@@ -213,6 +215,7 @@ class KeyRing:
                 meters={row.kid: meters.get(row.kid) or self._meter(tenant, row) for row in rows},
                 subjects=self._subjects,
                 findings=self._findings,
+                expire=partial(self._expire, tenant),
             )
         return self._hold(tenant, keys)
 
@@ -220,7 +223,7 @@ class KeyRing:
         now, lifetimes = self._clock.monotonic(), self._lifetimes
         jitter = lifetimes.jitter * (secrets.randbelow(2_001) / 1_000 - 1)
         self._held.pop(tenant, None)  # and in again as the youngest
-        self._held[tenant] = _Held(keys, now + min(lifetimes.soft + jitter, lifetimes.hard), now + lifetimes.hard)
+        self._held[tenant] = _Held(keys, now, now + min(lifetimes.soft + jitter, lifetimes.hard), now + lifetimes.hard)
         self._refused.pop(tenant, None)
         while len(self._held) > _MOST_TENANTS:
             del self._held[next(iter(self._held))]
@@ -237,7 +240,7 @@ class KeyRing:
         if isinstance(trouble, KeysUnavailable):
             self._refuse(tenant, TenantState.LOCKED, Kind.KEYS_LOCKED)
         else:
-            self.purge(tenant)
+            self.purge(tenant, KeysUnavailable)
         raise trouble
 
     def _without_rows(self, tenant: UUID) -> TenantKeys:
@@ -248,7 +251,7 @@ class KeyRing:
         raise KeysUnavailable(_NOT_PROVISIONED, retry_after=60)
 
     def _refuse(self, tenant: UUID, state: TenantState, kind: Kind) -> None:
-        self.purge(tenant)
+        self.purge(tenant, KeysRevoked if state is TenantState.REVOKED else KeysUnavailable)
         while len(self._refused) >= _MOST_TENANTS:
             del self._refused[next(iter(self._refused))]
         self._refused[tenant] = _Refused(state, self._clock.monotonic() + self._lifetimes.refusal)
@@ -261,12 +264,22 @@ class KeyRing:
         """Let go of keys past their hard lifetime that nobody asks for any more."""
         now = self._clock.monotonic()
         for tenant in [tenant for tenant, held in self._held.items() if now >= held.hard_until]:
-            self.purge(tenant)
+            self.purge(tenant, KeysUnavailable)
+
+    def _expire(self, tenant: UUID) -> None:
+        """Have the rows read again at the next load, but not more often than a KMS should be asked."""
+        now = self._clock.monotonic()
+        held = self._held.get(tenant)
+        if held is not None and now >= held.loaded_at + self._lifetimes.retry:
+            held.fresh_until = now
 
     async def _new_row(self, tenant: UUID, purpose: KeyPurpose) -> KeyRow:
         epoch = self._epochs.current if purpose is KeyPurpose.WRAP else _FIRST_EPOCH
-        async with asyncio.timeout(self._lifetimes.kms):
-            return await new_row(self._kms, self._epochs, tenant=tenant, purpose=purpose, epoch=epoch)
+        try:
+            async with asyncio.timeout(self._lifetimes.kms):
+                return await new_row(self._kms, self._epochs, tenant=tenant, purpose=purpose, epoch=epoch)
+        except TimeoutError:
+            raise KeysUnavailable("The key management service did not answer in time.") from None
 
     def _meter(self, tenant: UUID, row: KeyRow) -> TenantMeter:
         async def lease(block: int) -> bool:

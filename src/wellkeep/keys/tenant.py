@@ -8,10 +8,10 @@ here gives a key's bytes away. The threat is a revoked tenant that is served on 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from wellkeep.base.errors import IntegrityBroken, KeysRevoked, KeysUnavailable
+from wellkeep.base.errors import IntegrityBroken, KeysUnavailable, WellkeepError
 from wellkeep.crypto import keys as crypto_keys
 from wellkeep.crypto import wrap
 from wellkeep.crypto.blind import BlindIndex
@@ -42,15 +42,20 @@ class TenantKeys:
         meters: Mapping[bytes, TenantMeter],
         subjects: SubjectCache,
         findings: Findings,
+        expire: Callable[[], None],
     ) -> None:
-        """Take `opened`, at least one active key of each purpose, and a meter for each kid."""
+        """Take `opened`, at least one active key of each purpose, and a meter for each kid.
+
+        `expire` tells the ring that the database knows keys that are not here.
+        """
         self.tenant = tenant
         self.rows: tuple[KeyRow, ...] = tuple(key.row for key in opened)
         self.meters = meters
         self._tenant_id = tenant.bytes
         self._subjects = subjects
         self._findings = findings
-        self._revoked = False
+        self._refusal: type[WellkeepError] | None = None
+        self._expire = expire
         self._current = {row.purpose: row for row in self.rows if row.state == "active"}
         self._wraps = _by_epoch(opened, KeyPurpose.WRAP)
         self._files = _by_epoch(opened, KeyPurpose.FILE)
@@ -63,9 +68,9 @@ class TenantKeys:
         """Name the tenant."""
         return f"<TenantKeys tenant={self.tenant}>"
 
-    def revoke(self) -> None:
-        """Refuse from now on; the ring calls it when it lets go."""
-        self._revoked = True
+    def let_go(self, refusal: type[WellkeepError]) -> None:
+        """Refuse with `refusal` from now on; the ring calls it when it purges."""
+        self._refusal = refusal
 
     def subject_key(
         self, *, kid: bytes, wrapped: bytes, wrap_epoch: int, subject: UUID, generation: int
@@ -73,10 +78,9 @@ class TenantKeys:
         """Return the key of a row of `keys.subject_key` that came back in this very query.
 
         Raises IntegrityBroken (reported) where the row does not open in its place, KeysUnavailable where its epoch is
-        not loaded, KeysRevoked after a purge.
+        not loaded, and what the ring purged with: KeysRevoked or KeysUnavailable.
         """
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         held = self._subjects.get(
             tenant=self._tenant_id,
             kid=kid,
@@ -120,8 +124,7 @@ class TenantKeys:
     @property
     def data_keys(self) -> Mapping[bytes, DataKey]:
         """Every DATA key that may still be opened with, by kid."""
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         return self._data
 
     def index_key(self, *, collection: int, field: int, index: int, normaliser: str) -> BlindIndex:
@@ -130,8 +133,7 @@ class TenantKeys:
 
     def index_keys(self, *, collection: int, field: int, index: int, normaliser: str) -> tuple[BlindIndex, ...]:
         """Return the keys of every live epoch, newest first; queries use them all."""
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         place = (collection, field, index, normaliser)
         ready = self._blind.get(place)
         if ready is None:
@@ -149,8 +151,7 @@ class TenantKeys:
 
     def mac_key(self, label: str) -> bytes:
         """Return 32 bytes for keyed hashes that must not confirm a guess, such as `request/1`; one key a label."""
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         key = self._macs.get(label)
         if key is None:
             secret = self._indexes[min(self._indexes)]
@@ -169,8 +170,7 @@ class TenantKeys:
         sealed: Sequence[bytes],
     ) -> list[OpenedField]:
         """Open one record's fields, as `opening.open_record`; `keys` are its subject's, or `data_keys`."""
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         return open_record(
             receipt,
             findings=self._findings,
@@ -190,16 +190,21 @@ class TenantKeys:
 
     def file_unwrap(self, epoch: int) -> wrap.WrapKey:
         """Return the key that stream keys of `epoch` were wrapped under; for `streams`."""
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         try:
             return self._files[epoch]
         except KeyError:
-            raise KeysUnavailable("This tenant's FILE key of that epoch is retired.", retry_after=60) from None
+            self._expire()
+            raise KeysUnavailable(
+                "This tenant's FILE key of that epoch is not loaded; it is read again shortly."
+            ) from None
+
+    def _require_held(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
 
     def _row(self, purpose: KeyPurpose) -> KeyRow:
-        if self._revoked:
-            raise KeysRevoked
+        self._require_held()
         return self._current[purpose]
 
     def _subject_context(self, subject: UUID, generation: int, kid: bytes) -> bytes:
@@ -208,6 +213,7 @@ class TenantKeys:
     def _unwrap(self, kid: bytes, wrapped: bytes, wrap_epoch: int, subject: UUID, generation: int) -> HeldSubjectKey:
         wrap_key = self._wraps.get(wrap_epoch)
         if wrap_key is None:
+            self._expire()
             raise KeysUnavailable("This tenant's WRAP key of that epoch is not loaded; it is read again shortly.")
         try:
             secret = wrap_key.unwrap(wrapped, context=self._subject_context(subject, generation, kid))
