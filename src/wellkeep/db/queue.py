@@ -7,6 +7,7 @@ Starts are counted when a job is begun, because a worker that dies in the middle
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -51,6 +52,14 @@ class QueuedJob(NamedTuple):
     kind: str
     resource: UUID | None
     starts: int
+
+
+Stopping = Callable[[], bool]
+"""Whether the worker is going down: a handler asks between batches and leaves by raising `Interrupted`."""
+
+
+class Interrupted(Exception):
+    """A handler left at a checkpoint because the worker is going down; another worker goes on at once."""
 
 
 async def enqueue(connection: Connection, *, kind: str, resource: UUID) -> bool:

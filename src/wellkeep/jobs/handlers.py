@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from wellkeep.db.queue import QueuedJob
-
-Stopping = Callable[[], bool]
-"""Whether the worker is going down: a handler asks between batches and returns early, by raising `Interrupted`."""
+from wellkeep.db.queue import QueuedJob, Stopping
 
 Handler = Callable[[QueuedJob, Stopping], Awaitable[None]]
-
-
-class Interrupted(Exception):
-    """The handler left at a checkpoint because the worker is going down; another worker goes on at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from pgqueuer.domain.types import Channel
 
 from wellkeep.base.errors import Unavailable, WellkeepError
 from wellkeep.db.connection import Connection
-from wellkeep.db.queue import QueueBook
-from wellkeep.jobs.handlers import Handler, Interrupted, Periodic, Stopping
+from wellkeep.db.queue import Interrupted, QueueBook, Stopping
+from wellkeep.jobs.handlers import Handler, Periodic
 
 MAX_STARTS = 8
 """How often a job is begun before it is held: kills, restarts and outages of minutes are survived, a loop is not."""

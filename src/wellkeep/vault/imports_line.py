@@ -15,7 +15,11 @@ Value = str | int | float | bool | msgspec.Raw | None
 
 
 class Row(NamedTuple):
-    """One line, decoded: `payload` is what its digest covers, `reference` the external id of its patient."""
+    """One line, decoded.
+
+    `payload` is what its digest covers, `reference` the external id of its patient, `place` where that stands. `checked`
+    is the one value that is `payload` itself and was read strictly by the decoder.
+    """
 
     line: int
     end: int
@@ -24,6 +28,8 @@ class Row(NamedTuple):
     subject: UUID | None
     fields: dict[str, Value]
     payload: bytes
+    place: str
+    checked: msgspec.Raw | None = None
 
 
 class LineError(NamedTuple):

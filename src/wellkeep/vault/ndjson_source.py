@@ -37,12 +37,16 @@ class Line(NamedTuple):
 
 
 class LineSplitter:
-    """Splits a stream of chunks at newlines; a carriage return before one, and empty lines, are dropped."""
+    """Splits a stream of chunks at newlines; a carriage return before one, and empty lines, are dropped unless `whole`.
 
-    def __init__(self, *, number: int = 0, offset: int = 0) -> None:
-        """Go on behind line `number`, which ended at `offset`; the caller feeds from there."""
-        self._number = number
-        self._end = offset
+    CSV wants its lines whole: a quoted field may hold empty ones.
+    """
+
+    def __init__(self, *, whole: bool = False) -> None:
+        """Begin before line 1."""
+        self._whole = whole
+        self._number = 0
+        self._end = 0
         self._rest = b""
         self._skipping = False
 
@@ -85,6 +89,9 @@ class LineSplitter:
         if self._skipping or len(data) > MAX_LINE:
             self._skipping = False
             lines.append(Line(self._number, self._end, None))
+            return
+        if self._whole:
+            lines.append(Line(self._number, self._end, data))
             return
         if data.endswith(b"\r"):
             data = data[:-1]

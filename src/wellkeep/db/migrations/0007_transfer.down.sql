@@ -1,6 +1,9 @@
 REVOKE USAGE ON SCHEMA vault FROM wk_jobs;
 DROP FUNCTION vault.expired_blobs(integer);
-DROP FUNCTION vault.subjects_by_tag(integer, bytea[]);
+DROP FUNCTION vault.import_subjects(integer, bytea[], uuid[], uuid[]);
+DROP FUNCTION vault.import_batch(vault.import_in[]);
+DROP TYPE vault.import_out;
+DROP TYPE vault.import_in;
 DROP TABLE vault.export_part;
 DROP TABLE vault.export;
 DROP TABLE vault.import;

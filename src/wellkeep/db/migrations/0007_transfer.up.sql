@@ -12,19 +12,21 @@ CREATE TABLE vault.blob (
   tenant_id uuid NOT NULL,
   id uuid NOT NULL,
   kind text NOT NULL CHECK (kind IN ('import_source', 'import_errors', 'export')),
+  wrapped bytea NOT NULL CHECK (pg_catalog.octet_length(wrapped) BETWEEN 40 AND 512),
+  epoch integer NOT NULL CHECK (epoch BETWEEN 1 AND 255),
   created_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX blob_expires ON vault.blob (tenant_id, expires_at);
 
--- `n` counts from 0; each part is a stream of its own, so a part sent again replaces itself and nothing else.
+-- `n` counts from 0; each part is a run of the blob's stream with a header of its own and segments numbered by its
+-- place, so a part sent again replaces itself, and none can stand in another's place.
 -- `digest` is the SHA-256 of `data`: of ciphertext, it tells nothing, and the ledger's entry cites it.
 CREATE TABLE vault.blob_segment (
   tenant_id uuid NOT NULL,
   blob_id uuid NOT NULL,
   n integer NOT NULL CHECK (n BETWEEN 0 AND 100000),
-  wrapped bytea NOT NULL CHECK (pg_catalog.octet_length(wrapped) BETWEEN 40 AND 512),
   digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
   data vault.sealed_stream NOT NULL,
   PRIMARY KEY (tenant_id, blob_id, n),
@@ -45,6 +47,8 @@ CREATE TABLE vault.import (
     CHECK (state IN ('receiving', 'queued', 'running', 'done', 'failed', 'stopped')),
   error text CHECK (error ~ '^[a-z][a-z0-9-]{0,63}$'),
   caller jsonb NOT NULL,
+  key_hash bytea CHECK (pg_catalog.octet_length(key_hash) = 32),
+  credential uuid,
   source_id uuid NOT NULL,
   errors_id uuid NOT NULL,
   parts integer CHECK (parts BETWEEN 1 AND 100000),
@@ -64,6 +68,9 @@ CREATE TABLE vault.import (
   PRIMARY KEY (tenant_id, id),
   CHECK (lines >= created + updated + unchanged + failed)
 );
+-- The same request, sent again with its Idempotency-Key, finds the import that the first one made.
+CREATE UNIQUE INDEX import_key ON vault.import (tenant_id, credential, key_hash) NULLS NOT DISTINCT
+  WHERE key_hash IS NOT NULL;
 
 CREATE TABLE vault.export (
   tenant_id uuid NOT NULL,
@@ -102,29 +109,97 @@ CALL wk.protect('vault.export', 'wk_app');
 CALL wk.protect('vault.export_part', 'wk_app');
 
 GRANT SELECT, INSERT ON vault.blob, vault.blob_segment, vault.import, vault.export, vault.export_part TO wk_app;
-GRANT UPDATE (wrapped, digest, data) ON vault.blob_segment TO wk_app;
+GRANT UPDATE (digest, data) ON vault.blob_segment TO wk_app;
 GRANT UPDATE (state, error, caller, parts, runner, lines, offset_bytes, created, updated, unchanged, failed, error_parts,
   error_lines, digest, updated_at) ON vault.import TO wk_app;
 GRANT UPDATE (state, error, runner, after_id, parts, records, digest, updated_at) ON vault.export TO wk_app;
 GRANT DELETE ON vault.blob, vault.blob_segment, vault.export_part TO wk_app;
 GRANT USAGE ON TYPE vault.sealed_stream TO wk_app;
 
--- Subjects by the blind tags of their external ids in the collection of patients; who was merged is followed once.
-CREATE FUNCTION vault.subjects_by_tag(patients integer, wanted bytea[])
-RETURNS TABLE (tag bytea, subject_id uuid)
-LANGUAGE sql STABLE SECURITY INVOKER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+-- One batch of an import: its rows, its entry and its checkpoint commit together or not at all.
+CREATE TYPE vault.import_in AS (
+  batch vault.bulk_in, import_id uuid, runner uuid, from_line bigint, to_line bigint, to_offset bigint,
+  created integer, updated integer, unchanged integer, failed integer, digest bytea,
+  errors_id uuid, errors_part integer, errors_digest bytea, errors_data bytea, errors_lines integer
+);
+CREATE TYPE vault.import_out AS (i integer, status text, refused uuid[]);
+
+-- `superseded`: the run that asks no longer holds the import, or another batch got there first; nothing was written.
+CREATE FUNCTION vault.import_batch(elements vault.import_in[]) RETURNS SETOF vault.import_out
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
 AS $$
-  SELECT found.tag, coalesce(person.merged_into, person.id)
-  FROM vault.tag AS found
-  JOIN vault.record AS patient
-    ON patient.tenant_id = found.tenant_id AND patient.collection_id = found.collection_id
-      AND patient.id = found.record_id AND patient.deleted_at IS NULL
-  JOIN vault.subject AS person ON person.tenant_id = patient.tenant_id AND person.id = patient.subject_id
-  WHERE found.collection_id = subjects_by_tag.patients AND found.field_id = 0
-    AND found.tag = ANY (subjects_by_tag.wanted) AND person.erased_at IS NULL
+DECLARE
+  element vault.import_in;
+  place integer := 0;
+  written vault.bulk_out;
+  out vault.import_out;
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  FOREACH element IN ARRAY elements LOOP
+    place := place + 1;
+    BEGIN
+      SELECT * INTO written FROM vault.bulk(ARRAY[element.batch]);
+      out := ROW(place, written.status, written.refused);
+      IF written.status = 'ok' THEN
+        PERFORM wk.enter((element.batch).token);
+        UPDATE vault.import AS job SET
+          lines = element.to_line, offset_bytes = element.to_offset, created = job.created + element.created,
+          updated = job.updated + element.updated, unchanged = job.unchanged + element.unchanged,
+          failed = job.failed + element.failed, digest = element.digest,
+          error_parts = element.errors_part + (element.errors_data IS NOT NULL)::integer,
+          error_lines = job.error_lines + element.errors_lines, updated_at = (element.batch).at
+        WHERE job.id = element.import_id AND job.runner = element.runner AND job.state = 'running'
+          AND job.lines = element.from_line;
+        IF NOT FOUND THEN
+          RAISE EXCEPTION 'wellkeep: another run holds the import' USING ERRCODE = 'WK007';
+        END IF;
+        IF element.errors_data IS NOT NULL THEN
+          INSERT INTO vault.blob_segment (tenant_id, blob_id, n, digest, data)
+            VALUES (wk.tenant(), element.errors_id, element.errors_part, element.errors_digest, element.errors_data);
+        END IF;
+      END IF;
+    EXCEPTION WHEN SQLSTATE 'WK007' THEN
+      out := ROW(place, 'superseded', NULL);
+    END;
+    RETURN NEXT out;
+  END LOOP;
+END $$;
+GRANT USAGE ON TYPE vault.import_in, vault.import_out TO wk_app;
+GRANT EXECUTE ON FUNCTION vault.import_batch(vault.import_in[]) TO wk_app;
+
+-- Whose the rows of a batch are, with the key that new values of theirs are sealed under: by the blind tag of an external
+-- id among the patients, by their own id (who was merged is followed), or for a record that exists, exactly.
+CREATE FUNCTION vault.import_subjects(patients integer, tags bytea[], people uuid[], holders uuid[])
+RETURNS TABLE (tag bytea, person uuid, holder uuid, subject_id uuid, generation integer, kid bytea, wrapped bytea,
+               wrap_epoch integer)
+LANGUAGE sql STABLE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+  WITH asked AS (
+    SELECT found.tag AS tag, NULL::uuid AS person, NULL::uuid AS holder, coalesce(s.merged_into, s.id) AS subject_id
+    FROM vault.tag AS found
+    JOIN vault.record AS patient
+      ON patient.tenant_id = found.tenant_id AND patient.collection_id = found.collection_id
+        AND patient.id = found.record_id AND patient.deleted_at IS NULL
+    JOIN vault.subject AS s ON s.tenant_id = patient.tenant_id AND s.id = patient.subject_id
+    WHERE found.collection_id = import_subjects.patients AND found.field_id = 0
+      AND found.tag = ANY (import_subjects.tags)
+    UNION ALL
+    SELECT NULL, s.id, NULL, coalesce(s.merged_into, s.id) FROM vault.subject AS s
+    WHERE s.id = ANY (import_subjects.people)
+    UNION ALL
+    SELECT NULL, NULL, s.id, s.id FROM vault.subject AS s WHERE s.id = ANY (import_subjects.holders)
+  )
+  SELECT asked.tag, asked.person, asked.holder, asked.subject_id, k.generation, k.kid, k.wrapped, k.wrap_epoch
+  FROM asked
+  CROSS JOIN LATERAL (
+    SELECT key.generation, key.kid, key.wrapped, key.wrap_epoch FROM keys.subject_key AS key
+    WHERE key.tenant_id = (SELECT wk.tenant()) AND key.subject_id = asked.subject_id AND key.state = 'active'
+    ORDER BY key.generation DESC LIMIT 1
+  ) AS k
 $$;
-GRANT EXECUTE ON FUNCTION vault.subjects_by_tag(integer, bytea[]) TO wk_app;
+GRANT EXECUTE ON FUNCTION vault.import_subjects(integer, bytea[], uuid[], uuid[]) TO wk_app;
 
 -- Blobs past their time, all tenants': ids only, so a system job knows whose context to enter.
 CREATE POLICY expiry ON vault.blob FOR SELECT TO wk_owner USING (expires_at < pg_catalog.now());

@@ -1,0 +1,251 @@
+"""The job that runs an import: batch after batch as its caller, each with its checkpoint, until the source ends.
+
+Rules: the caller's permission is decided anew at each run and its standing checked with each batch; a run claims the
+import under an id of its own, and a run that lost it stops; what passes (a database or ledger that is away) leaves the
+import running for the next run, what does not ends it as failed with a code. A batch is at most 500 lines in which no
+external id stands twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+from wellkeep.base.errors import Conflict, Forbidden, NotFound, Unavailable, Validation, WellkeepError
+from wellkeep.base.ids import uuid7
+from wellkeep.base.permissions import Permission
+from wellkeep.db.pool import Pool
+from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
+from wellkeep.gate.acts import Act, Decision
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
+from wellkeep.vault import blobs, imports_table
+from wellkeep.vault.context import Context
+from wellkeep.vault.definition import Collection, SubjectMode
+from wellkeep.vault.imports_batch import (
+    MOST_ERRORS,
+    Checkpoint,
+    Counts,
+    WriteBatch,
+    added,
+    error_lines,
+    lines_digest,
+    rows_digest,
+)
+from wellkeep.vault.imports_line import Decoded, LineError, Row
+from wellkeep.vault.imports_plan import ROWS_BEFORE_YIELD, Plan, Planner
+from wellkeep.vault.imports_source import Source
+from wellkeep.vault.imports_table import ImportRow
+from wellkeep.vault.templates import PATIENTS
+
+BATCH = 500
+_BATCH_BYTES = 4 << 20
+_MOST_TRIES = BATCH + 4
+
+
+class _Superseded(Exception):
+    """Another run holds the import, or somebody stopped it."""
+
+
+class ImportRunner:
+    """Runs queued imports; a handler of the worker."""
+
+    def __init__(self, *, context: Context, pool: Pool) -> None:
+        """`pool` is wk_app's."""
+        self._context = context
+        self._pool = pool
+
+    async def __call__(self, job: QueuedJob, stopping: Stopping) -> None:
+        """Run the import that `job` names, from its checkpoint; raises `Unavailable` or `Interrupted` to be run again."""
+        if job.resource is None:
+            return
+        runner = uuid7()
+        async with self._pool.tenant_transaction(tenant=job.tenant) as connection:
+            claimed = await imports_table.claim(connection, job.resource, runner=runner, now=self._context.clock.now())
+            if not claimed:
+                return
+            row = await imports_table.by_id(connection, job.resource)
+        try:
+            await self._run(row, runner, stopping)
+        except _Superseded:
+            return
+        except Unavailable:
+            raise
+        except WellkeepError as refused:
+            await self._fail(job.tenant, row.id, runner, refused)
+
+    async def _run(self, row: ImportRow, runner: UUID, stopping: Stopping) -> None:
+        context = self._context
+        decision = await context.gate.decide(
+            row.caller,
+            Act(Permission.IMPORT_RUN, Action.RECORD_IMPORT, "import", str(row.id), collection=row.collection),
+        )
+        keys = await context.keys(decision.tenant)
+        context.forget_collection(decision.tenant, row.collection)
+        collection = await context.collection(decision, row.collection)
+        if any(field.group not in decision.groups for field in collection.definition.fields):
+            raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
+        receipt = await context.gate.disclose(decision, records=(row.source_id,))
+        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+            reader = await blobs.reader(connection, receipt, keys=keys, blob=row.source_id)
+            errors = await blobs.writer(connection, keys=keys, blob=row.errors_id)
+        run = _Run(self, row, runner, decision, keys, collection, errors, await self._patients(decision, collection))
+        source = Source(pool=self._pool, tenant=decision.tenant, reader=reader, row=row, to=collection)
+        await run.all(source, stopping)
+
+    async def _patients(self, decision: Decision, collection: Collection) -> Collection | None:
+        if collection.subject is not SubjectMode.REQUIRED:
+            return None
+        try:
+            return await self._context.collection(decision, PATIENTS)
+        except NotFound:
+            return None
+
+    async def _fail(self, tenant: UUID, import_id: UUID, runner: UUID, refused: WellkeepError) -> None:
+        code = refused.fields[0].code if isinstance(refused, Validation) and refused.fields else refused.code
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            await imports_table.to_end(
+                connection, import_id, runner=runner, state="failed", error=code, now=self._context.clock.now()
+            )
+
+    def planner(self, decision: Decision, keys: TenantKeys, to: Collection, patients: Collection | None) -> Planner:
+        """Return a planner for one run."""
+        return Planner(
+            context=self._context, pool=self._pool, decision=decision, keys=keys, collection=to, patients=patients
+        )
+
+    @property
+    def context(self) -> Context:
+        """The vault's surroundings."""
+        return self._context
+
+
+class _Run:
+    """One run of one import."""
+
+    def __init__(
+        self,
+        owner: ImportRunner,
+        row: ImportRow,
+        runner: UUID,
+        decision: Decision,
+        keys: TenantKeys,
+        collection: Collection,
+        errors: blobs.PartWriter,
+        patients: Collection | None,
+    ) -> None:
+        self._owner = owner
+        self._row = row
+        self._runner = runner
+        self._decision = decision
+        self._keys = keys
+        self._collection = collection
+        self._errors = errors
+        self._patients = patients
+        self._at = Checkpoint(row.lines, 0, row.error_parts, row.error_lines, int.from_bytes(row.digest, "big"))
+
+    async def all(self, source: Source, stopping: Stopping) -> None:
+        """Take every line of `source`, then end the import."""
+        waiting: list[Decoded] = []
+        names: set[str] = set()
+        size = 0
+        async for item in source.decoded():
+            if len(waiting) % ROWS_BEFORE_YIELD == 0:
+                await asyncio.sleep(0)
+            twice = isinstance(item, Row) and item.external_id in names
+            if twice or len(waiting) == BATCH or size > _BATCH_BYTES:
+                await self._write(waiting, stopping)
+                waiting, size = [], 0
+                names.clear()
+            waiting.append(item)
+            if isinstance(item, Row):
+                names.add(item.external_id)
+                size += len(item.payload)
+        if waiting:
+            await self._write(waiting, stopping)
+        await self._end()
+
+    async def _write(self, items: Sequence[Decoded], stopping: Stopping) -> None:
+        if stopping():
+            raise Interrupted
+        rows = [item for item in items if isinstance(item, Row)]
+        broken = [item for item in items if isinstance(item, LineError)]
+        refused: set[int] = set()
+        suspected: set[int] = set()
+        for _ in range(_MOST_TRIES):
+            planner = self._owner.planner(self._decision, self._keys, self._collection, self._patients)
+            plan = await planner.plan(rows, refused=frozenset(refused))
+            status, ids = await self._try(plan, items, rows, broken)
+            if status == "ok":
+                return
+            plan.refund()
+            if status == "superseded":
+                raise _Superseded
+            if status == "stale_collection":
+                await self._reload()
+                continue
+            # Once may be a race with another writer, and planning anew mends it; twice is a clash.
+            lines = {plan.lines[record].line for record in ids}
+            refused |= lines & suspected
+            suspected |= lines
+        raise Conflict
+
+    async def _try(
+        self, plan: Plan, items: Sequence[Decoded], rows: Sequence[Row], broken: Sequence[LineError]
+    ) -> tuple[str, list[UUID]]:
+        errors = sorted([*broken, *plan.errors])
+        failed = {error.line for error in errors}
+        taken = [row for row in rows if row.line not in failed]
+        listed = errors[: max(0, MOST_ERRORS - self._at.error_lines)]
+        part = self._errors.seal(self._at.error_parts, error_lines(listed)) if listed else None
+        last = items[-1]
+        after = Checkpoint(
+            last.line,
+            last.end,
+            self._at.error_parts + (part is not None),
+            self._at.error_lines + len(listed),
+            added(self._at.digest, lines_digest(self._keys, taken)),
+        )
+        created = len(plan.created)
+        call = WriteBatch(
+            self._decision.caller.principal.credential,
+            self._collection.id,
+            self._collection.version,
+            self._owner.context.clock.now(),
+            plan.rows,
+            self._row.id,
+            self._runner,
+            self._at,
+            after,
+            Counts(created, len(plan.rows) - created, len(plan.unchanged), len(errors)),
+            self._row.errors_id,
+            part,
+        )
+        answers = await self._owner.context.gate.change(
+            self._decision,
+            call,
+            records=tuple(record for record, _ in plan.digests),
+            subjects=tuple(sorted(plan.subjects)),
+            count=len(plan.rows),
+            digest=rows_digest(plan.digests),
+        )
+        status = str(answers[0]["status"])
+        if status == "ok":
+            self._at = after
+        return status, list(answers[0]["refused"] or [])
+
+    async def _reload(self) -> None:
+        context = self._owner.context
+        context.forget_collection(self._decision.tenant, self._row.collection)
+        self._collection = await context.collection(self._decision, self._row.collection)
+
+    async def _end(self) -> None:
+        context = self._owner.context
+        async with context.gate.transaction(self._decision) as work:
+            ended = await imports_table.to_end(
+                work.connection, self._row.id, runner=self._runner, state="done", error=None, now=context.clock.now()
+            )
+            if not ended:
+                raise Conflict
+            work.record(count=self._at.line)
