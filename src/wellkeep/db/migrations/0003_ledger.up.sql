@@ -248,8 +248,21 @@ BEGIN
             END IF;
         END IF;
 
-        INSERT INTO ledger.event_id (tenant_id, event_id, epoch, seq)
-            SELECT e.tenant_id, e.event_id, e.epoch, e.seq FROM unnest(entries) AS e;
+        -- One statement, so that the entries are taken out of their array once.
+        WITH e AS MATERIALIZED (SELECT * FROM unnest(entries)),
+        placed AS (
+            INSERT INTO ledger.event_id (tenant_id, event_id, epoch, seq)
+                SELECT e.tenant_id, e.event_id, e.epoch, e.seq FROM e),
+        named AS (
+            INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
+                SELECT e.tenant_id, e.subject, e.epoch, e.seq FROM e WHERE e.subject IS NOT NULL
+                UNION ALL
+                SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s)
+        INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, purpose, resource_type,
+                                  resource_id, subject, outcome, request, leaf, entry)
+            SELECT e.tenant_id, e.epoch, e.seq, e.event_id, e."time", e.actor, e.action, e.purpose, e.resource_type,
+                   e.resource_id, e.subject, e.outcome, e.request, e.leaf, e.entry
+            FROM e;
     EXCEPTION WHEN unique_violation OR SQLSTATE 'WK011' THEN
         answer := 'chained';
         already := ARRAY(
@@ -271,15 +284,6 @@ BEGIN
         RETURN;
     END;
 
-    INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, purpose, resource_type,
-                              resource_id, subject, outcome, request, leaf, entry)
-        SELECT e.tenant_id, e.epoch, e.seq, e.event_id, e."time", e.actor, e.action, e.purpose, e.resource_type,
-               e.resource_id, e.subject, e.outcome, e.request, e.leaf, e.entry
-        FROM unnest(entries) AS e;
-    INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
-        SELECT e.tenant_id, e.subject, e.epoch, e.seq FROM unnest(entries) AS e WHERE e.subject IS NOT NULL
-        UNION ALL
-        SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s;
     INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
         SELECT s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac FROM unnest(steps) AS s;
     UPDATE ledger.log AS l SET size = s.size, leaf = s.leaf, "time" = s."time", frontier = s.frontier
