@@ -35,7 +35,9 @@ async def test_up_down_up_gives_the_identical_catalogue(empty: Database) -> None
         await migrate.migrate(connection, to=0)
         stages = [await catalogue.snapshot(connection)]
         for migration in migrate.packaged():
-            assert [done.number for done in await migrate.migrate(connection, to=migration.number)] == [migration.number]
+            assert [done.number for done in await migrate.migrate(connection, to=migration.number)] == [
+                migration.number
+            ]
             stages.append(await catalogue.snapshot(connection))
         for before in reversed(stages[:-1]):
             assert len(await migrate.rollback(connection, steps=1)) == 1

@@ -95,8 +95,10 @@ async def test_server_settings(pool: Pool) -> None:
 
 async def test_transaction_commits_and_rolls_back(database: Database, pool: Pool) -> None:
     async with database.connect() as superuser:
-        await superuser.execute("CREATE TABLE public.counted (n int); GRANT USAGE ON SCHEMA public TO wk_app;"
-                                "GRANT ALL ON public.counted TO wk_app")
+        await superuser.execute(
+            "CREATE TABLE public.counted (n int); GRANT USAGE ON SCHEMA public TO wk_app;"
+            "GRANT ALL ON public.counted TO wk_app"
+        )
         async with pool.transaction() as connection:
             await connection.execute("INSERT INTO public.counted VALUES (1)")
         with pytest.raises(Validation):

@@ -48,7 +48,7 @@ def installed(directory: Path) -> Binaries:
     Raises Misconfigured where they are missing or older than 15.
     """
     postgres = directory / "postgres"
-    if not os.access(postgres, os.X_OK):
+    if not postgres.is_file() or not os.access(postgres, os.X_OK):
         raise Misconfigured(f"There is no PostgreSQL in {directory}. Name the directory that holds `postgres`.")
     answer = subprocess.run(  # noqa: S603 -- a path of ours, no shell
         [str(postgres), "--version"], capture_output=True, text=True, check=False, timeout=30, env={"LC_ALL": "C"}

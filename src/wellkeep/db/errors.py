@@ -17,11 +17,11 @@ from wellkeep.base.errors import Conflict, DatabaseUnavailable, Internal, Tenant
 Codes: TypeAlias = Mapping[str, Callable[[], WellkeepError]]
 """What a room's own SQLSTATEs (`WK…`, raised by its functions) mean."""
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 """Whatever only the driver raises."""
 
-CONNECTION_ERRORS = (TimeoutError, ConnectionError)
-"""What a connection that hangs or breaks raises in the middle of work."""
+CONNECTION_ERRORS = (TimeoutError, ConnectionError, asyncpg.InternalClientError)
+"""What a connection that hangs or breaks raises in the middle of work; the last is the driver losing count as it does."""
 
 _TENANT_WALL = "42501"
 _UNIQUE = "23505"
@@ -29,6 +29,8 @@ _UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
 """Connection, resources (disk, memory, connections), operator's intervention or time-out, system error."""
 _UNAVAILABLE_CODES = frozenset({"25006", "25P03", "25P04", "40001", "40P01", "55P03"})
 """A standby, an idle or long transaction cut off, a serialisation failure, a deadlock, a lock not granted in time."""
+_GONE = ("is clos", "was closed", "has been released")
+"""How the driver words that the connection, or the pool, ended while it was lent."""
 
 
 def translate(error: BaseException, codes: Codes | None = None) -> WellkeepError:
@@ -70,7 +72,8 @@ def _by_sqlstate(sqlstate: str, codes: Codes) -> WellkeepError:
 
 def _is_connection(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
-        # The driver has one class for "the connection is closed" and for misuse; only its text, which quotes nothing
+        # The driver has one class for a connection that is gone and for misuse; only its text, which quotes nothing
         # here, tells them apart. An argument that does not fit is a class of its own.
-        return type(error) is asyncpg.InterfaceError and "clos" in str(error)
-    return isinstance(error, OSError)  # TimeoutError and a refused or missing socket are OSErrors
+        return type(error) is asyncpg.InterfaceError and any(sign in str(error) for sign in _GONE)
+    # TimeoutError and a refused or missing socket are OSErrors.
+    return isinstance(error, (OSError, asyncpg.InternalClientError))

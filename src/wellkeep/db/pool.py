@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -130,7 +130,7 @@ class Pool:
                 server_settings=limits.server_settings(self.role),
                 connection_class=_PooledConnection,
             )
-        except (*DRIVER_ERRORS, OSError) as error:
+        except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError) as error:
             failure = translate(error)
         if failure is not None:
             raise failure
@@ -149,7 +149,7 @@ class Pool:
         pool, self._pool = self._pool, None
         try:
             await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
-        except (*DRIVER_ERRORS, OSError):
+        except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError):
             pool.terminate()
 
     def token(self, connection: Connection, *, tenant: UUID) -> str:
@@ -169,7 +169,7 @@ class Pool:
             try:
                 yield connection
             except CONNECTION_ERRORS:
-                connection.terminate()  # a statement may still be running there
+                _discard(connection)  # a statement may still be running there
                 raise
             finally:
                 await self._release(connection)
@@ -205,13 +205,13 @@ class Pool:
         failure: WellkeepError | None = None
         try:
             return await self._pool.acquire(timeout=self._limits.acquire_seconds)
-        except (*DRIVER_ERRORS, OSError) as error:
+        except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError) as error:
             failure = translate(error)
         raise failure
 
     async def _release(self, connection: PoolConnectionProxy[Record]) -> None:
         if self._pool is None:
-            connection.terminate()
+            _discard(connection)
             return
         await self._pool.release(connection, timeout=self._limits.command_seconds)
 
@@ -233,7 +233,13 @@ class Pool:
 async def _roll_back(connection: Connection, transaction: Transaction) -> None:
     try:
         await transaction.rollback()
-    except (*DRIVER_ERRORS, OSError):
+    except (*DRIVER_ERRORS, *CONNECTION_ERRORS):
+        _discard(connection)
+
+
+def _discard(connection: Connection) -> None:
+    """Cut a connection off. Where it broke by itself, the pool has taken it back already and there is nothing to cut."""
+    with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 

@@ -18,7 +18,7 @@ from wellkeep.db import context, deployment, guard, migrate, roles
 from wellkeep.db.connection import Connection
 from wellkeep.db.context import ContextKey
 from wellkeep.db.dsn import Endpoint
-from wellkeep.db.errors import DRIVER_ERRORS, translate
+from wellkeep.db.errors import CONNECTION_ERRORS, DRIVER_ERRORS, translate
 
 _CONNECT_SECONDS = 10.0
 
@@ -33,7 +33,7 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
     connection: Connection | None = None
     try:
         connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
-    except (*DRIVER_ERRORS, OSError) as error:
+    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError) as error:
         failure = translate(error)
     if connection is None:
         raise failure or RuntimeError
