@@ -107,9 +107,9 @@ class Context:
         if len(self._persons) > _MOST_SUBJECTS:
             self._persons.popitem(last=False)
 
-    def forget_person(self, tenant: UUID, subject: UUID) -> None:
-        """Read the subject anew next time."""
-        self._persons.pop((tenant, subject), None)
+    def forget_person(self, tenant: UUID, subject: UUID) -> bool:
+        """Read the subject anew next time; says whether it was known."""
+        return self._persons.pop((tenant, subject), None) is not None
 
     def key_of(self, keys: TenantKeys, *, subject: UUID, row: KeyRow) -> HeldSubjectKey:
         """Return the key of `row`; raises IntegrityBroken where it does not open in its place."""

@@ -9,6 +9,7 @@ from wellkeep.findings.findings import Findings
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.ring import KeyRing
+from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
 from wellkeep.vault.context import Context
 from wellkeep.vault.records import Records
@@ -25,6 +26,7 @@ class Vault:
     collections: Collections
     subjects: Subjects
     records: Records
+    batches: Batches
     upserts: Upserts
     search: Search
 
@@ -39,6 +41,7 @@ def build_vault(
         collections=Collections(context),
         subjects=Subjects(context),
         records=Records(context),
+        batches=Batches(context),
         upserts=Upserts(context),
         search=Search(context),
     )

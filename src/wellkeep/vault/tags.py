@@ -48,8 +48,8 @@ def external_tag(keys: TenantKeys, *, collection: int, external_id: str) -> byte
     return index.tag(external_id)
 
 
-def index_tags(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], region: str) -> list[Tag]:
-    """Return the tags of `payloads`; raises Validation for a unique value without a normal form."""
+def tags_of(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], region: str) -> list[Tag]:
+    """Return the tags of `payloads`; raises ValueRefused `not-indexable` for a unique value without a normal form."""
     found = []
     for field, payload in payloads:
         if field.index == "none":
@@ -60,12 +60,20 @@ def index_tags(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload]
             words = tokens(kind, normalise(normaliser, payload.decode(), region=region))
         except CryptoError:
             if kind is IndexKind.UNIQUE:
-                raise Validation(fields=(FieldProblem(f"/fields/{field.name}", "not-indexable"),)) from None
+                raise ValueRefused("not-indexable", field=field.name) from None
             continue
         index = keys.index_key(collection=collection, field=field.id, index=kind, normaliser=normaliser)
         unique = kind is IndexKind.UNIQUE
         found += [Tag(field.id, index.tag(word), unique) for word in words]
     return found
+
+
+def index_tags(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], region: str) -> list[Tag]:
+    """Return the tags as `tags_of`; raises Validation with the field's path."""
+    try:
+        return tags_of(keys, collection=collection, payloads=payloads, region=region)
+    except ValueRefused as refused:
+        raise Validation(fields=(FieldProblem(f"/fields/{refused.field}", refused.code),)) from None
 
 
 def condition(keys: TenantKeys, *, collection: int, field: Field, text: str, region: str) -> Condition:

@@ -90,7 +90,8 @@ class Upserts:
         decision = await self._decide(caller, Permission.RECORD_CREATE, Action.RECORD_CREATE, target.name)
         context, record, now = self._context, uuid7(), self._context.clock.now()
         keying = await for_new_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
-        state = _sealed(context, target, keys, keying, record, values, external_id, tag, subject)
+        owner = keying.use.subject if target.subject is SubjectMode.REQUIRED else None
+        state = _sealed(context, target, keys, keying, record, values, external_id, tag, owner)
         call = CreateRecord(
             credential=caller.principal.credential,
             collection=target.id,
@@ -134,7 +135,7 @@ class Upserts:
         context = self._context
         if subject is not None and subject not in (current.subject, current.sealed_for):
             raise Conflict("This external id belongs to a record of another subject")
-        owner = current.sealed_for if target.subject is SubjectMode.REQUIRED else None
+        owner = current.subject if target.subject is SubjectMode.REQUIRED else None
         mac = content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner)
         if mac == current.content_mac:
             await context.gate.disclose(

@@ -41,12 +41,13 @@ _LITERALS = {b"true": b"1", b"false": b"0"}
 
 
 class ValueRefused(Exception):
-    """A value does not fit its field; `code` says how."""
+    """A value does not fit its field; `code` says how, `field` names the field where the caller can't know it."""
 
-    def __init__(self, code: str) -> None:
-        """Hold one of: wrong-type, malformed, too-long, out-of-range, not-allowed, nul, lone-surrogate."""
+    def __init__(self, code: str, *, field: str = "*") -> None:
+        """Hold one of: wrong-type, malformed, too-long, out-of-range, not-allowed, nul, lone-surrogate, not-indexable."""
         super().__init__(code)
         self.code = code
+        self.field = field
 
 
 def encode(field: Field, value: Value) -> bytes:

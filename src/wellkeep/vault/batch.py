@@ -1,0 +1,244 @@
+"""Batch: up to 500 creates in one request, one transaction and one entry; each row has its own outcome.
+
+Rules: a row that does not fit is told so and the others are written. What the database refuses (a unique value that is
+taken) is taken out and the rest is tried again, so the entry names exactly the records that were made, with one digest
+over (id, digest) in their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.base.errors import (
+    Conflict,
+    FieldProblem,
+    IntegrityBroken,
+    NotFound,
+    SubjectErased,
+    Unavailable,
+    Validation,
+    WellkeepError,
+)
+from wellkeep.base.ids import uuid7
+from wellkeep.base.permissions import Permission
+from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.gate.calls import Row
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
+from wellkeep.vault.calls import BulkWrite, bulk_row
+from wellkeep.vault.context import Context
+from wellkeep.vault.definition import Collection
+from wellkeep.vault.idempotency import Request, request, stored_answer
+from wellkeep.vault.input import check_subject, must_see, payloads
+from wellkeep.vault.keying import Keying, for_new_record, keep, refund
+from wellkeep.vault.outcomes import id_bytes
+from wellkeep.vault.sealing import seal_state
+from wellkeep.vault.tags import Payload, index_tags, payload_bytes
+from wellkeep.vault.values import Value
+
+MOST_ROWS = 500
+_TRIES = 6
+_ROW_ERRORS = (Validation, NotFound, SubjectErased, IntegrityBroken)
+
+
+class NewRecord(msgspec.Struct, frozen=True):
+    """One row of a batch."""
+
+    fields: Mapping[str, Value]
+    subject: UUID | None = None
+
+
+class RowOutcome(msgspec.Struct, frozen=True):
+    """What came of one row: the record that was made, or the code of the error and its places."""
+
+    id: UUID | None = None
+    subject: UUID | None = None
+    error: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One try: the composites, and which row each record is."""
+
+    rows: list[Row] = field(default_factory=list)
+    places: dict[UUID, int] = field(default_factory=dict)
+    keyings: list[Keying] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+
+
+class Batches:
+    """The service of `…/records/batch`."""
+
+    def __init__(self, context: Context) -> None:
+        """Work within `context`."""
+        self._context = context
+
+    async def create(
+        self, caller: Caller, collection: str, rows: Sequence[NewRecord], *, idempotency_key: str | None = None
+    ) -> list[RowOutcome]:
+        """Make the records; returns one outcome a row, in their order.
+
+        Raises Validation for no row or more than 500, NotFound (collection), Forbidden, and what the gate raises.
+        """
+        decision = await self._context.gate.decide(
+            caller, Act(Permission.RECORD_CREATE, Action.RECORD_BATCH, "record", collection=collection)
+        )
+        if not 1 <= len(rows) <= MOST_ROWS:
+            raise Validation(fields=(FieldProblem("/records", "out-of-range"),))
+        refused: dict[int, WellkeepError] = {}
+        for _ in range(_TRIES):
+            target = await self._context.collection(decision, collection)
+            await must_see(self._context.gate, decision, target, {name: 0 for row in rows for name in row.fields})
+            keys = await self._context.keys(decision.tenant)
+            values = self._values(target, rows, refused)
+            asked = request(
+                keys,
+                credential=caller.principal.credential,
+                idempotency_key=idempotency_key,
+                parts=_parts(target, rows, values),
+            )
+            done = await self._write(decision, target, keys, rows, values, refused, asked)
+            if done is not None:
+                return done
+        raise Unavailable("The collection is being changed by others; try again", retry_after=1)
+
+    def _values(
+        self, target: Collection, rows: Sequence[NewRecord], refused: dict[int, WellkeepError]
+    ) -> dict[int, list[Payload]]:
+        found = {}
+        for place, row in enumerate(rows):
+            if place in refused:
+                continue
+            try:
+                check_subject(target, row.subject)
+                found[place] = payloads(target, row.fields)
+            except _ROW_ERRORS as error:
+                refused[place] = error
+        return found
+
+    async def _write(
+        self,
+        decision: Decision,
+        target: Collection,
+        keys: TenantKeys,
+        rows: Sequence[NewRecord],
+        values: dict[int, list[Payload]],
+        refused: dict[int, WellkeepError],
+        asked: Request | None,
+    ) -> list[RowOutcome] | None:
+        """Try once; None where rows were refused or the definition is not the current one any more."""
+        attempt = _Attempt()
+        for place, payload in values.items():
+            try:
+                await self._seal(decision, target, keys, attempt, place, payload, rows[place].subject)
+            except _ROW_ERRORS as error:
+                refused[place] = error
+        outcomes = _outcomes(len(rows), attempt, refused)
+        if not attempt.rows:
+            return outcomes
+        call = BulkWrite(
+            credential=decision.caller.principal.credential,
+            collection=target.id,
+            version=target.version,
+            at=self._context.clock.now(),
+            claim=None if asked is None else await asked.claim(keys, _Answer(tuple(outcomes))),
+            rows=attempt.rows,
+        )
+        people = {keying.use.subject for keying in attempt.keyings if keying.use.subject is not None}
+        (row,) = await self._context.gate.change(
+            decision,
+            call,
+            records=tuple(attempt.places),
+            subjects=tuple(people),
+            count=len(attempt.rows),
+            digest=hashlib.sha256(b"".join(attempt.digests)).digest(),
+        )
+        if row["status"] == "ok":
+            for keying in attempt.keyings:
+                keep(self._context, decision, keying)
+            return outcomes
+        for keying in attempt.keyings:
+            refund(keying)
+        if row["status"] == "replay":
+            answer = await stored_answer(
+                self._context.gate,
+                decision,
+                asked,
+                keys=keys,
+                stored_mac=row["stored_mac"],
+                sealed=row["answer"],
+                shape=_Answer,
+            )
+            return list(answer.outcomes)
+        self._learn(decision, target, rows, attempt, refused, row["refused"])
+        return None
+
+    def _learn(
+        self,
+        decision: Decision,
+        target: Collection,
+        rows: Sequence[NewRecord],
+        attempt: _Attempt,
+        refused: dict[int, WellkeepError],
+        clashing: Sequence[UUID] | None,
+    ) -> None:
+        """Note which rows clash; a row of a subject is tried once more with the subject read anew."""
+        self._context.forget_collection(decision.tenant, target.name)
+        for record in clashing or ():
+            place = attempt.places[record]
+            subject = rows[place].subject
+            known = subject is not None and self._context.forget_person(decision.tenant, subject)
+            if not known:
+                refused[place] = Conflict("A value that must be unique is taken")
+
+    async def _seal(
+        self,
+        decision: Decision,
+        target: Collection,
+        keys: TenantKeys,
+        attempt: _Attempt,
+        place: int,
+        payload: list[Payload],
+        subject: UUID | None,
+    ) -> None:
+        record = uuid7()
+        tags = index_tags(keys, collection=target.id, payloads=payload, region=self._context.region)
+        keying = await for_new_record(self._context, decision, target, keys, subject=subject, seals=len(payload))
+        state = seal_state(
+            keying.key, tenant=decision.tenant, collection=target.id, record=record, payloads=payload, tags=tags
+        )
+        attempt.rows.append(bulk_row(record, expected=0, use=keying.use, state=state))
+        attempt.places[record] = place
+        attempt.keyings.append(keying)
+        attempt.digests.append(record.bytes + state.digest)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    outcomes: tuple[RowOutcome, ...]
+
+
+def _parts(target: Collection, rows: Sequence[NewRecord], values: Mapping[int, list[Payload]]) -> list[bytes]:
+    parts = [b"batch", target.name.encode(), b"%d" % len(rows)]
+    for place, payload in values.items():
+        parts += [b"%d" % place, id_bytes(rows[place].subject), *payload_bytes(payload)]
+    return parts
+
+
+def _outcomes(total: int, attempt: _Attempt, refused: Mapping[int, WellkeepError]) -> list[RowOutcome]:
+    made = {place: record for record, place in attempt.places.items()}
+    subjects = dict(zip(attempt.places.values(), (keying.use.subject for keying in attempt.keyings), strict=True))
+    found = []
+    for place in range(total):
+        error = refused.get(place)
+        if error is None:
+            found.append(RowOutcome(id=made[place], subject=subjects[place]))
+        else:
+            places = tuple((problem.path, problem.code) for problem in error.fields)
+            found.append(RowOutcome(error=error.code, fields=places))
+    return found
