@@ -50,9 +50,11 @@ class Failures:
             if window.more == MANY:
                 self._report()
             return
-        left = window.more if window is not None else 0
-        self._windows[address] = _Window(now + WINDOW)
-        await self._enter(request=request, ip=ip, agent=agent, key_id=key_id, count=1 + left)
+        count = 1 + (window.more if window is not None else 0)
+        # Counted until it is entered: a ledger that refuses now gets it with the next round.
+        window = self._windows[address] = _Window(now + WINDOW, more=count)
+        await self._enter(request=request, ip=ip, agent=agent, key_id=key_id, count=count)
+        window.more -= count
 
     async def flush(self, *, everything: bool = False) -> None:
         """Enter the counts of the minutes that are over, or all; raises LedgerUnavailable and keeps the rest."""

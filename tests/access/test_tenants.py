@@ -1,0 +1,97 @@
+"""Tenants are made and closed by the platform alone, on record in both logs."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from access.conftest import Door
+from gate.trial import caller, reading
+from wellkeep.access.operators import operator, this_operator
+from wellkeep.access.tenants import Tenants
+from wellkeep.base.errors import Conflict, Forbidden, KeysUnavailable, NotFound
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.permissions import Permission
+from wellkeep.gate.acts import Act
+from wellkeep.ledger.event import Action
+
+
+@pytest.fixture
+def provisioned() -> list[UUID]:
+    return []
+
+
+@pytest.fixture
+def tenants(door: Door, provisioned: list[UUID]) -> Tenants:
+    async def provision(tenant: UUID) -> None:
+        provisioned.append(tenant)
+
+    return Tenants(gate=door.home.gate, provision=provision, environment="test")
+
+
+async def test_a_tenant_is_made_with_keys_and_a_log_and_both_logs_say_so(
+    door: Door, tenants: Tenants, provisioned: list[UUID]
+) -> None:
+    made = await tenants.create(door.operator, name="lakeside", kind="synthetic")
+    assert provisioned == [made]
+    for log in (PLATFORM_TENANT, made):
+        event = [event for event in await door.home.events(log) if event["action"] == "tenant.create"][-1]
+        assert event["resource"] == {"id": str(made), "type": "tenant"}
+    listed = {tenant.id: tenant for tenant in await tenants.list(door.operator)}
+    assert (listed[made].name, listed[made].kind, listed[made].state) == ("lakeside", "synthetic", "active")
+    with pytest.raises(Conflict):
+        await tenants.create(door.operator, name="lakeside")
+
+
+async def test_a_creation_that_was_cut_off_can_be_completed(door: Door, provisioned: list[UUID]) -> None:
+    async def refuse(_: UUID) -> None:
+        raise KeysUnavailable
+
+    broken = Tenants(gate=door.home.gate, provision=refuse, environment="test")
+    with pytest.raises(KeysUnavailable):
+        await broken.create(door.operator, name="half-way")
+
+    async def provision(tenant: UUID) -> None:
+        provisioned.append(tenant)
+
+    whole = Tenants(gate=door.home.gate, provision=provision, environment="test")
+    found = next(tenant.id for tenant in await whole.list(door.operator) if tenant.name == "half-way")
+    await whole.provide(door.operator, tenant=found)
+    assert provisioned == [found]
+    assert await door.home.events(found)
+
+
+async def test_a_closed_tenant_acts_no_more(door: Door, tenants: Tenants, tenant: UUID) -> None:
+    await door.home.gate.decide(caller(tenant), reading())
+    await tenants.close(door.operator, tenant=tenant)
+    with pytest.raises(Forbidden):
+        await door.home.gate.decide(caller(tenant), reading())
+    with pytest.raises(NotFound):
+        await tenants.close(door.operator, tenant=tenant)
+    assert "tenant.close" in [event["action"] for event in await door.home.events(tenant)]
+
+
+async def test_a_tenants_administrator_makes_no_tenant(tenants: Tenants, tenant: UUID) -> None:
+    with pytest.raises(Forbidden):
+        await tenants.create(caller(tenant, "administrator"), name="own")
+    with pytest.raises(Forbidden):
+        await tenants.list(caller(tenant, "administrator"))
+
+
+def test_the_operator_is_the_account_that_runs_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "somebody-else")
+    assert this_operator().principal.id != "somebody-else"
+    assert this_operator().principal.tenant == PLATFORM_TENANT
+
+
+@pytest.mark.parametrize("name", ["", "Root", "a b", "x" * 33, "jane.doe"])
+def test_an_account_that_the_ledger_cant_name_operates_nothing(name: str) -> None:
+    with pytest.raises(Forbidden):
+        operator(name)
+
+
+@pytest.mark.parametrize("permission", [p for p in Permission if p.value.startswith(("record:", "subject:"))])
+async def test_an_operator_opens_no_record(door: Door, permission: Permission) -> None:
+    with pytest.raises(Forbidden):
+        await door.home.gate.decide(door.operator, Act(permission, Action.RECORD_READ, "record", str(uuid7())))
