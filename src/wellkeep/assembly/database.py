@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-
-import asyncpg
+from collections.abc import Mapping
 
 from wellkeep.assembly.home import Home
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.base.settings import Settings
 from wellkeep.db import passwords
-from wellkeep.db.connection import Connection
 from wellkeep.db.dsn import Endpoint
 from wellkeep.db.embedded import EmbeddedServer
-from wellkeep.db.errors import DRIVER_ERRORS, translate
 from wellkeep.db.roles import LOGIN_ROLES
-
-_CONNECT_SECONDS = 10.0
 
 
 class Database:
@@ -64,22 +57,3 @@ class Database:
         if self.embedded is None:
             return None
         return self.embedded.endpoint(database=self._settings.database.name)
-
-
-@asynccontextmanager
-async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    """Lend one connection outside any pool, for set-up and operators' commands.
-
-    Raises DatabaseUnavailable where the server does not answer in time.
-    """
-    failure = None
-    try:
-        connection: Connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
-    except (*DRIVER_ERRORS, OSError) as error:
-        failure = translate(error)
-    if failure is not None:
-        raise failure
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=_CONNECT_SECONDS)

@@ -1,86 +1,100 @@
-"""The ledger as its tenant reads it: entries by filter, in pages; each look is itself an entry.
-
-Rule: a cursor is bound to the tenant and the filters it was made for, so it can't be carried to another query.
-"""
+"""A tenant's own ledger, page by page: the search is an entry itself, and durable before anything is shown."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from wellkeep.base.errors import FieldProblem, Validation
 from wellkeep.base.permissions import Permission
+from wellkeep.db.pool import Pool
 from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
-from wellkeep.ledger.event import Action
+from wellkeep.ledger.actions import Action
 from wellkeep.ledger.search import Place, search
 
-_EPOCH_BYTES = 4
-_SEQ_BYTES = 8
+_NO_COLLECTION: Final = 0
+_EPOCH_BYTES: Final = 4
+_SEQ_BYTES: Final = 8
 
 
-class EntryPage(msgspec.Struct, frozen=True):
-    """One page of entries, newest first, each as the JSON that is stored and hashed."""
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """One page of entries, newest first, each the stored entry's own JSON; `cursor` is None on the last."""
 
     entries: list[msgspec.Raw]
     cursor: str | None
 
 
 class LedgerSearch:
-    """The service of `/v1/ledger/entries`."""
+    """Searches entries for whoever may read the ledger of their tenant."""
 
-    def __init__(self, *, gate: Gate, cursors: Cursors) -> None:
-        """Search through `gate`; `cursors` signs where a page ended."""
+    def __init__(self, *, gate: Gate, pool: Pool, cursors: Cursors) -> None:
+        """Read over `pool`, wk_app's, under the tenant's context."""
         self._gate = gate
+        self._pool = pool
         self._cursors = cursors
 
     async def search(
         self,
         caller: Caller,
         *,
-        actor: str | None,
-        subject: UUID | None,
-        action: str | None,
-        since: datetime | None,
+        actor: str | None = None,
+        subject: UUID | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
         limit: int,
-        cursor: str | None,
+        cursor: str | None = None,
     ) -> EntryPage:
-        """Return one page; raises Forbidden, Validation (an unknown action, a cursor of another query)."""
-        tenant = caller.principal.tenant
-        decision = await self._gate.decide(
-            caller, Act(Permission.LEDGER_READ, Action.LEDGER_READ, "ledger", subject=subject)
-        )
-        query = msgspec.json.encode((actor, subject, action, since))
+        """Return one page.
+
+        Raises Forbidden, LedgerUnavailable, and Validation for an action that does not exist or a cursor of another
+        query.
+        """
+        act = Act(Permission.LEDGER_READ, Action.LEDGER_READ, "ledger", subject=subject)
+        decision = await self._gate.decide(caller, act)
+        wanted = _action(action)
+        query = _query(actor, subject, wanted, since)
+        tenant = decision.tenant
         before = None
         if cursor is not None:
-            before = _place(self._cursors.verify(cursor, tenant=tenant, collection=0, query=query))
-        async with self._gate.transaction(decision) as work:
+            position = self._cursors.verify(cursor, tenant=tenant, collection=_NO_COLLECTION, query=query)
+            before = _place(position)
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
             found = await search(
-                work.connection,
-                actor=actor,
-                subject=subject,
-                action=_action(action),
-                since=since,
-                before=before,
-                limit=limit,
+                connection, actor=actor, subject=subject, action=wanted, since=since, before=before, limit=limit
             )
-            work.record(count=len(found))
+        await self._gate.disclose(decision, count=len(found), subject=subject)
         following = None
         if len(found) == limit:
-            last = found[-1].place
-            position = last.epoch.to_bytes(_EPOCH_BYTES, "big") + last.seq.to_bytes(_SEQ_BYTES, "big")
-            following = self._cursors.sign(position, tenant=tenant, collection=0, query=query)
+            following = self._cursors.sign(
+                _position(found[-1].place), tenant=tenant, collection=_NO_COLLECTION, query=query
+            )
         return EntryPage([msgspec.Raw(one.entry) for one in found], following)
 
 
-def _action(text: str | None) -> Action | None:
+def _action(name: str | None) -> Action | None:
+    if name is None:
+        return None
     try:
-        return None if text is None else Action(text)
+        return Action(name)
     except ValueError:
-        raise Validation(fields=(FieldProblem("query/action", "not-allowed"),)) from None
+        raise Validation(fields=(FieldProblem("query/action", "not-one-of"),)) from None
+
+
+def _query(actor: str | None, subject: UUID | None, action: Action | None, since: datetime | None) -> bytes:
+    parts = ("ledger", actor, subject, action, since and since.isoformat())
+    return hashlib.sha256(msgspec.json.encode(parts)).digest()
+
+
+def _position(place: Place) -> bytes:
+    return place.epoch.to_bytes(_EPOCH_BYTES, "big") + place.seq.to_bytes(_SEQ_BYTES, "big")
 
 
 def _place(position: bytes) -> Place:

@@ -71,9 +71,9 @@ class ApiClient:
                 f"Nothing answers at {self._http.base_url}.",
                 hint="Start the server with: wellkeep serve, or name another one with --url.",
             )
-        if answer.is_success:
-            return answer
-        _explain(answer)
+        if not answer.is_success:
+            _explain(answer)
+        return answer
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """Send one request and return the JSON object that answers it."""
@@ -103,7 +103,7 @@ def connect(home: Path, *, url: str | None) -> ApiClient:
     if not key:
         refuse(
             "This command reads or writes patients' data, so it needs an API key.",
-            hint="export WELLKEEP_API_KEY=wk_…   Make one with: wellkeep apikey create --tenant NAME --role integration",
+            hint="export WELLKEEP_API_KEY=wk_…  Make one: wellkeep apikey create --tenant NAME --role integration",
         )
     if url is not None:
         return ApiClient(base_url=url, key=key, verify=httpx.create_ssl_context())

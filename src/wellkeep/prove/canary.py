@@ -12,6 +12,7 @@ import string
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 WINDOW = 8
 _ALPHABET = string.ascii_letters + string.digits
@@ -24,6 +25,19 @@ class Pattern:
     canary: str
     encoding: str
     needle: bytes
+
+
+class Planted(Protocol):
+    """Something to look for: its name is the only part of it that evidence may show."""
+
+    @property
+    def name(self) -> str:
+        """Return where it was planted."""
+        ...
+
+    def patterns(self) -> Iterator[Pattern]:
+        """Yield what to look for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +64,18 @@ class Canary:
         size = len(text) if self.value.isdigit() else WINDOW
         for start in range(len(text) - size + 1):
             window = text[start : start + size]
-            for encoding, needle in _shapes(window):
+            for encoding, needle in shapes(window):
                 yield Pattern(canary=self.name, encoding=encoding, needle=needle)
 
 
-def _shapes(window: bytes) -> Iterator[tuple[str, bytes]]:
+def shapes(window: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield (encoding, needle) for every common encoding that a store could hold `window` in."""
     yield "raw", window
     yield "hex", window.hex().encode()
     yield "hex", window.hex().upper().encode()
-    yield "utf-16", window.decode().encode("utf-16-le")
-    yield "utf-16", window.decode().encode("utf-16-be")
+    if window.isascii():
+        yield "utf-16", window.decode().encode("utf-16-le")
+        yield "utf-16", window.decode().encode("utf-16-be")
     for alignment in range(3):
         inner = _inner_base64(window, alignment)
         yield "base64", inner

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import hyperscan
 
-from wellkeep.prove.canary import Canary, Pattern
+from wellkeep.prove.canary import Pattern, Planted
 
 _CHUNK = 8 * 1024 * 1024
 
@@ -39,10 +39,42 @@ class ScanResult:
         self.unseen += other.unseen
 
 
+class Feed:
+    """One text on its way past the scanner, chunk by chunk."""
+
+    def __init__(self, database: hyperscan.Database, patterns: list[Pattern], overlap: int, store: str) -> None:
+        """Begin at the start of a text of `store`."""
+        self._database = database
+        self._patterns = patterns
+        self._overlap = overlap
+        self._store = store
+        self._tail = b""
+        self._bytes = 0
+        self._seen: set[int] = set()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next chunk, together with the end of the one before."""
+        self._bytes += len(chunk)
+        text = self._tail + chunk
+        self._database.scan(text, match_event_handler=self._note)
+        self._tail = text[-self._overlap :]
+
+    def result(self) -> ScanResult:
+        """Return what was found in the text so far."""
+        result = ScanResult(bytes=self._bytes, places=1)
+        for number in self._seen:
+            pattern = self._patterns[number]
+            result.hits[self._store, pattern.canary, pattern.encoding] += 1
+        return result
+
+    def _note(self, number: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+        self._seen.add(number)
+
+
 class Scanner:
     """A compiled set of canaries. Reused for every store of one probe run."""
 
-    def __init__(self, canaries: Iterable[Canary]) -> None:
+    def __init__(self, canaries: Iterable[Planted]) -> None:
         """Compile all patterns of `canaries`; identical needles are looked for once."""
         unique: dict[bytes, Pattern] = {}
         for canary in canaries:
@@ -58,23 +90,16 @@ class Scanner:
             flags=hyperscan.HS_FLAG_SINGLEMATCH,
         )
 
+    def open(self, store: str) -> Feed:
+        """Return a feed for one continuous text that lies in `store`."""
+        return Feed(self._database, self._patterns, self._overlap, store)
+
     def stream(self, store: str, chunks: Iterable[bytes]) -> ScanResult:
-        """Scan `chunks` as one continuous text named `store`; matches across chunk borders are found."""
-        result = ScanResult(places=1)
-        seen: set[int] = set()
-
-        def note(number: int, _start: int, _end: int, _flags: int, _context: object) -> None:
-            seen.add(number)
-
-        tail = b""
+        """Scan `chunks` as one continuous text; matches across chunk borders are found."""
+        feed = self.open(store)
         for chunk in chunks:
-            result.bytes += len(chunk)
-            self._database.scan(tail + chunk, match_event_handler=note)
-            tail = (tail + chunk)[-self._overlap :]
-        for number in seen:
-            pattern = self._patterns[number]
-            result.hits[store, pattern.canary, pattern.encoding] += 1
-        return result
+            feed.feed(chunk)
+        return feed.result()
 
     def files(self, store: str, paths: Iterable[Path]) -> ScanResult:
         """Scan each file of `paths`; one that vanishes meanwhile was temporary, one that can't be read is unseen."""

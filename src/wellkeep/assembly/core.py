@@ -1,0 +1,112 @@
+"""The core of one process: pools, findings, ledger writer, key ring and gate, wired and checked before anything acts.
+
+Start-up stops where the schema, the database's owner, the server's settings or the keys are not what they must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from wellkeep.access import roles
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.kms import open_epochs, open_kms
+from wellkeep.base.clock import Clock, SystemClock
+from wellkeep.base.settings import Settings
+from wellkeep.db import deployment, guard, migrate
+from wellkeep.db.context import ContextKey
+from wellkeep.db.pool import Limits, Pool
+from wellkeep.db.provision import connected
+from wellkeep.findings.findings import Findings
+from wellkeep.gate.gate import Gate
+from wellkeep.gate.policy import Policy
+from wellkeep.keys.deployment import DeploymentKeys, load_deployment
+from wellkeep.keys.kms import EpochKeys, Kms
+from wellkeep.keys.ring import KeyRing
+from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.writer import LedgerWriter
+
+_APP_CONNECTIONS = 8
+_FEW_CONNECTIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What every service of one process stands on."""
+
+    settings: Settings
+    clock: Clock
+    app: Pool
+    auth: Pool
+    ledger: Pool
+    findings: Findings
+    keys: DeploymentKeys
+    ring: KeyRing
+    kms: Kms
+    epochs: EpochKeys
+    writer: LedgerWriter
+    gate: Gate
+    context_key: ContextKey
+
+    @property
+    def seal_keys(self) -> dict[str, SealKey]:
+        """Every SEAL key that verification may meet, by id."""
+        return {key.key_id: SealKey(key_id=key.key_id, secret=key.secret) for key in self.keys.seals}
+
+
+async def check(database: Database, settings: Settings) -> None:
+    """Raise Misconfigured unless the server is fit, the schema is this program's, and the database is ours."""
+    async with connected(database.endpoint("wk_app")) as connection:
+        await guard.assert_fit(connection)
+        await guard.assert_bound(connection)
+        await migrate.assert_current(connection)
+        await deployment.assert_belongs(connection, deployment=settings.deployment, environment=settings.environment)
+
+
+@asynccontextmanager
+async def open_core(home: Home, settings: Settings, database: Database) -> AsyncIterator[Core]:
+    """Open everything, and close it in the reverse order: the writer empties itself before its pool goes."""
+    home.check()
+    await check(database, settings)
+    clock = SystemClock()
+    kms, epochs = open_kms(home, settings), open_epochs(home, settings)
+    async with connected(database.endpoint("wk_app")) as connection:
+        keys = await load_deployment(connection, kms)
+    context_key = ContextKey(keys.context.secret)
+    async with AsyncExitStack() as stack:
+
+        async def pool(role: str, size: int, key: ContextKey | None = None) -> Pool:
+            limits = Limits(min_size=1, max_size=size)
+            made = Pool(database.endpoint(role), context_key=key, clock=clock, limits=limits)
+            return await stack.enter_async_context(made)
+
+        app = await pool("wk_app", _APP_CONNECTIONS, context_key)
+        auth = await pool("wk_auth", _FEW_CONNECTIONS)
+        ledger = await pool("wk_ledger", _FEW_CONNECTIONS)
+        findings = Findings(app, clock=clock)
+        stack.push_async_callback(findings.stop)
+        ring = KeyRing(app, kms, epochs, findings, clock=clock)
+        stack.push_async_callback(ring.stop)
+        seal_key = SealKey(key_id=keys.seal.key_id, secret=keys.seal.secret)
+        writer = LedgerWriter(ledger, host=settings.host, seal_key=seal_key, clock=clock, reporter=findings)
+        await writer.start()
+        stack.push_async_callback(writer.stop)
+        gate = Gate(pool=app, writer=writer, policy=Policy(roles.load()), findings=findings, clock=clock)
+        stack.push_async_callback(gate.stop)
+        yield Core(
+            settings=settings,
+            clock=clock,
+            app=app,
+            auth=auth,
+            ledger=ledger,
+            findings=findings,
+            keys=keys,
+            ring=ring,
+            kms=kms,
+            epochs=epochs,
+            writer=writer,
+            gate=gate,
+            context_key=context_key,
+        )

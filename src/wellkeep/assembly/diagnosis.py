@@ -1,0 +1,123 @@
+"""What stands between a deployment and production: each shortcoming with what mends it, and nothing glossed over."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from datetime import timedelta
+
+import asyncpg
+from cryptography import x509
+
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.home import Home
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.errors import WellkeepError
+from wellkeep.base.settings import Settings
+from wellkeep.db import deployment, guard, migrate
+from wellkeep.db.provision import connected
+from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
+
+_SOON = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One thing looked at. `mend` says what to do where it is not fine."""
+
+    what: str
+    fine: bool
+    mend: str = ""
+
+
+async def diagnose(home: Home, settings: Settings, database: Database) -> list[Verdict]:
+    """Look at files, certificate, keys and database; the database must run."""
+    return [
+        *_files(home, settings),
+        _certificate(home, settings),
+        Verdict(
+            "The environment is named production",
+            settings.environment == "production",
+            "This deployment calls itself otherwise; make the real one with: wellkeep init --environment production",
+        ),
+        Verdict(
+            "The root key lies in a key management service",
+            fine=False,
+            mend="It lies in a file or the environment of this machine; drivers for cloud services are still to come",
+        ),
+        Verdict(
+            "The ledger is anchored outside this machine",
+            fine=False,
+            mend="Anchors are still to come; until then a rewrite by whoever owns database and keys is not found",
+        ),
+        *await _database(settings, database),
+    ]
+
+
+def _files(home: Home, settings: Settings) -> list[Verdict]:
+    try:
+        home.check()
+        secrets = Verdict(f"Only this account reads {home.secrets}", fine=True)
+    except WellkeepError as error:
+        secrets = Verdict(f"Only this account reads {home.secrets}", fine=False, mend=error.message)
+    readable = [path.name for path in sorted(home.secrets.glob("*.key")) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    return [
+        secrets,
+        Verdict("Key files have mode 0600", not readable, f"chmod 600 {home.secrets}/*.key"),
+        Verdict(
+            "wellkeep runs under an account of its own",
+            os.geteuid() != 0,
+            "Make one (adduser --system wellkeep), give it this directory, and start wellkeep as it",
+        ),
+        Verdict(
+            "The root key is backed up apart from the database",
+            ROOT_KEY_VARIABLE in os.environ,
+            f"wellkeep can't see that: copy {home.resolve(settings.keys.root_key)} to a safe, and keep it there",
+        ),
+    ]
+
+
+def _certificate(home: Home, settings: Settings) -> Verdict:
+    what = "The TLS certificate is an authority's and lasts another month"
+    path = home.resolve(settings.tls.certificate)
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return Verdict(what, fine=False, mend=f"There is no readable certificate at {path}")
+    if path.with_suffix(".ca.crt").exists():
+        return Verdict(
+            what, fine=False, mend=f"It is the development certificate: put your own chain and key at {path}"
+        )
+    lasts = certificate.not_valid_after_utc - SystemClock().now()
+    return Verdict(what, lasts > _SOON, f"It ends in {max(lasts.days, 0)} days: renew it")
+
+
+async def _database(settings: Settings, database: Database) -> list[Verdict]:
+    verdicts = [
+        Verdict(
+            "PostgreSQL is run, replicated and backed up on its own",
+            database.embedded is None,
+            "The embedded one is for one machine: wellkeep init --database with the DSN of a PostgreSQL you look after",
+        )
+    ]
+    async with connected(database.endpoint("wk_app")) as connection:
+        problems = await guard.problems(connection)
+        verdicts += [Verdict("PostgreSQL's settings keep what is promised", fine=False, mend=one) for one in problems]
+        if not problems:
+            verdicts.append(Verdict("PostgreSQL's settings keep what is promised", fine=True))
+        for what, check in (
+            ("The schema is this program's", migrate.assert_current(connection)),
+            (
+                "The database is this deployment's",
+                deployment.assert_belongs(connection, deployment=settings.deployment, environment=settings.environment),
+            ),
+        ):
+            try:
+                await check
+                verdicts.append(Verdict(what, fine=True))
+            except WellkeepError as error:
+                verdicts.append(Verdict(what, fine=False, mend=error.message))
+            except asyncpg.PostgresError:
+                verdicts.append(Verdict(what, fine=False, mend="It was never set up: wellkeep init"))
+    return verdicts

@@ -1,0 +1,126 @@
+"""A new deployment, from nothing: settings, keys, database, certificate, first administrator.
+
+Each step is idempotent and is skipped where it has been done, so an interrupted `init` is simply run again. A secret is
+shown once, by the caller, and kept nowhere in clear but in the files of `secrets/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wellkeep.access import roles
+from wellkeep.access.api_keys import IssuedKey
+from wellkeep.access.bootstrap import bootstrap_administrator
+from wellkeep.access.operators import this_operator
+from wellkeep.assembly.certificate import ensure_certificate
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.kms import make_local_keys, open_kms
+from wellkeep.assembly.runtime import open_runtime
+from wellkeep.base.errors import Misconfigured
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.secrets import Secret
+from wellkeep.base.settings import DatabaseSettings, ListenSettings, Settings
+from wellkeep.db import context, dsn
+from wellkeep.db.context import ContextKey
+from wellkeep.db.provision import connected, provision
+from wellkeep.keys.deployment import provision_deployment
+
+Tell = Callable[[str], None]
+"""Told each step in words as it begins, for a progress display."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What came of it. `administrator` is the first administrator's key, or None where there was one already."""
+
+    settings: Settings
+    administrator: IssuedKey | None
+
+
+async def initialise(
+    home: Home,
+    *,
+    environment: str,
+    host: str = "localhost",
+    listen: ListenSettings | None = None,
+    administrator_dsn: Secret[str] | None = None,
+    tell: Tell = lambda _: None,
+) -> Installed:
+    """Make the deployment in `home`, or finish one that was begun.
+
+    `administrator_dsn` names an external PostgreSQL by an account that may create roles and databases; it is used here
+    and not kept. Raises Misconfigured where what exists belongs to something else.
+    """
+    tell("Directories and settings")
+    settings = _settings(home, environment, host, listen, administrator_dsn)
+    tell("Root key and epoch key")
+    make_local_keys(home, settings)
+    ensure_certificate(home, settings)
+    database = Database(home, settings)
+    tell("PostgreSQL")
+    database.start()
+    await prepare_database(home, settings, database, administrator_dsn, tell)
+    tell("Ledger and first administrator")
+    return Installed(settings=settings, administrator=await _first_administrator(home, settings, database))
+
+
+def _settings(
+    home: Home, environment: str, host: str, listen: ListenSettings | None, administrator_dsn: Secret[str] | None
+) -> Settings:
+    home.make()
+    if home.settings_file.exists():
+        settings = home.settings()
+        if settings.environment != environment:
+            raise Misconfigured(
+                f"{home.path} holds a deployment of the environment {settings.environment}. Choose another directory."
+            )
+        return settings
+    where = DatabaseSettings()
+    if administrator_dsn is not None:
+        endpoint = dsn.parse(administrator_dsn)
+        tls = dict(endpoint.tls)
+        where = DatabaseSettings(
+            mode="external", host=endpoint.host, port=endpoint.port, sslrootcert=tls.get("sslrootcert")
+        )
+    settings = Settings(
+        version=1,
+        deployment=uuid7(),
+        environment=environment,
+        host=host,
+        database=where,
+        listen=listen or ListenSettings(),
+    )
+    home.write_settings(settings)
+    return settings
+
+
+async def prepare_database(
+    home: Home, settings: Settings, database: Database, administrator_dsn: Secret[str] | None, tell: Tell
+) -> None:
+    """Bring the database to this program's schema and keys. Raises Misconfigured."""
+    tell("Roles, schema and the deployment's own keys")
+    administrator = database.administrator() if administrator_dsn is None else dsn.parse(administrator_dsn)
+    if administrator is None:
+        raise Misconfigured("Name the external PostgreSQL by an administrator's DSN: wellkeep init --database DSN")
+    await provision(
+        administrator.at("postgres"),
+        database=settings.database.name,
+        passwords=database.passwords,
+        deployment_id=settings.deployment,
+        environment=settings.environment,
+    )
+    async with connected(database.endpoint("wk_migrate")) as connection:
+        keys = await provision_deployment(connection, open_kms(home, settings))
+        await context.install(connection, ContextKey(keys.context.secret))
+
+
+async def _first_administrator(home: Home, settings: Settings, database: Database) -> IssuedKey | None:
+    operator = this_operator()
+    async with open_runtime(home, settings, database) as runtime:
+        await runtime.core.ring.provision(PLATFORM_TENANT)
+        if await runtime.api_keys.list(operator, tenant=PLATFORM_TENANT):
+            return None
+        await roles.announce(runtime.core.gate, runtime.core.gate.policy.roles)
+        return await bootstrap_administrator(runtime.api_keys, operator, tenant=PLATFORM_TENANT)

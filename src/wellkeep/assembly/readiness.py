@@ -1,0 +1,39 @@
+"""Whether what a process stands on holds: asked by load balancers every few seconds, so it costs one small query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wellkeep.assembly.core import Core
+from wellkeep.base.errors import WellkeepError
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.keys.ring import TenantState
+
+
+class Readiness:
+    """Looks at database, keys, ledger and findings of this process."""
+
+    def __init__(self, core: Core) -> None:
+        """Look at `core`."""
+        self._core = core
+
+    async def check(self) -> Mapping[str, bool]:
+        """Return each part by name, and whether it holds.
+
+        `findings` is false while noticed things wait for a database that takes them; open findings themselves do not
+        make a service unready, they are counted in the metrics and listed by `wellkeep findings`.
+        """
+        states = self._core.ring.states()
+        return {
+            "database": await self._database(),
+            "keys": not states.get(TenantState.LOCKED, 0),
+            "ledger": self._core.writer.healthy and not self._core.gate.holds_changes,
+            "findings": not self._core.findings.backlog and not self._core.findings.lost,
+        }
+
+    async def _database(self) -> bool:
+        try:
+            await self._core.gate.tenants.load(PLATFORM_TENANT)
+        except WellkeepError:
+            return False
+        return True

@@ -1,0 +1,83 @@
+"""The services of one process, wired over the core: what the HTTP edge, the command line and the probes are handed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from wellkeep.access.api_keys import ApiKeys
+from wellkeep.access.authenticator import Authenticator
+from wellkeep.access.tenants import Tenants
+from wellkeep.assembly.core import Core, open_core
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.ledger_search import LedgerSearch
+from wellkeep.assembly.readiness import Readiness
+from wellkeep.base.settings import Settings
+from wellkeep.findings.findings import Findings
+from wellkeep.keys.cursors import Cursors
+from wellkeep.vault.collections import Collections
+from wellkeep.vault.records import Records
+from wellkeep.vault.search import Search
+from wellkeep.vault.services import build_vault
+from wellkeep.vault.subjects import Subjects
+from wellkeep.vault.upsert import Upserts
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything that a process offers."""
+
+    core: Core
+    authenticator: Authenticator
+    tenants: Tenants
+    api_keys: ApiKeys
+    collections: Collections
+    subjects: Subjects
+    records: Records
+    upserts: Upserts
+    search: Search
+    ledger_search: LedgerSearch
+    findings: Findings
+    readiness: Readiness
+
+
+@asynccontextmanager
+async def open_runtime(home: Home, settings: Settings, database: Database) -> AsyncIterator[Runtime]:
+    """Open the services of this process over a database that runs, and close them again."""
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(open_core(home, settings, database))
+        authenticator = Authenticator(
+            auth_pool=core.auth,
+            app_pool=core.app,
+            gate=core.gate,
+            findings=core.findings,
+            clock=core.clock,
+            environment=settings.environment,
+        )
+        await authenticator.start()
+        stack.push_async_callback(authenticator.stop)
+        cursors = Cursors(core.keys.cursors)
+        vault = build_vault(
+            gate=core.gate,
+            keyring=core.ring,
+            cursors=cursors,
+            findings=core.findings,
+            clock=core.clock,
+            region=settings.default_region,
+        )
+        yield Runtime(
+            core=core,
+            authenticator=authenticator,
+            tenants=Tenants(gate=core.gate, provision=core.ring.provision, environment=settings.environment),
+            api_keys=ApiKeys(gate=core.gate, clock=core.clock, environment=settings.environment),
+            collections=vault.collections,
+            subjects=vault.subjects,
+            records=vault.records,
+            upserts=vault.upserts,
+            search=vault.search,
+            ledger_search=LedgerSearch(gate=core.gate, pool=core.app, cursors=cursors),
+            findings=core.findings,
+            readiness=Readiness(core),
+        )

@@ -1,0 +1,132 @@
+"""`wellkeep init`, `serve`, `doctor`: a deployment made, served, and looked over before anybody relies on it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wellkeep.api.server import Addresses
+from wellkeep.api.server import serve as serve_http
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.diagnosis import Verdict, diagnose
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.installation import Installed, initialise
+from wellkeep.assembly.runtime import Runtime, open_runtime
+from wellkeep.base.errors import WellkeepError
+from wellkeep.base.secrets import Secret
+from wellkeep.cli.console import done, err, out, print_json, refuse_error, table
+from wellkeep.cli.local import Directory, Json, locate, run, started
+
+_DSN_VARIABLE = "WELLKEEP_DATABASE_DSN"
+
+
+def init(
+    directory: Directory = None,
+    environment: Annotated[str, typer.Option(help="e.g. development, staging, production")] = "development",
+    host: Annotated[str, typer.Option(help="The name clients will use; it names the logs too")] = "localhost",
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_DSN_VARIABLE, show_envvar=True, help="An administrator's DSN of your own PostgreSQL (15 or newer)"
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a new deployment: settings, root key, PostgreSQL, first administrator. Running it again changes nothing.
+
+    Example: wellkeep init /srv/wellkeep --environment production --host vault.example.org
+    """
+    home = locate(directory)
+
+    async def work() -> Installed:
+        made = await initialise(
+            home,
+            environment=environment,
+            host=host,
+            administrator_dsn=None if database is None else Secret(database),
+            tell=lambda step: err.print(f"[dim]· {step}[/]"),
+        )
+        Database(home, made.settings).stop()
+        return made
+
+    made = run(work())
+    if json:
+        key = None if made.administrator is None else made.administrator.key.reveal()
+        print_json({"home": str(home.path), "deployment": str(made.settings.deployment), "administrator_key": key})
+        return
+    done(f"Deployment of {made.settings.environment} in {home.path}")
+    if made.administrator is not None:
+        out.print("  The first administrator's key, shown this once; keep it in a password manager:")
+        out.print(f"  [bold]{made.administrator.key.reveal()}[/]")
+        out.print(f"  Back {home.secrets} up apart from the database: without the root key nothing opens again,")
+        out.print("  and whoever holds both holds everything. Leave epoch-*.key out of every backup.")
+    out.print(f"  Next: wellkeep serve {home.path}    then: wellkeep doctor {home.path}")
+
+
+def serve(
+    directory: Directory = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets")] = 1,
+) -> None:
+    """Serve HTTPS: /v1 on the public listener, administration on its own, until SIGTERM or Ctrl-C.
+
+    Example: wellkeep serve /srv/wellkeep --workers 2
+    """
+    home = locate(directory)
+    try:
+        settings = home.settings()
+        home.check()
+        server = Database(home, settings)
+        server.start()
+        try:
+            code = serve_http(
+                functools.partial(worker_runtime, home.path),
+                settings,
+                home=home.path,
+                workers=workers,
+                on_ready=announce,
+            )
+        finally:
+            server.stop()
+    except WellkeepError as error:
+        refuse_error(error)
+    raise typer.Exit(code)
+
+
+def worker_runtime(home: Path) -> AbstractAsyncContextManager[Runtime]:
+    """Return the runtime of one worker process, with its jobs; the database runs already."""
+    where = Home(home)
+    settings = where.settings()
+    database = Database(where, settings)
+    database.start()
+    return open_runtime(where, settings, database)
+
+
+def announce(addresses: Addresses) -> None:
+    """Say where the listeners are."""
+    done(f"Serving https://{addresses.public} (API), https://{addresses.admin} (administration)")
+    err.print(f"  Readable API: https://{addresses.public}/docs   ·   pid {os.getpid()}, stop with Ctrl-C or SIGTERM")
+
+
+def doctor(directory: Directory = None, json: Json = False) -> None:
+    """Say what is missing or unsafe for production, and how to mend it; exit 1 where something is.
+
+    Example: wellkeep doctor /srv/wellkeep
+    """
+    home = locate(directory)
+
+    async def work() -> list[Verdict]:
+        async with started(home) as (settings, database):
+            return await diagnose(home, settings, database)
+
+    found = run(work())
+    if json:
+        print_json(found)
+    else:
+        rows = [("✓" if one.fine else "✗", one.what, "" if one.fine else one.mend) for one in found]
+        table("Fit for production?", ("", "what", "how to mend it"), rows)
+    raise typer.Exit(0 if all(one.fine for one in found) else 1)

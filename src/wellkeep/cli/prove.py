@@ -1,0 +1,132 @@
+"""`wellkeep prove`.
+
+The claims tried on the running deployment, a table of what was tried and seen, exit 1 where one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from wellkeep.base.clock import SystemClock, iso
+from wellkeep.cli.console import err, out, print_json, refuse
+from wellkeep.cli.local import HomeOption, Json, locate, run
+from wellkeep.prove.claims import load_claims
+from wellkeep.prove.deployment import Deployment
+from wellkeep.prove.evidence import Evidence, State
+from wellkeep.prove.probe import Probe, prove
+from wellkeep.prove.registry import PROBES
+from wellkeep.prove.server import ServerProcess
+from wellkeep.prove.world import world
+
+_MARKS = {
+    State.PROVEN: "[bold green]✓ proven[/]",
+    State.PARTIAL: "[bold yellow]◐ partial[/]",
+    State.UNKNOWN: "[bold yellow]? unknown[/]",
+    State.FAILED: "[bold red]✗ failed[/]",
+}
+
+
+def prove_claims(
+    claims: Annotated[
+        list[str] | None, typer.Argument(help="Ids such as rest.fields [default: all with a probe]")
+    ] = None,
+    home: HomeOption = None,
+    json: Json = False,
+) -> None:
+    """Try what the claims forbid, on the running deployment and on scratch ones; exit 1 where one fails.
+
+    Live probes act on two tenants marked synthetic; destructive ones on a scratch deployment of the same build.
+
+    Example: wellkeep prove rest.fields access.tenant_wall --json
+    """
+    chosen = _choose(claims or [])
+    evidence = run(gather(locate(home).path, chosen, quiet=json))
+    if json:
+        print_json([_document(one) for one in evidence])
+    else:
+        show(evidence)
+    raise typer.Exit(1 if any(one.state is State.FAILED for one in evidence) else 0)
+
+
+def _choose(ids: Sequence[str]) -> list[Probe]:
+    known = load_claims()
+    for claim in ids:
+        if claim not in known:
+            refuse(f"There is no claim {claim}.", hint=f"Those with a probe: {', '.join(PROBES)}", code=2)
+        if claim not in PROBES:
+            refuse(f"The claim {claim} has no probe yet, so it is unknown.", hint="Leave it out to try the others.")
+    return [PROBES[claim] for claim in ids] if ids else list(PROBES.values())
+
+
+async def gather(home: Path, probes: Sequence[Probe], *, quiet: bool = False) -> list[Evidence]:
+    """Run `probes` against the deployment in `home`; a server is started for the run where none answers."""
+    clock = SystemClock()
+    evidence = []
+    async with _served(home) as deployment, world(deployment) as shared:
+        for probe in probes:
+            if not quiet:
+                err.print(f"[dim]· {probe.claim}[/]")
+            evidence.append(await prove(probe, shared, clock))
+    return evidence
+
+
+@asynccontextmanager
+async def _served(home: Path) -> AsyncIterator[Deployment]:
+    deployment = Deployment(locate(home))
+    server = ServerProcess(home, f"{deployment.public_url}/healthz")
+    started = not await server.answers()
+    if started:
+        await server.start()
+    try:
+        yield deployment
+    finally:
+        if started:
+            await asyncio.to_thread(server.stop)
+
+
+def show(evidence: Sequence[Evidence]) -> None:
+    """Print each claim's sentence, its state, and every step that was taken."""
+    says = load_claims()
+    for one in evidence:
+        out.print(f"\n{_MARKS[one.state]}  [bold]{escape(says[one.claim].says)}[/]")
+        out.print(f"   [dim]{one.claim} · {one.where.value} · {one.seconds:.1f} s[/]")
+        steps = Table(show_header=False, box=None, padding=(0, 1))
+        steps.add_column(width=3, justify="right")
+        steps.add_column(ratio=5, overflow="fold")
+        steps.add_column(ratio=5, overflow="fold")
+        for step in one.steps:
+            mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}[step.held]
+            steps.add_row(mark, escape(step.tried), f"[dim]{escape(step.seen)}[/]")
+        out.print(steps)
+        if one.missing:
+            out.print(f"   [yellow]not covered yet:[/] {escape(one.missing)}")
+    summary(evidence)
+
+
+def summary(evidence: Sequence[Evidence]) -> None:
+    """Print how many claims stand how; those without a probe are unknown, and said to be."""
+    counts = {state: sum(one.state is state for one in evidence) for state in State}
+    told = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+    silent = len(load_claims()) - len(PROBES)
+    out.print(f"\n[bold]{told}[/] · {silent} claims have no probe yet and are unknown")
+
+
+def _document(one: Evidence) -> dict[str, object]:
+    return {
+        "claim": one.claim,
+        "says": load_claims()[one.claim].says,
+        "state": one.state.value,
+        "where": one.where.value,
+        "at": iso(one.at),
+        "seconds": round(one.seconds, 3),
+        "missing": one.missing,
+        "steps": [{"tried": step.tried, "seen": step.seen, "held": step.held} for step in one.steps],
+    }

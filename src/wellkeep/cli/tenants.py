@@ -1,0 +1,93 @@
+"""`wellkeep tenant`: customers made, listed and closed by the operator at the machine, on record in the root log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+import typer
+
+from wellkeep.access.operators import this_operator
+from wellkeep.access.tenants import Tenant
+from wellkeep.assembly.runtime import Runtime
+from wellkeep.base.errors import NotFound
+from wellkeep.base.ids import parse_uuid
+from wellkeep.cli.console import done, print_json, table
+from wellkeep.cli.local import HomeOption, Json, with_runtime
+
+app = typer.Typer(no_args_is_help=True, help="Customers, each behind a wall of its own.")
+
+Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name or id")]
+
+
+async def find(runtime: Runtime, name: str) -> UUID:
+    """Return the id of the tenant called `name`, or `name` itself where it is an id. Raises NotFound."""
+    wanted = parse_uuid(name)
+    for tenant in await runtime.tenants.list(this_operator()):
+        if tenant.name == name or tenant.id == wanted:
+            return tenant.id
+    raise NotFound("There is no such tenant. List them with: wellkeep tenant list")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and dashes")],
+    kind: Annotated[str, typer.Option(help="live, or synthetic for made-up data")] = "live",
+    home: HomeOption = None,
+    json: Json = False,
+) -> None:
+    """Make a tenant with keys and a log of its own.
+
+    Example: wellkeep tenant create st-elsewhere
+    """
+    if kind not in {"live", "synthetic"}:
+        raise typer.BadParameter("it is live or synthetic", param_hint="--kind")
+    chosen: Literal["live", "synthetic"] = "synthetic" if kind == "synthetic" else "live"
+
+    async def work(runtime: Runtime) -> UUID:
+        return await runtime.tenants.create(this_operator(), name=name, kind=chosen)
+
+    made = with_runtime(home, work)
+    if json:
+        print_json({"id": str(made), "name": name, "kind": kind})
+        return
+    done(f"Tenant {name} is there: {made}")
+    done(f"Next, a key for it: wellkeep apikey create --tenant {name} --role integration")
+
+
+@app.command(name="list")
+def list_tenants(home: HomeOption = None, json: Json = False) -> None:
+    """List all tenants, the deployment's own included.
+
+    Example: wellkeep tenant list --json
+    """
+
+    async def work(runtime: Runtime) -> list[Tenant]:
+        return await runtime.tenants.list(this_operator())
+
+    found = with_runtime(home, work)
+    if json:
+        print_json(found)
+        return
+    rows = [(one.name, one.id, one.kind, one.state, one.created_at.date()) for one in found]
+    table("Tenants", ("name", "id", "kind", "state", "since"), rows)
+
+
+@app.command()
+def close(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Close a tenant: its keys stop working at once; its data and its log stay.
+
+    Example: wellkeep tenant close st-elsewhere
+    """
+    if not yes:
+        typer.confirm(f"Close the tenant {name}? Every request of its programs will be refused.", abort=True)
+
+    async def work(runtime: Runtime) -> None:
+        await runtime.tenants.close(this_operator(), tenant=await find(runtime, name))
+
+    with_runtime(home, work)
+    done(f"Tenant {name} is closed.")

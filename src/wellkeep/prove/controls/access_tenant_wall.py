@@ -1,0 +1,169 @@
+"""access.tenant_wall: arbitrary SQL inside the application's own session shows no row of another tenant.
+
+The probe is the attacker in the worst place: it signs in to PostgreSQL as the application does, holds tenant A's valid
+context, and tries to reach tenant B.
+"""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+import asyncpg
+
+from wellkeep.db.connection import Connection
+from wellkeep.prove.deployment import created
+from wellkeep.prove.evidence import Notes, Where
+from wellkeep.prove.probe import Probe
+from wellkeep.prove.sample import PEOPLE, person
+from wellkeep.prove.world import World
+
+_TABLES = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name,
+       EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id') AS walled
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('wk', 'findings', 'ledger', 'keys', 'access', 'vault', 'queue')
+ORDER BY 1
+"""
+_CONTEXT_OF = "SELECT set_config('wk.token', $1, false)"
+
+_INJECTIONS: tuple[tuple[str, str], ...] = (
+    ("become the owner", "SET ROLE wk_owner"),
+    ("become the migrator", "SET SESSION AUTHORIZATION wk_migrate"),
+    ("switch row security off", "SET row_security = off; SELECT count(*) FROM vault.record"),
+    ("disable the policies", "ALTER TABLE vault.record DISABLE ROW LEVEL SECURITY"),
+    ("drop a policy", "DO $$ BEGIN EXECUTE 'DROP POLICY tenant ON vault.record'; END $$"),
+    (
+        "replace the context's function",
+        "CREATE OR REPLACE FUNCTION wk.tenant() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+    ),
+    ("shadow it in a temporary schema", "CREATE TEMP TABLE record (tenant_id uuid)"),
+    ("read the signing key", "SELECT * FROM wk.context_key"),
+    ("copy the table out", "COPY vault.record TO STDOUT"),
+    ("run a program", "COPY (SELECT 1) TO PROGRAM 'true'"),
+    ("read a file", "SELECT pg_read_file('PG_VERSION')"),
+    ("append to the ledger", "INSERT INTO ledger.entry DEFAULT VALUES"),
+    ("delete from the ledger", "DELETE FROM ledger.entry"),
+    ("read the planner's statistics", "SELECT * FROM pg_statistic"),
+)
+
+
+async def run(world: World, notes: Notes) -> None:
+    """Write a record for B, then try to see it with everything but B's own credentials."""
+    client = await world.live.client(world.b.keys["integration"])
+    record = await created(client, f"/v1/collections/{PEOPLE}/records", person())
+
+    other = await world.live.client(world.a.keys["integration"])
+    answer = await other.get(f"/v1/collections/{PEOPLE}/records/{record['id']}")
+    notes.check(
+        "asked for B's record over the API with A's key", held=answer.status_code == 404, seen=_http(answer.status_code)
+    )
+
+    async with world.live.as_role("wk_app") as connection:
+        tables = await connection.fetch(_TABLES)
+        walled = [row["name"] for row in tables if row["walled"]]
+        await _without_context(connection, notes, walled)
+        await _forged_contexts(connection, notes, world.b.id)
+        await _as_tenant_a(world, connection, notes, walled)
+        await _injections(connection, notes)
+
+
+async def _without_context(connection: Connection, notes: Notes, tables: list[str]) -> None:
+    open_tables = [name for name in tables if await _rows(connection, name) not in {None}]
+    notes.check(
+        f"read each of {len(tables)} tenant tables without a context",
+        held=bool(tables) and not open_tables,
+        seen="each was refused" if not open_tables else f"answered: {', '.join(open_tables[:5])}",
+    )
+
+
+async def _forged_contexts(connection: Connection, notes: Notes, target: UUID) -> None:
+    pid, soon = connection.get_server_pid(), int(time.monotonic()) + 2_000_000_000
+    forged = {
+        "an unsigned one": str(target),
+        "one signed with zeros": f"wkt1.{target.hex}.{soon}.{pid}.{'0' * 64}",
+        "an empty signature": f"wkt1.{target.hex}.{soon}.{pid}.",
+        "an injected one": f"wkt1.{target.hex}' OR true --.{soon}.{pid}.{'0' * 64}",
+    }
+    believed = []
+    for name, token in forged.items():
+        await connection.execute(_CONTEXT_OF, token)
+        if await _rows(connection, "vault.record") is not None:
+            believed.append(name)
+    await connection.execute(_CONTEXT_OF, "")
+    notes.check(
+        f"set {len(forged)} forged contexts for B",
+        held=not believed,
+        seen="each was refused (SQLSTATE 42501)" if not believed else f"believed: {', '.join(believed)}",
+    )
+
+
+async def _as_tenant_a(world: World, connection: Connection, notes: Notes, tables: list[str]) -> None:
+    """Hold A's own valid context, as SQL injected into a request of A's would, and look for rows of anybody else."""
+    token = world.context_token(world.a.id, connection)
+    await connection.execute(_CONTEXT_OF, token)
+    seen, readable = [], 0
+    for name in tables:
+        others = await _rows(connection, name, "tenant_id IS DISTINCT FROM $1", world.a.id)
+        readable += others is not None
+        if others:
+            seen.append(name)
+    notes.check(
+        f"read all {len(tables)} tenant tables with A's context, for rows that are not A's",
+        held=not seen and readable > 0,
+        seen=f"no such row in the {readable} that the application may read"
+        if not seen
+        else f"rows in: {', '.join(seen)}",
+    )
+    own = await _rows(connection, "vault.collection", "tenant_id = $1", world.a.id)
+    notes.check("positive control: A's own rows under A's context", held=bool(own), seen=f"{own or 0} rows")
+    written = await _refused(
+        connection,
+        "INSERT INTO vault.counter (tenant_id, next) VALUES ($1, 1)",
+        world.b.id,
+    )
+    notes.check("wrote a row into B with A's context", held=written, seen="refused" if written else "it was taken")
+    async with world.live.as_role("wk_app") as another:
+        await another.execute(_CONTEXT_OF, token)
+        stolen = await _rows(another, "vault.record") is None
+    notes.check("used A's context on another backend", held=stolen, seen="refused" if stolen else "it was believed")
+
+
+async def _injections(connection: Connection, notes: Notes) -> None:
+    done = [name for name, sql in _INJECTIONS if not await _refused(connection, sql)]
+    notes.check(
+        f"injected {len(_INJECTIONS)} statements into the application's session",
+        held=not done,
+        seen="each was refused" if not done else f"possible: {', '.join(done)}",
+    )
+
+
+async def _rows(connection: Connection, table: str, condition: str = "true", *values: object) -> int | None:
+    """Return how many rows of `table` (a name from the catalogue) are seen, or None where the database refuses."""
+    try:
+        # The name comes from PostgreSQL's own catalogue, quoted by format(%I); the condition is a literal of ours.
+        count: int = await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {condition}", *values)  # noqa: S608
+    except asyncpg.InsufficientPrivilegeError:
+        return None
+    return count
+
+
+async def _refused(connection: Connection, sql: str, *values: object) -> bool:
+    """Try a statement inside a transaction that is rolled back; say whether the database refused it."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(sql, *values)
+    except asyncpg.PostgresError:
+        return True
+    else:
+        return False
+    finally:
+        await transaction.rollback()
+
+
+def _http(status: int) -> str:
+    return f"HTTP {status}"
+
+
+PROBE = Probe(claim="access.tenant_wall", where=Where.LIVE, run=run)

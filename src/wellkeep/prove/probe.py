@@ -1,0 +1,52 @@
+"""A probe: what tries one claim. The runner turns what it notes into evidence; a probe that breaks proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from wellkeep.base.clock import Clock
+from wellkeep.prove.evidence import Evidence, Notes, Where
+from wellkeep.prove.world import World
+
+Run = Callable[[World, Notes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What tries the sentence of `claim`. `missing` says which part of the sentence it does not cover yet."""
+
+    claim: str
+    where: Where
+    run: Run
+    missing: str | None = None
+
+
+async def prove(probe: Probe, world: World, clock: Clock) -> Evidence:
+    """Run one probe and return its evidence.
+
+    A probe that raises could not observe: the claim is unknown, and only the kind of the error is shown, since its text
+    could quote what was read.
+    """
+    notes = Notes()
+    at, started = clock.now(), clock.monotonic()
+    try:
+        await probe.run(world, notes)
+    except Exception as error:
+        structlog.get_logger().warning("probe_broke", claim=probe.claim, error=type(error).__name__)
+        notes.blind("the probe itself", why=f"it ended with {type(error).__name__} and proved nothing")
+    return Evidence(
+        claim=probe.claim,
+        where=probe.where,
+        at=at,
+        seconds=clock.monotonic() - started,
+        steps=tuple(notes.steps),
+        missing=probe.missing,
+    )
+
+
+async def prove_all(probes: Iterable[Probe], world: World, clock: Clock) -> list[Evidence]:
+    """Run `probes` one after the other, so that what one does to the system can't be taken for another's."""
+    return [await prove(probe, world, clock) for probe in probes]

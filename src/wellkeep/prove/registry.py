@@ -1,0 +1,35 @@
+"""Which probe tries which claim."""
+
+from __future__ import annotations
+
+from wellkeep.prove.controls import (
+    access_passwords,
+    access_roles,
+    access_tenant_wall,
+    build_migrations,
+    ledger_complete,
+    ledger_no_phi,
+    ledger_tamper_evident,
+    rest_bound,
+    rest_fields,
+    rest_tenant_keys,
+    transport_no_cache,
+)
+from wellkeep.prove.probe import Probe
+
+PROBES: dict[str, Probe] = {
+    module.PROBE.claim: module.PROBE
+    for module in (
+        transport_no_cache,
+        rest_fields,
+        rest_bound,
+        rest_tenant_keys,
+        access_tenant_wall,
+        access_roles,
+        access_passwords,
+        ledger_complete,
+        ledger_tamper_evident,
+        ledger_no_phi,
+        build_migrations,
+    )
+}

@@ -1,0 +1,105 @@
+"""A server process that a probe starts, kills and stops: the same program and environment as ours, on free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from wellkeep.prove.deployment import Unseen
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_PAUSE_SECONDS = 0.05
+
+
+def free_addresses(count: int) -> list[str]:
+    """Return `count` free loopback addresses as `host:port`; all are held open until all are known."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in held]
+        return [f"127.0.0.1:{port}" for port in ports]
+    finally:
+        for one in held:
+            one.close()
+
+
+class ServerProcess:
+    """`wellkeep serve` on one home."""
+
+    def __init__(self, home: Path, health_url: str) -> None:
+        """Describe the server of `home`; `health_url` is asked until it answers."""
+        self._home = home
+        self._health_url = health_url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's id. Raises Unseen while none runs."""
+        if self._process is None:
+            raise Unseen("the scratch server does not run")
+        return self._process.pid
+
+    async def answers(self) -> bool:
+        """Say whether a server answers already."""
+        async with _health_client() as client:
+            try:
+                return (await client.get(self._health_url)).is_success
+            except httpx.TransportError:
+                return False
+
+    async def start(self) -> None:
+        """Start the server and wait until it answers. Raises Unseen where it does not."""
+        output = os.open(self._home / "log" / "serve.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 -- our own program
+                [sys.executable, "-m", "wellkeep", "serve", str(self._home)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+        await self._wait_until_ready(self._process)
+
+    async def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _READY_SECONDS
+        while loop.time() < deadline:
+            if process.poll() is not None:
+                raise Unseen("the server did not start; log/serve.out in its home says why")
+            if await self.answers():
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)
+        raise Unseen(f"the server did not answer within {_READY_SECONDS:.0f} s")
+
+    def kill(self) -> None:
+        """Kill the server and its workers at once, as a crash does (SIGKILL to the whole group)."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=_STOP_SECONDS)
+            self._process = None
+
+    def stop(self) -> None:
+        """Stop the server in good order; one that does not leave is killed."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+
+def _health_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(verify=False, trust_env=False, timeout=2.0)  # noqa: S501 -- nothing is sent but the question

@@ -1,0 +1,162 @@
+"""What a hostile owner of the database does to the ledger: one function an attack, each on rows as they lie.
+
+Used on a scratch deployment alone. The forger knows the format, recomputes every hash that needs no key, and mends
+every table that it can; what it lacks is the SEAL key, which is outside the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from wellkeep.crypto.merkle import Frontier, leaf_hash
+from wellkeep.db.connection import Connection, Record
+
+_TABLES = ("log", "entry", "seal", "event_id", "entry_subject")
+_KEEP = "CREATE TABLE wk_probe_kept.{0} AS SELECT * FROM ledger.{0}"
+_PUT_BACK = "TRUNCATE ledger.{0}; INSERT INTO ledger.{0} SELECT * FROM wk_probe_kept.{0}"
+_ENTRIES = "SELECT seq, entry FROM ledger.entry WHERE tenant_id = $1 AND epoch = 1 ORDER BY seq"
+_SEALS = "SELECT size FROM ledger.seal WHERE tenant_id = $1 AND epoch = 1 ORDER BY size"
+
+_EDIT = "UPDATE ledger.entry SET entry = $3 WHERE tenant_id = $1 AND seq = $2"
+_REWRITE = "UPDATE ledger.entry SET entry = $3, leaf = $4 WHERE tenant_id = $1 AND seq = $2"
+_RESEAL = "UPDATE ledger.seal SET leaf = $3, root = $4 WHERE tenant_id = $1 AND size = $2"
+_MOVE_HEAD = "UPDATE ledger.log SET size = $2, leaf = $3, frontier = $4 WHERE tenant_id = $1"
+_DROP = "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq = $2"
+_RENUMBER = "UPDATE ledger.entry SET seq = $3 WHERE tenant_id = $1 AND seq = $2"
+_COLUMN = "UPDATE ledger.entry SET actor = 'somebody' WHERE tenant_id = $1 AND seq = $2"
+_CUT = (
+    "DELETE FROM ledger.event_id WHERE tenant_id = $1 AND seq >= $2",
+    "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq >= $2",
+    "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq >= $2",
+    "DELETE FROM ledger.seal WHERE tenant_id = $1 AND size > $2",
+)
+_UNSUBJECT = "DELETE FROM ledger.entry_subject WHERE tenant_id = $1"
+
+Attack = Callable[[Connection, UUID, int], Awaitable[None]]
+"""Attacks the log of a tenant at a seq in its middle."""
+
+
+@asynccontextmanager
+async def undone(connection: Connection) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Keep a copy of the ledger's tables and lend what puts it back; the copy is dropped at the end."""
+    await connection.execute("CREATE SCHEMA wk_probe_kept")
+    try:
+        for table in _TABLES:
+            await connection.execute(_KEEP.format(table))
+
+        async def put_back() -> None:
+            async with connection.transaction():
+                for table in _TABLES:
+                    await connection.execute(_PUT_BACK.format(table))
+
+        yield put_back
+    finally:
+        await connection.execute("DROP SCHEMA wk_probe_kept CASCADE")
+
+
+async def edit(connection: Connection, tenant: UUID, seq: int) -> None:
+    """Change who it was in one entry."""
+    entry = (await connection.fetch(_ENTRIES, tenant))[seq]["entry"]
+    await connection.execute(_EDIT, tenant, seq, _forge(entry))
+
+
+async def edit_and_hash(connection: Connection, tenant: UUID, seq: int) -> None:
+    """Change one entry and its leaf, and leave the chain."""
+    entry = _forge((await connection.fetch(_ENTRIES, tenant))[seq]["entry"])
+    await connection.execute(_REWRITE, tenant, seq, entry, leaf_hash(entry))
+
+
+async def drop(connection: Connection, tenant: UUID, seq: int) -> None:
+    """Take one entry out."""
+    await connection.execute(_DROP, tenant, seq)
+
+
+async def swap(connection: Connection, tenant: UUID, seq: int) -> None:
+    """Exchange two neighbours."""
+    for before, after in ((seq, -1), (seq + 1, seq), (-1, seq + 1)):
+        await _unchecked(connection, _RENUMBER, tenant, before, after)
+
+
+async def column(connection: Connection, tenant: UUID, seq: int) -> None:
+    """Change what searches see, and leave the entry."""
+    await connection.execute(_COLUMN, tenant, seq)
+
+
+async def rewrite(connection: Connection, tenant: UUID, seq: int) -> None:
+    """Change one entry and recompute everything after it: links, leaves, roots, seals' contents and the head."""
+    rows = await connection.fetch(_ENTRIES, tenant)
+    sizes = {row["size"] for row in await connection.fetch(_SEALS, tenant)}
+    frontier, previous = Frontier(), bytes(32)
+    for row in rows:
+        entry = _relink(_forge(row["entry"]) if row["seq"] == seq else row["entry"], previous)
+        previous = leaf_hash(entry)
+        frontier.append(previous)
+        await connection.execute(_REWRITE, tenant, row["seq"], entry, previous)
+        if frontier.size in sizes:
+            await connection.execute(_RESEAL, tenant, frontier.size, previous, frontier.root())
+    await connection.execute(_MOVE_HEAD, tenant, frontier.size, previous, list(frontier.hashes))
+
+
+async def cut_inside_batch(connection: Connection, tenant: UUID, _seq: int) -> None:
+    """Cut the newest entries off in the middle of a sealed batch, and mend the head."""
+    rows = await connection.fetch(_ENTRIES, tenant)
+    size = _inside_a_batch(rows, [row["size"] for row in await connection.fetch(_SEALS, tenant)])
+    frontier, previous = Frontier(), bytes(32)
+    for row in rows[:size]:
+        previous = leaf_hash(row["entry"])
+        frontier.append(previous)
+    for statement in _CUT:
+        await connection.execute(statement, tenant, size)
+    await connection.execute(_MOVE_HEAD, tenant, size, previous, list(frontier.hashes))
+
+
+async def forget_subjects(connection: Connection, tenant: UUID, _seq: int) -> None:
+    """Hide who looked at which patient from searches."""
+    await connection.execute(_UNSUBJECT, tenant)
+
+
+ATTACKS: dict[str, Attack] = {
+    "edited an entry": edit,
+    "edited an entry and its hash": edit_and_hash,
+    "dropped an entry": drop,
+    "exchanged two entries": swap,
+    "edited a search column": column,
+    "rewrote the whole chain as the database's owner": rewrite,
+    "cut the tail off inside a batch": cut_inside_batch,
+    "hid who saw which patient": forget_subjects,
+}
+
+
+def _forge(entry: bytes) -> bytes:
+    """Return the entry with another actor; canonical, as a careful forger would write it."""
+    document = json.loads(entry)
+    document["event"]["actor"]["id"] = "somebody"
+    return _canonical(document)
+
+
+def _relink(entry: bytes, previous: bytes) -> bytes:
+    document = json.loads(entry)
+    document["prev"] = previous.hex()
+    return _canonical(document)
+
+
+def _canonical(document: object) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _inside_a_batch(rows: list[Record], sizes: list[int]) -> int:
+    """Return a size that no seal is for: inside the last batch that holds more than one entry."""
+    for size, before in zip(reversed(sizes), [*reversed(sizes[:-1]), 0], strict=True):
+        if size - before > 1:
+            return size - 1
+    return len(rows) - 1
+
+
+async def _unchecked(connection: Connection, sql: str, *values: object) -> None:
+    """Run a statement with checks and triggers off, as a superuser can."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(sql, *values)
