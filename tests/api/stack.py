@@ -34,6 +34,7 @@ from wellkeep.keys.local import LocalEpochKeys, LocalKms
 from wellkeep.keys.ring import KeyRing
 from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.writer import LedgerWriter
+from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
 from wellkeep.vault.imports import Imports
 from wellkeep.vault.records import Records
@@ -76,6 +77,7 @@ class Stack:
     collections: Collections
     subjects: Subjects
     records: Records
+    batches: Batches
     upserts: Upserts
     search: Search
     imports: Imports
@@ -97,6 +99,10 @@ class Stack:
         """Return a new key of `tenant`."""
         issued = await self.api_keys.create(self.operator, tenant=tenant, name="a-test", roles=roles)
         return issued.key.reveal()
+
+    async def platform_key(self) -> str:
+        """Return a key of the platform's administrator."""
+        return await self.key(PLATFORM_TENANT, "administrator")
 
     def application(self, listener: str = "public") -> Application:
         """Return the application of a listener over this process."""
@@ -147,10 +153,11 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             collections=vault.collections,
             subjects=vault.subjects,
             records=vault.records,
+            batches=vault.batches,
             upserts=vault.upserts,
             search=vault.search,
             imports=Imports(context=vault.context, pool=app),
-            ledger_search=LedgerSearch(gate=gate, cursors=cursors),
+            ledger_search=LedgerSearch(gate=gate, pool=app, cursors=cursors),
             findings=findings,
             log=log,
         )

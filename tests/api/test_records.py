@@ -101,3 +101,51 @@ async def test_nobody_gets_in_without_a_key(opened: Stack) -> None:
             refused = await nobody.get("/v1/collections", headers=[(b"authorization", header.encode("latin-1"))])
             assert refused.status_code == 401, header
             assert refused.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_batch_tells_each_outcome(client: httpx.AsyncClient) -> None:
+    rows = [{"fields": {"title": "One"}}, {"fields": {"nothing": 1}}, {"fields": {"title": "Three"}}]
+    answer = await client.post(f"{RECORDS}/batch", json={"records": rows})
+    assert answer.status_code == 200, answer.text
+    outcomes = answer.json()["outcomes"]
+    assert [one["status"] for one in outcomes] == [201, 422, 201]
+    assert outcomes[1]["errors"][0]["code"] == "unknown-field"
+    assert (await client.get(f"{RECORDS}/{outcomes[2]['id']}")).json()["fields"] == {"title": "Three"}
+
+
+async def test_a_search_goes_by_post_and_page_by_page(client: httpx.AsyncClient) -> None:
+    rows = [{"fields": {"title": "Same", "priority": place}} for place in range(5)]
+    assert (await client.post(f"{RECORDS}/batch", json={"records": rows})).status_code == 200
+    first = await client.post(f"{RECORDS}/search", json={"where": {"title": "same"}, "limit": 3})
+    assert first.status_code == 200, first.text
+    rest = await client.post(
+        f"{RECORDS}/search", json={"where": {"title": "same"}, "limit": 3, "cursor": first.json()["cursor"]}
+    )
+    found = [one["fields"]["priority"] for one in (*first.json()["records"], *rest.json()["records"])]
+    assert (sorted(found), rest.json()["cursor"]) == ([0, 1, 2, 3, 4], None)
+    bent = await client.post(
+        f"{RECORDS}/search", json={"where": {"title": "other"}, "limit": 3, "cursor": first.json()["cursor"]}
+    )
+    assert bent.status_code == 422
+
+
+async def test_an_external_id_may_hold_slashes(client: httpx.AsyncClient) -> None:
+    where = f"{RECORDS}/by-external-id/urn%3Amrn%2F17%20a"
+    made = await client.put(where, json={"fields": {"title": "One"}})
+    again = await client.put(where, json={"fields": {"title": "One"}})
+    changed = await client.put(where, json={"fields": {"title": "Two"}})
+    assert [one.status_code for one in (made, again, changed)] == [201, 200, 200], made.text
+    assert made.json()["id"] == again.json()["id"] == changed.json()["id"]
+    assert [one.json()["revision"] for one in (made, again, changed)] == [1, 1, 2]
+
+
+async def test_patients_are_made_and_merged(client: httpx.AsyncClient, opened: Stack) -> None:
+    one, two = [(await client.post("/v1/subjects")).json()["id"] for _ in range(2)]
+    tenant = next(each.id for each in await opened.tenants.list(opened.operator) if each.name == "northside")
+    async with opened.client(await opened.key(tenant, "privacy_officer")) as officer:
+        merged = await officer.post(f"/v1/subjects/{one}/merge", json={"into": two})
+        assert (merged.status_code, merged.json()["merged_into"]) == (200, two), merged.text
+        assert (await officer.get(f"/v1/subjects/{one}")).json()["merged_into"] == two
+        found = await officer.get("/v1/ledger/entries", params={"subject": two, "limit": "1"})
+    assert found.status_code == 200, found.text
+    assert found.json()["entries"][0]["event"]["action"] == "subject.merge"

@@ -164,6 +164,11 @@ def answer(error: WellkeepError, *, request: UUID, allow: str | None = None) -> 
 _LEAVES_BODY_UNREAD = frozenset({errors.TooLarge.status, RequestTimeout.status})
 
 
+def status_of(code: str) -> int:
+    """Return the HTTP status of a problem's code; what is no code of ours is a fault of ours."""
+    return next((kind.status for kind in CATALOGUE if kind.code == code), errors.Internal.status)
+
+
 def validation(path: str, code: str, message: str | None = None) -> errors.Validation:
     """Return the refusal of one place in the input."""
     return errors.Validation(message, fields=(FieldProblem(path, code),))

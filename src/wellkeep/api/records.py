@@ -6,12 +6,12 @@ from urllib.parse import unquote_to_bytes
 
 from wellkeep.api import answers, headers, limits, query, shapes
 from wellkeep.api.answers import Answer, etag
-from wellkeep.api.problems import document, validation
+from wellkeep.api.problems import Place, status_of, validation
 from wellkeep.api.routes import Call, Route
-from wellkeep.base.errors import Conflict, SubjectErased, WellkeepError
+from wellkeep.base.errors import Conflict, SubjectErased
 from wellkeep.base.permissions import Permission
+from wellkeep.vault.batch import NewRecord, RowOutcome
 from wellkeep.vault.input import LONGEST_EXTERNAL_ID
-from wellkeep.vault.outcomes import Written
 
 _RECORDS = "/v1/collections/{collection}/records"
 _RECORD = _RECORDS + "/{record_id}"
@@ -99,19 +99,22 @@ def external_id(raw_path: bytes) -> str:
 
 
 async def batch(call: Call) -> Answer:
-    """Create up to 500 records, each for itself."""
+    """Create up to 500 records, each with an outcome of its own."""
     body: shapes.BatchInput = call.body
-    items = [(item.subject, item.fields) for item in body.records]
-    outcomes = await call.runtime.batches.create(call.caller, call.collection(), items)
-    return answers.json(shapes.BatchResult([_outcome(call, one) for one in outcomes]))
+    outcomes = await call.runtime.batches.create(
+        call.caller,
+        call.collection(),
+        [NewRecord(item.fields, item.subject) for item in body.records],
+        idempotency_key=call.idempotency_key(),
+    )
+    return answers.json(shapes.BatchResult([_outcome(one) for one in outcomes]))
 
 
-def _outcome(call: Call, one: Written | WellkeepError) -> shapes.BatchOutcome:
-    if isinstance(one, WellkeepError):
-        problem = document(one, request=call.request)
-        places = [{"path": place.path, "code": place.code} for place in problem.errors]
-        return shapes.BatchOutcome(status=problem.status, code=one.code, errors=places)
-    return shapes.BatchOutcome(status=201, id=one.id, revision=one.revision)
+def _outcome(one: RowOutcome) -> shapes.BatchOutcome:
+    if one.error is None:
+        return shapes.BatchOutcome(status=201, id=one.id, subject=one.subject, revision=1)
+    places = [Place(path, code) for path, code in one.fields]
+    return shapes.BatchOutcome(status=status_of(one.error), code=one.error, errors=places)
 
 
 RECORDS = (
@@ -198,7 +201,7 @@ RECORDS = (
         serve=batch,
         permission=Permission.RECORD_CREATE,
         body=shapes.BatchInput,
-        takes=("X-Purpose-Of-Use",),
+        takes=("X-Purpose-Of-Use", "Idempotency-Key"),
         returns=shapes.BatchResult,
         seconds=limits.LONG_REQUEST_SECONDS,
         example={"records": [{"fields": _PATIENT}]},

@@ -18,12 +18,11 @@ import msgspec
 from wellkeep.access.api_keys import ApiKeys
 from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.tenants import Tenants
-from wellkeep.base.errors import WellkeepError
 from wellkeep.findings.findings import Findings
 from wellkeep.gate.acts import Caller
+from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
 from wellkeep.vault.imports import Imports
-from wellkeep.vault.outcomes import Written
 from wellkeep.vault.records import Records
 from wellkeep.vault.search import Search
 from wellkeep.vault.subjects import Subjects
@@ -47,16 +46,6 @@ class Page(Protocol):
     @property
     def cursor(self) -> str | None:
         """Return the cursor of the next page, None on the last."""
-        ...
-
-
-class Batches(Protocol):
-    """Many records at once."""
-
-    async def create(
-        self, caller: Caller, collection: str, items: Sequence[tuple[UUID | None, RawFields]]
-    ) -> Sequence[Written | WellkeepError]:
-        """Create each item for itself; what was refused stands as its error in its place."""
         ...
 
 
@@ -122,9 +111,9 @@ class Runtime(Protocol):
     @property
     def records(self) -> Records: ...  # noqa: D102
     @property
-    def upserts(self) -> Upserts: ...  # noqa: D102
-    @property
     def batches(self) -> Batches: ...  # noqa: D102
+    @property
+    def upserts(self) -> Upserts: ...  # noqa: D102
     @property
     def search(self) -> Search: ...  # noqa: D102
     @property

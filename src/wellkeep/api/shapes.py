@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from wellkeep.access import tenants
 from wellkeep.access.api_keys import DEFAULT_DAYS, LONGEST_DAYS, ApiKey
+from wellkeep.api.problems import Place
 from wellkeep.base.permissions import Permission
 from wellkeep.vault import definition
 from wellkeep.vault.outcomes import Written
@@ -164,9 +165,10 @@ class BatchOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     status: int
     id: UUID | None = None
+    subject: UUID | None = None
     revision: int | None = None
     code: str | None = None
-    errors: list[dict[str, str]] = []
+    errors: list[Place] = []
 
 
 class BatchResult(msgspec.Struct, frozen=True):
