@@ -166,3 +166,26 @@ async def test_what_does_not_fit_the_grammar_is_refused_without_its_value(findin
         )
     assert "Jane" not in str(refusal.value)
     assert findings.backlog == 0
+
+
+async def test_a_note_from_a_thread_without_a_loop_waits_for_the_next_flush(findings: Findings, tenant: UUID) -> None:
+    def work() -> None:
+        findings.note(tenant, kind=Kind.JOB_FAILED, severity=Severity.LOW, key="job.failed", detail={})
+
+    await asyncio.to_thread(work)
+    assert findings.backlog == 1
+    assert await findings.flush()
+    assert [finding.kind for finding in await findings.list(tenant)] == ["job.failed"]
+
+
+async def test_one_that_can_never_be_stored_holds_up_no_other(findings: Findings, database: Database) -> None:
+    """A finding of a tenant whose rows the database refuses (here: by a constraint) stays and is seen to stay."""
+    tenant, refused = await database.create_tenant(), await database.create_tenant()
+    async with database.connect() as administrator:
+        await administrator.execute(
+            f"ALTER TABLE findings.finding ADD CHECK (tenant_id <> '{refused}')"
+        )
+    for one in (refused, tenant, refused):
+        await report(findings, one, uuid4())
+    assert findings.backlog == 2
+    assert len(await findings.list(tenant)) == 1

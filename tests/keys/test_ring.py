@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from wellkeep.crypto import envelope
 from wellkeep.crypto.errors import CryptoError
 from wellkeep.crypto.keys import commitment
 from wellkeep.db.pool import Limits
+from wellkeep.keys import ring as ring_module
 from wellkeep.keys.kms import TENANT_PURPOSES, KeyPurpose, key_context
 from wellkeep.keys.local import LocalEpochKeys, LocalKms
 from wellkeep.keys.ring import KeyRing, TenantState
@@ -354,3 +356,38 @@ async def test_the_ring_stops_in_the_middle_of_a_load(bench: Bench, tenant: UUID
     await fresh.stop()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_the_ring_holds_so_many_tenants_and_no_more(
+    bench: Bench, tenant: UUID, other_tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_module, "_MOST_TENANTS", 1)
+    await bench.ring.provision(tenant)
+    await bench.ring.provision(other_tenant)
+    assert bench.ring.cached(tenant) is None
+    assert bench.ring.cached(other_tenant) is not None
+    bench.kms.mood = "gone"
+    for one in (tenant, uuid4()):
+        with pytest.raises(KeysUnavailable):
+            await bench.ring.load(one)
+    assert len(bench.ring._refused) <= 1
+
+
+async def test_no_error_of_the_keys_shows_a_key(bench: Bench, tenant: UUID) -> None:
+    """What is raised is printed with its whole chain, as a careless log would."""
+    keys = await bench.ring.provision(tenant)
+    new = await keys.new_subject_key(uuid4())
+    context = key_context(tenant, KeyPurpose.DATA, 1)
+    secret = os.urandom(32)
+    blob = await bench.kms.wrap(secret, context=context)
+    shown = []
+    with pytest.raises(IntegrityBroken) as broken:
+        keys.subject_key(kid=new.kid, wrapped=new.wrapped, wrap_epoch=1, subject=uuid4(), generation=1)
+    shown.append("".join(traceback.format_exception(broken.value)))
+    with pytest.raises(IntegrityBroken) as broken:
+        await bench.kms.unwrap(blob, context=context | {"epoch": "2"})
+    shown.append("".join(traceback.format_exception(broken.value)))
+    for text in shown:
+        for value in (secret, blob, new.wrapped):
+            assert value.hex() not in text
+            assert repr(value) not in text

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from keys.rig import Bench
+from keys.rig import Bench, new_ring
 from wellkeep.base.errors import IntegrityBroken, KeysUnavailable
 from wellkeep.crypto.keys import SubjectKey
+from wellkeep.keys.kms import KeyPurpose
+from wellkeep.keys.rows import new_row, store_rows
 from wellkeep.keys.subject import CACHED_SUBJECTS, HeldSubjectKey, SubjectCache
 
 TENANTS = tuple(uuid4().bytes for _ in range(2))
@@ -169,3 +171,29 @@ def test_a_full_cache_takes_about_sixty_megabytes() -> None:
     tracemalloc.stop()
     assert len(cache) == sample
     assert traced / sample * CACHED_SUBJECTS < 40e6
+
+
+async def test_keyed_hashes_and_indexes_share_no_key(bench: Bench, tenant: UUID, other_tenant: UUID) -> None:
+    keys, theirs = await bench.ring.provision(tenant), await bench.ring.provision(other_tenant)
+    labels = [keys.mac_key("request/1"), keys.mac_key("content/1"), theirs.mac_key("request/1")]
+    assert len(set(labels)) == 3
+    assert keys.mac_key("request/1") == labels[0]
+    first = keys.index_key(collection=1, field=2, index=1, normaliser="text/1")
+    assert keys.index_key(collection=1, field=2, index=1, normaliser="text/1") is first
+    places = [(2, 2, 1, "text/1"), (1, 3, 1, "text/1"), (1, 2, 2, "text/1"), (1, 2, 1, "text/2")]
+    tags = {
+        keys.index_key(collection=collection, field=number, index=index, normaliser=normaliser).tag("ada")
+        for collection, number, index, normaliser in places
+    }
+    assert len(tags | {first.tag("ada")}) == 5
+
+
+async def test_a_search_uses_every_live_epoch_and_a_write_the_newest(bench: Bench, tenant: UUID) -> None:
+    await bench.ring.provision(tenant)
+    row = await new_row(bench.kms, None, tenant=tenant, purpose=KeyPurpose.INDEX, epoch=2)
+    async with bench.pool.tenant_transaction(tenant=tenant) as connection:
+        await store_rows(connection, [row], tenant=tenant)
+    keys = await new_ring(bench).load(tenant)
+    newest, older = keys.index_keys(collection=1, field=1, index=1, normaliser="text/1")
+    assert (newest.tag("ada")[0], older.tag("ada")[0]) == (2, 1)
+    assert keys.index_key(collection=1, field=1, index=1, normaliser="text/1") is newest
