@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from architecture.walk import findings, look, reviewed
 from database import Database
 
@@ -41,7 +42,7 @@ _VIOLATIONS = {
     ),
     "a view of the owner's": ("CREATE VIEW wk.all_tenants AS SELECT * FROM wk.tenants", "reads as its owner"),
     "a foreign key across tenants": (
-        """CREATE TABLE wk.child (tenant_id uuid, parent uuid REFERENCES wk.tenants, PRIMARY KEY (tenant_id, parent))""",
+        "CREATE TABLE wk.child (tenant_id uuid, parent uuid REFERENCES wk.tenants, PRIMARY KEY (tenant_id, parent))",
         "wk.child: foreign key child_parent_fkey can cross tenants",
     ),
     "a function nobody reviewed": (

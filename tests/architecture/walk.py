@@ -16,31 +16,33 @@ from wellkeep.db.connection import Connection, Record
 
 REVIEWED = Path(__file__).with_name("catalogue.toml")
 PINNED = "search_path=pg_catalog, pg_temp"
-_OURS = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
 
-_TABLES = f"""
+_TABLES = """
 SELECT format('%s.%s', n.nspname, c.relname) AS name, c.relkind::text AS kind, c.relowner::regrole::text AS owner,
        c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced, c.relispartition AS partition,
        coalesce(c.reloptions @> ARRAY['security_invoker=true'], false) AS invoker,
-       (SELECT a.attname::text FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+       (SELECT a.attname::text
+        FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
         WHERE k.conrelid = c.oid AND k.contype = 'p') AS leading
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND {_OURS} ORDER BY 1
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1
 """
-_GRANTS = f"""
+_GRANTS = """
 SELECT format('%s.%s', n.nspname, c.relname) AS name,
-       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS role, a.privilege_type::text AS privilege,
-       NULL AS column
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS role,
+       a.privilege_type::text AS privilege, NULL AS column
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND {_OURS} AND a.grantee <> c.relowner
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' AND a.grantee <> c.relowner
 UNION ALL
 SELECT format('%s.%s', n.nspname, c.relname),
        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, a.privilege_type::text, t.attname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute t ON t.attrelid = c.oid,
      aclexplode(t.attacl) a
-WHERE {_OURS} AND a.grantee <> c.relowner ORDER BY 1, 2, 3, 4
+WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' AND a.grantee <> c.relowner ORDER BY 1, 2, 3, 4
 """
-_POLICIES = f"""
+_POLICIES = """
 SELECT format('%s.%s', n.nspname, c.relname) AS name, p.polname::text AS policy,
        (SELECT array_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END ORDER BY r::regrole::text)
         FROM unnest(p.polroles) r) AS roles,
@@ -50,23 +52,26 @@ SELECT format('%s.%s', n.nspname, c.relname) AS name, p.polname::text AS policy,
        pg_get_expr(p.polqual, p.polrelid) AS using, pg_get_expr(p.polwithcheck, p.polrelid) AS check
 FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2
 """
-_FUNCTIONS = f"""
+_FUNCTIONS = """
 SELECT p.oid::regprocedure::text AS name, p.proowner::regrole::text AS owner, p.prosecdef AS definer,
        p.proconfig AS settings, p.prosqlbody IS NOT NULL AS bound,
        (SELECT array_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
         FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee <> p.proowner) AS execute
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {_OURS} ORDER BY 1
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1
 """
 _FOREIGN_KEYS = """
-SELECT k.conrelid::regclass::text AS name, k.conname::text AS constraint, a.attname::text AS here, b.attname::text AS there
+SELECT k.conrelid::regclass::text AS name, k.conname::text AS constraint, a.attname::text AS here,
+       b.attname::text AS there
 FROM pg_constraint k
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
 JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[1]
 WHERE k.contype = 'f' AND k.conparentid = 0
 """
-_PUBLIC = f"""
+_PUBLIC = """
 SELECT format('schema %s: %s', n.nspname, a.privilege_type) AS name
-FROM pg_namespace n, aclexplode(n.nspacl) a WHERE a.grantee = 0 AND {_OURS}
+FROM pg_namespace n, aclexplode(n.nspacl) a
+WHERE a.grantee = 0 AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 UNION ALL
 SELECT format('database: %s', a.privilege_type)
 FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
@@ -78,7 +83,8 @@ WHERE d.datname = current_database() AND a.grantee NOT IN (0, d.datdba) AND a.pr
 UNION ALL
 SELECT format('type %s: %s', t.oid::regtype, a.privilege_type)
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace, aclexplode(t.typacl) a
-WHERE a.grantee = 0 AND {_OURS} AND t.typrelid = 0 AND t.typelem = 0
+WHERE a.grantee = 0 AND t.typrelid = 0 AND t.typelem = 0
+  AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
 _TEMPLATE = "(tenant_id = ( SELECT wk.tenant() AS tenant))"
 

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from database import ENVIRONMENT, Database
 from hypothesis import given
 from hypothesis import strategies as st
 
+from database import ENVIRONMENT, Database
 from wellkeep.base.errors import Conflict, Misconfigured, TenantContextRefused
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.secrets import Secret
@@ -163,7 +163,7 @@ async def test_forged_token_is_refused(database: Database, tenant: UUID, forgery
 async def test_injected_sql_stays_inside_its_tenant(
     database: Database, tenant: UUID, other_tenant: UUID, injected: str
 ) -> None:
-    """Whatever runs in our session under one tenant: it is refused, or it leaves the session where it was or nowhere."""
+    """Whatever runs in our session under one tenant is refused, or leaves the session where it was, or nowhere."""
     async with database.entered(tenant) as connection:
         try:
             async with connection.transaction():

@@ -17,7 +17,8 @@ _PASSWORD = "s3cret-canary"
 
 
 @pytest.mark.parametrize(
-    "mode", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-ca", "?sslmode=VERIFY-FULL"]
+    "mode",
+    ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-ca", "?sslmode=VERIFY-FULL"],
 )
 @pytest.mark.parametrize("host", ["db.example", "127.0.0.1", "localhost", "[::1]"])
 def test_tcp_needs_verify_full(host: str, mode: str) -> None:
@@ -27,7 +28,12 @@ def test_tcp_needs_verify_full(host: str, mode: str) -> None:
 
 def test_tcp_with_verify_full_checks_the_name() -> None:
     endpoint = dsn.parse(Secret("postgresql://admin:p%40ss@db.example:6432/well%20keep?sslmode=verify-full"))
-    assert (endpoint.host, endpoint.port, endpoint.user, endpoint.database) == ("db.example", 6432, "admin", "well keep")
+    assert (endpoint.host, endpoint.port, endpoint.user, endpoint.database) == (
+        "db.example",
+        6432,
+        "admin",
+        "well keep",
+    )
     arguments = endpoint.arguments()
     assert arguments["password"] == "p@ss"
     assert arguments["ssl"].check_hostname

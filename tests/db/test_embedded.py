@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from database import ENVIRONMENT, scratch_home, system_programs
 
+from database import ENVIRONMENT, scratch_home, system_programs
 from wellkeep.base.errors import Misconfigured
 from wellkeep.db import account, binaries, cluster, guard, postmaster
 from wellkeep.db.embedded import EmbeddedServer
@@ -58,8 +58,7 @@ async def test_first_start_makes_a_closed_cluster(server: EmbeddedServer) -> Non
     owner = account.server_account().uid
     assert owner != 0
     assert server.data.stat().st_uid == owner
-    for pid in postmaster.processes_of(server.data):
-        assert Path(f"/proc/{pid}").stat().st_uid == owner
+    assert {os.stat(f"/proc/{pid}").st_uid for pid in postmaster.processes_of(server.data)} == {owner}  # noqa: PTH116
     async with connected(server.endpoint(database="postgres")) as connection:
         facts = await guard.assert_fit(connection)
         assert facts.data_checksums
@@ -112,7 +111,9 @@ def test_running_server_is_taken_over(server: EmbeddedServer, home: Path, prefix
         "EmbeddedServer(Path(sys.argv[1]), sys.argv[2], prefixes=Path(sys.argv[3])).start()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    died = subprocess.run([sys.executable, "-c", starts, str(home), ENVIRONMENT, str(prefixes)], check=False, timeout=60)
+    died = subprocess.run(  # noqa: S603 -- our own interpreter and program
+        [sys.executable, "-c", starts, str(home), ENVIRONMENT, str(prefixes)], check=False, timeout=60
+    )
     assert died.returncode == -signal.SIGKILL
     running = server.pid
     assert running is not None
@@ -150,7 +151,7 @@ def test_children_that_hang_do_not_block_the_restart(server: EmbeddedServer, mon
     assert server.pid not in {None, pid}
 
 
-@pytest.mark.parametrize("recorded", [1, os.getpid(), 4_000_000])
+@pytest.mark.parametrize("recorded", [1, os.getpid(), 4_000_000], ids=["init", "ourselves", "nobody"])
 def test_stale_pid_file_is_no_server(server: EmbeddedServer, recorded: int) -> None:
     """Its number is nobody's by now, or somebody else's: init's, our own."""
     server.start()

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from database import Database, Server
 
+from database import Database, Server, chosen_migrations
 from wellkeep.base.errors import Misconfigured
 from wellkeep.db import catalogue, migrate
 from wellkeep.db.migrate import Migration, State
@@ -77,7 +77,7 @@ async def test_edited_file_is_named(empty: Database) -> None:
         for work in (migrate.assert_current, migrate.migrate, migrate.rollback):
             arguments = {"steps": 1} if work is migrate.rollback else {}
             with pytest.raises(Misconfigured, match="0002_two was edited"):
-                await work(connection, migrations=edited, **arguments)  # type: ignore[operator]
+                await work(connection, migrations=edited, **arguments)
         assert [entry.state for entry in await migrate.status(connection, edited)] == [
             State.APPLIED,
             State.EDITED,
@@ -92,8 +92,8 @@ async def test_edited_row_is_named(empty: Database, column: str) -> None:
     async with empty.connect("wk_migrate") as connection:
         await migrate.migrate(connection, migrations=_ALL)
         async with empty.connect() as superuser:
-            await superuser.execute(f"UPDATE wk.migration SET {column} = {forged} WHERE number = 2")
-        with pytest.raises(Misconfigured, match="0002_.* was edited"):
+            await superuser.execute(f"UPDATE wk.migration SET {column} = {forged} WHERE number = 2")  # noqa: S608
+        with pytest.raises(Misconfigured, match=r"0002_.* was edited"):
             await migrate.assert_current(connection, _ALL)
 
 
@@ -151,14 +151,8 @@ async def test_two_at_once_apply_each_migration_once(empty: Database) -> None:
 @pytest.mark.parametrize("role", ["wk_app", "wk_ledger", "wk_auth", "wk_jobs", "wk_backup"])
 async def test_every_role_may_check_and_none_may_change(database: Database, role: str) -> None:
     async with database.connect(role) as connection:
-        await migrate.assert_current(connection, database_migrations())
+        await migrate.assert_current(connection, chosen_migrations())
         rights = await connection.fetchval(
             "SELECT has_table_privilege('wk.migration', 'INSERT, UPDATE, DELETE, TRUNCATE')"
         )
         assert rights is False
-
-
-def database_migrations() -> list[Migration] | None:
-    from database import chosen_migrations  # noqa: PLC0415 -- what the template holds
-
-    return chosen_migrations()

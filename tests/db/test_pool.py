@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
-from database import Background, Database, Server, chosen_migrations, launch
 
+from database import Background, Database, Server, chosen_migrations, launch, scratch_home
 from wellkeep.base.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -40,12 +40,10 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def faulty(tmp_path_factory: pytest.TempPathFactory, pg_server: Server) -> Iterator[Database]:
-    """A cluster of this test's own, to stop and kill."""
+def faulty(pg_server: Server) -> Iterator[Database]:
+    """Start a cluster of this test's own, to stop and kill."""
     if pg_server.embedded is None:
         pytest.skip("the server under test is not ours to kill")
-    from database import scratch_home  # noqa: PLC0415 -- only here
-
     home = scratch_home()
     background = Background()
     server = launch(home, background)
@@ -57,13 +55,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, pg_server: Server) -> Itera
         assert server.embedded is not None
         server.embedded.stop()
         background.close()
-        _remove(home)
-
-
-def _remove(home: Path) -> None:
-    import shutil  # noqa: PLC0415 -- only here
-
-    shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _signal_all(server: Server, which: signal.Signals) -> None:
@@ -101,11 +93,11 @@ async def test_transaction_commits_and_rolls_back(database: Database, pool: Pool
         )
         async with pool.transaction() as connection:
             await connection.execute("INSERT INTO public.counted VALUES (1)")
-        with pytest.raises(Validation):
+        with pytest.raises(Validation):  # noqa: PT012 -- the block is one transaction
             async with pool.transaction() as connection:
                 await connection.execute("INSERT INTO public.counted VALUES (2)")
                 raise Validation
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 -- the block is one transaction
             async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
                 await connection.execute("INSERT INTO public.counted VALUES (3)")
                 raise ZeroDivisionError
@@ -192,7 +184,7 @@ async def test_driver_text_never_goes_on(
 
 
 async def test_note_names_the_constraint_for_our_own_log(database: Database, pool: Pool) -> None:
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(Conflict) as caught:  # noqa: PT012 -- the block is one transaction
         async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
             await connection.execute("SELECT wk.create_tenant($1, 'x', 'live', 'test')", UUID(int=1))
             await connection.execute("SELECT wk.create_tenant($1, 'x', 'live', 'test')", UUID(int=2))
@@ -296,7 +288,7 @@ async def test_hanging_server_ends_in_a_503_and_recovers(faulty: Database) -> No
 @pytest.mark.fault
 async def test_hang_in_the_middle_of_a_transaction(faulty: Database) -> None:
     async with faulty.pool(limits=_SHORT) as pool:
-        with _within(4), pytest.raises(DatabaseUnavailable):
+        with _within(4), pytest.raises(DatabaseUnavailable):  # noqa: PT012 -- the block is one transaction
             async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
                 _signal_all(faulty.server, signal.SIGSTOP)
                 await connection.fetchval("SELECT 1")
@@ -307,7 +299,7 @@ async def test_hang_in_the_middle_of_a_transaction(faulty: Database) -> None:
 
 @pytest.mark.fault
 async def test_killed_server_restarts_and_the_pool_goes_on(faulty: Database) -> None:
-    """kill -9 of the postmaster: 503 meanwhile, nothing committed is lost, the same pool works after the restart."""
+    """After kill -9 of the postmaster: 503 meanwhile, nothing committed is lost, the same pool works again."""
     embedded = faulty.server.embedded
     assert embedded is not None
     async with faulty.pool(limits=_SHORT) as pool:
@@ -315,7 +307,7 @@ async def test_killed_server_restarts_and_the_pool_goes_on(faulty: Database) -> 
         pid = embedded.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        with _within(4), pytest.raises(DatabaseUnavailable):
+        with _within(4), pytest.raises(DatabaseUnavailable):  # noqa: PT012 -- the block is one transaction
             async with pool.tenant_transaction(tenant=tenant) as connection:
                 await asyncio.sleep(0.2)
                 await connection.fetchval("SELECT 1")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from database import Database, Server
 
+from database import Database, Server
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.db import roles

@@ -21,7 +21,7 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 """Whatever only the driver raises."""
 
 CONNECTION_ERRORS = (TimeoutError, ConnectionError, asyncpg.InternalClientError)
-"""What a connection that hangs or breaks raises in the middle of work; the last is the driver losing count as it does."""
+"""What a connection that hangs or breaks raises in the middle of work; the last is the driver losing count then."""
 
 _TENANT_WALL = "42501"
 _UNIQUE = "23505"

@@ -238,7 +238,7 @@ async def _roll_back(connection: Connection, transaction: Transaction) -> None:
 
 
 def _discard(connection: Connection) -> None:
-    """Cut a connection off. Where it broke by itself, the pool has taken it back already and there is nothing to cut."""
+    """Cut a connection off; one that broke by itself was taken back by the pool already, and nothing is left to cut."""
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
