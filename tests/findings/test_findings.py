@@ -182,9 +182,7 @@ async def test_one_that_can_never_be_stored_holds_up_no_other(findings: Findings
     """A finding of a tenant whose rows the database refuses (here: by a constraint) stays and is seen to stay."""
     tenant, refused = await database.create_tenant(), await database.create_tenant()
     async with database.connect() as administrator:
-        await administrator.execute(
-            f"ALTER TABLE findings.finding ADD CHECK (tenant_id <> '{refused}')"
-        )
+        await administrator.execute(f"ALTER TABLE findings.finding ADD CHECK (tenant_id <> '{refused}')")
     for one in (refused, tenant, refused):
         await report(findings, one, uuid4())
     assert findings.backlog == 2

@@ -62,7 +62,7 @@ async def test_the_key_table_holds_wrapped_keys_alone(bench: Bench, database: Da
         assert commitment(secret) == row.commit
         assert secret not in stored
         assert secret[:8] not in stored
-    assert len(new.wrapped) == 63
+    assert len(new.wrapped) == 63 + 16
 
 
 async def test_two_tenants_open_only_under_their_own_keys(bench: Bench, tenant: UUID, other_tenant: UUID) -> None:

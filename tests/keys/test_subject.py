@@ -133,13 +133,15 @@ async def test_a_key_made_here_and_one_read_from_its_row_are_the_same(bench: Ben
     assert (new.key.meter.left, read.meter.left) == (4096, 0)
 
 
-@pytest.mark.parametrize("change", ["kid", "wrapped", "subject", "generation"])
+@pytest.mark.parametrize("change", ["kid", "wrapped", "subject", "generation", "commitment"])
 async def test_a_row_that_was_moved_or_put_back_does_not_open(bench: Bench, tenant: UUID, change: str) -> None:
     keys = await bench.ring.provision(tenant)
     subject, other_subject = uuid4(), uuid4()
     new, other = await keys.new_subject_key(subject), await keys.new_subject_key(other_subject)
     row = {"kid": new.kid, "wrapped": new.wrapped, "wrap_epoch": 1, "subject": subject, "generation": 1}
     moved = {"kid": other.kid, "wrapped": other.wrapped, "subject": other_subject, "generation": 2}
+    if change == "commitment":
+        change, moved["wrapped"] = "wrapped", new.wrapped[:-1] + bytes((new.wrapped[-1] ^ 1,))
     with pytest.raises(IntegrityBroken):
         keys.subject_key(**(row | {change: moved[change]}))  # type: ignore[arg-type]
     with pytest.raises(KeysUnavailable):

@@ -1,8 +1,9 @@
 """Keys of streams: import and export blobs, error files, staging.
 
-Rules: each stream has a random key of its own, wrapped under the tenant's FILE key and bound to tenant, epoch and blob.
-Whoever writes holds a `StreamWriter`, which can't open; opening asks for a receipt that names the blob. The threat is
-staged PHI that is read without an entry, or a blob that is served as another one's.
+Rules: each stream has a random key of its own, wrapped under the tenant's FILE key and bound to tenant, epoch and blob;
+what is stored is the wrapped key (63 bytes) and its commitment (32), compared at each unwrap. Whoever writes holds a
+`StreamWriter`, which can't open; opening asks for a receipt that names the blob. The threat is staged PHI that is read
+without an entry, or a blob that is served as another one's.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from uuid import UUID
 from wellkeep.base.errors import IntegrityBroken
 from wellkeep.crypto import canonical
 from wellkeep.crypto.errors import CryptoError
-from wellkeep.crypto.keys import SECRET_SIZE
+from wellkeep.crypto.keys import SECRET_SIZE, check_commitment
 from wellkeep.crypto.stream import StreamKey
+from wellkeep.crypto.wrap import WRAPPED_SIZE
 from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.opening import require_receipt
 from wellkeep.keys.tenant import TenantKeys
@@ -68,7 +70,7 @@ class StreamReader:
 
 @dataclass(frozen=True, slots=True)
 class NewStream:
-    """A writer and what must be stored beside the blob: the wrapped key (63 bytes) and its epoch."""
+    """A writer and what must be stored beside the blob: the wrapped key (95 bytes) and its epoch."""
 
     writer: StreamWriter
     wrapped: bytes
@@ -79,8 +81,9 @@ async def new_stream(keys: TenantKeys, *, blob: UUID) -> NewStream:
     """Make a key for the blob; raises SealBudgetExhausted, KeysRevoked."""
     epoch, wrap_key = await keys.file_wrap()
     secret = os.urandom(SECRET_SIZE)
-    wrapped = wrap_key.wrap(secret, context=_wrap_context(keys.tenant, epoch, blob))
-    return NewStream(StreamWriter(StreamKey(secret), context=_context(keys.tenant, blob)), wrapped, epoch)
+    key = StreamKey(secret)
+    wrapped = wrap_key.wrap(secret, context=_wrap_context(keys.tenant, epoch, blob)) + key.commit
+    return NewStream(StreamWriter(key, context=_context(keys.tenant, blob)), wrapped, epoch)
 
 
 def resume_stream(keys: TenantKeys, *, blob: UUID, wrapped: bytes, epoch: int) -> StreamWriter:
@@ -100,7 +103,9 @@ def open_stream(receipt: Receipt, *, keys: TenantKeys, blob: UUID, wrapped: byte
 def _unwrap(keys: TenantKeys, blob: UUID, wrapped: bytes, epoch: int) -> StreamKey:
     wrap_key = keys.file_unwrap(epoch)
     try:
-        return StreamKey(wrap_key.unwrap(wrapped, context=_wrap_context(keys.tenant, epoch, blob)))
+        secret = wrap_key.unwrap(wrapped[:WRAPPED_SIZE], context=_wrap_context(keys.tenant, epoch, blob))
+        check_commitment(secret, commit=wrapped[WRAPPED_SIZE:])
+        return StreamKey(secret)
     except CryptoError:
         raise IntegrityBroken("A blob's wrapped key does not open in its place.", resource=blob) from None
 

@@ -1,9 +1,10 @@
 """Subject keys: one random key per patient and generation, wrapped locally, cached only together with its row.
 
-Rules: a wrapped subject key is bound to tenant, subject, generation and the epoch of the key that wraps it, so a row
-that was exchanged, moved or put back does not open. A key that was unwrapped is compared with its commitment before
-anything else. The cache is asked with the row that came back in the same query, and answers only where the row's bytes
-are the ones it unwrapped: an erased or revoked row is therefore gone on every worker at once.
+Rules: a wrapped subject key is bound to tenant, subject, generation and kid, and opens under the WRAP key of its epoch
+alone, so a row that was exchanged, moved or put back does not open. A key that was unwrapped is compared with all 32
+bytes of its commitment before anything else: the row's `kid` is the first half, the last 16 bytes of `wrapped` are the
+second. The cache is asked with the row that came back in the same query, and answers only where the row's bytes are the
+ones it unwrapped: an erased or revoked row is therefore gone on every worker at once.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ here gives a key's bytes away. The threat is a revoked tenant that is served on 
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
@@ -101,8 +102,10 @@ class TenantKeys:
         row = self._row(KeyPurpose.WRAP)
         await self.meters[row.kid].reserve(1)
         secret = os.urandom(SECRET_SIZE)
-        kid = crypto_keys.commitment(secret)[:KID_SIZE]
-        wrapped = self._wraps[row.epoch].wrap(secret, context=self._subject_context(subject, generation, kid))
+        commit = crypto_keys.commitment(secret)
+        kid = commit[:KID_SIZE]
+        wrap_key = self._wraps[row.epoch]
+        wrapped = wrap_key.wrap(secret, context=self._subject_context(subject, generation, kid)) + commit[KID_SIZE:]
         key = HeldSubjectKey(
             secret,
             tenant=self._tenant_id,
@@ -216,7 +219,8 @@ class TenantKeys:
             self._expire()
             raise KeysUnavailable("This tenant's WRAP key of that epoch is not loaded; it is read again shortly.")
         try:
-            secret = wrap_key.unwrap(wrapped, context=self._subject_context(subject, generation, kid))
+            context = self._subject_context(subject, generation, kid)
+            secret = wrap_key.unwrap(wrapped[: wrap.WRAPPED_SIZE], context=context)
             key = HeldSubjectKey(
                 secret,
                 tenant=self._tenant_id,
@@ -226,7 +230,7 @@ class TenantKeys:
                 wrap_epoch=wrap_epoch,
                 left=0,
             )
-            genuine = key.kid == kid
+            genuine = hmac.compare_digest(key.commit, kid + wrapped[wrap.WRAPPED_SIZE :])
         except CryptoError:
             genuine = False
         if not genuine:
