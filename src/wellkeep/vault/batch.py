@@ -38,7 +38,7 @@ from wellkeep.vault.input import check_subject, must_see, payloads
 from wellkeep.vault.keying import Keying, for_new_record, keep, refund
 from wellkeep.vault.outcomes import id_bytes
 from wellkeep.vault.sealing import seal_state
-from wellkeep.vault.tags import Payload, index_tags, payload_bytes
+from wellkeep.vault.tags import Payload, index_tags
 from wellkeep.vault.values import Value
 
 MOST_ROWS = 500
@@ -101,7 +101,7 @@ class Batches:
                 keys,
                 credential=caller.principal.credential,
                 idempotency_key=idempotency_key,
-                parts=_parts(target, rows, values),
+                parts=_parts(target, rows),
             )
             done = await self._write(decision, target, keys, rows, values, refused, asked)
             if done is not None:
@@ -223,10 +223,15 @@ class _Answer(msgspec.Struct, frozen=True):
     outcomes: tuple[RowOutcome, ...]
 
 
-def _parts(target: Collection, rows: Sequence[NewRecord], values: Mapping[int, list[Payload]]) -> list[bytes]:
+def _parts(target: Collection, rows: Sequence[NewRecord]) -> list[bytes]:
+    """Return all that tells this batch from another: the rows as they were sent, the ones that are refused too."""
     parts = [b"batch", target.name.encode(), b"%d" % len(rows)]
-    for place, payload in values.items():
-        parts += [b"%d" % place, id_bytes(rows[place].subject), *payload_bytes(payload)]
+    for row in rows:
+        parts += [id_bytes(row.subject), b"%d" % len(row.fields)]
+        for name in sorted(row.fields):
+            value = row.fields[name]
+            parts += [name.encode(errors="surrogatepass"), type(value).__name__.encode()]
+            parts.append(bytes(value) if isinstance(value, msgspec.Raw) else str(value).encode(errors="surrogatepass"))
     return parts
 
 
