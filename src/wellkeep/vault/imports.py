@@ -152,7 +152,7 @@ class Imports:
             return status(await imports_table.by_id(connection, import_id))
 
     async def errors(self, caller: Caller, import_id: UUID) -> AsyncIterator[bytes]:
-        """Return the error file in pieces: NDJSON of {line, path, code}, at most 10,000 lines, entered before opened."""
+        """Return the error file in pieces: NDJSON of {line, path, code}, at most 10,000 lines, on record beforehand."""
         decision = await self._gate.decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
         keys = await self._context.keys(decision.tenant)
         async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:

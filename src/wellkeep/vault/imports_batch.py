@@ -2,8 +2,8 @@
 
 Rules: the checkpoint names the line that the batch begins behind; a run that no longer holds the import, or comes
 second, writes nothing. What is refused by a unique index is an error of its line and the rest is written. The digest of
-an import is a sum modulo 2^256 of keyed MACs, one for each line taken (Clarke et al., ASIACRYPT 2003, keyed multiset
-hashes): it depends on what the lines are, not on their order or on the number of runs, and without the key says nothing.
+an import is a sum modulo 2^256 of keyed MACs, one for each line taken (a keyed multiset hash: Clarke et al., ASIACRYPT
+2003): it depends on what the lines are, not on their order or on the number of runs, and without the key says nothing.
 """
 
 from __future__ import annotations
@@ -95,6 +95,11 @@ def lines_digest(keys: TenantKeys, rows: Iterable[Row]) -> int:
     """Return the sum of the MACs of `rows`, as a number below 2^256."""
     key = keys.mac_key(_DIGEST)
     return sum(int.from_bytes(line_mac(key, row.external_id, row.payload), "big") for row in rows) % _MODULUS
+
+
+def payload_digest(keys: TenantKeys, external_id: str, payload: bytes) -> int:
+    """Return the MAC of one record, as a number to be `added`."""
+    return int.from_bytes(line_mac(keys.mac_key(_DIGEST), external_id, payload), "big")
 
 
 def line_mac(key: bytes, external_id: str, payload: bytes) -> bytes:

@@ -17,8 +17,8 @@ Value = str | int | float | bool | msgspec.Raw | None
 class Row(NamedTuple):
     """One line, decoded.
 
-    `payload` is what its digest covers, `reference` the external id of its patient, `place` where that stands. `checked`
-    is the one value that is `payload` itself and was read strictly by the decoder.
+    `payload` is what its digest covers, `reference` the external id of its patient, `place` where that stands.
+    `checked` is the one value that is `payload` itself and was read strictly by the decoder.
     """
 
     line: int

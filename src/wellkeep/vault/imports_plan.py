@@ -1,9 +1,9 @@
 """From decoded rows to a batch that can be written: what is new, what changed, what is as it was.
 
 Rules: a record is found again by the tag of its external id, and whether anything changed is told by a keyed MAC of its
-content, so a repeated import opens nothing and writes nothing; a record stays its patient's, a row that says otherwise is
-an error; what can't be stored is an error of its line, with path and code, and the others go on. Every so many rows the
-loop is given back, so requests of others are not kept waiting.
+content, so a repeated import opens nothing and writes nothing; a record stays its patient's, and a row that says
+otherwise is an error; what can't be stored is an error of its line, with path and code, and the others go on. Every so
+many rows the loop is given back, so requests of others are not kept waiting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wellkeep.gate.calls import Row as Composite
 from wellkeep.keys.subject import HeldSubjectKey
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.vault import imports_subjects
-from wellkeep.vault.calls import KeyUse, LocateTags, bulk_row
+from wellkeep.vault.calls import KeyUse, bulk_row
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import EXTERNAL_ID, Collection, Field, SubjectMode
 from wellkeep.vault.imports_line import LineError, Row, Value
@@ -34,6 +34,10 @@ from wellkeep.vault.tags import Tag as IndexTag
 from wellkeep.vault.values import ValueRefused, encode
 
 ROWS_BEFORE_YIELD = 20
+
+_KNOWN = """
+SELECT tag, id, subject_id, sealed_for, revision, content_mac FROM vault.import_known($1, $2::bytea[])
+"""
 
 
 @dataclass(slots=True)
@@ -102,8 +106,7 @@ class Planner:
                 prepared.append(one)
         if not prepared:
             return plan
-        known = await self._locate(prepared)
-        found = await self._find(prepared, known)
+        known, found = await self._look_up(prepared)
         await self._reserve(prepared)
         for place, one in enumerate(prepared):
             if place % ROWS_BEFORE_YIELD == 0:
@@ -137,27 +140,16 @@ class Planner:
         tags.append(IndexTag(EXTERNAL_ID, external, unique=True))
         return _Prepared(row, payloads, tags, external)
 
-    async def _locate(self, prepared: Sequence[_Prepared]) -> dict[bytes, Record]:
-        call = LocateTags(
-            self._decision.caller.principal.credential,
-            self._collection.id,
-            [EXTERNAL_ID] * len(prepared),
-            [one.external for one in prepared],
-        )
-        answers = await self._context.gate.read(self._decision, call)
-        return {bytes(answer["tag"]): answer for answer in answers}
-
-    async def _find(self, prepared: Sequence[_Prepared], known: dict[bytes, Record]) -> imports_subjects.Found:
-        holders = [answer["sealed_for"] for answer in known.values() if answer["sealed_for"] is not None]
-        if self._collection.subject is not SubjectMode.REQUIRED and not holders:
-            return imports_subjects.Found()
+    async def _look_up(self, prepared: Sequence[_Prepared]) -> tuple[dict[bytes, Record], imports_subjects.Found]:
+        rows = [one.row for one in prepared]
         async with self._pool.tenant_transaction(tenant=self._decision.tenant) as connection:
-            return await imports_subjects.find(
-                connection,
-                keys=self._keys,
-                patients=self._patients,
-                rows=[one.row for one in prepared],
-                holders=holders,
+            records = await connection.fetch(_KNOWN, self._collection.id, [one.external for one in prepared])
+            known = {record["tag"]: record for record in records}
+            holders = [record["sealed_for"] for record in records if record["sealed_for"] is not None]
+            if self._collection.subject is not SubjectMode.REQUIRED and not holders:
+                return known, imports_subjects.Found()
+            return known, await imports_subjects.find(
+                connection, keys=self._keys, patients=self._patients, rows=rows, holders=holders
             )
 
     async def _reserve(self, prepared: Sequence[_Prepared]) -> None:

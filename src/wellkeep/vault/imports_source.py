@@ -1,7 +1,7 @@
 """The source of an import, from its sealed parts to decoded lines, in the order in which they were sent.
 
-Rules: what was taken before the checkpoint is read again and passed over, for a gzip has no middle to begin at; memory is
-bounded by a part and a line; the map of columns comes from the sealed source as well.
+Rules: what was taken before the checkpoint is read again and passed over, for a gzip has no middle to begin at; memory
+is bounded by a part and a line; the map of columns comes from the sealed source as well.
 """
 
 from __future__ import annotations

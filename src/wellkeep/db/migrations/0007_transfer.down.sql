@@ -1,6 +1,9 @@
 REVOKE USAGE ON SCHEMA vault FROM wk_jobs;
+DROP FUNCTION vault.tenants_with_old_answers(integer);
+DROP POLICY expiry ON vault.idempotency;
 DROP FUNCTION vault.expired_blobs(integer);
 DROP FUNCTION vault.import_subjects(integer, bytea[], uuid[], uuid[]);
+DROP FUNCTION vault.import_known(integer, bytea[]);
 DROP FUNCTION vault.import_batch(vault.import_in[]);
 DROP TYPE vault.import_out;
 DROP TYPE vault.import_in;

@@ -80,6 +80,7 @@ CREATE TABLE vault.export (
   state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'stopped')),
   error text CHECK (error ~ '^[a-z][a-z0-9-]{0,63}$'),
   caller jsonb NOT NULL,
+  field_groups text[] NOT NULL DEFAULT '{}',
   blob_id uuid NOT NULL,
   runner uuid,
   after_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
@@ -92,7 +93,8 @@ CREATE TABLE vault.export (
   PRIMARY KEY (tenant_id, id)
 );
 
--- Which records an export's part holds: the download names them before it opens the part.
+-- Which records an export's part holds: the download names them before it opens the part. `field_groups` of an export
+-- are those that its fields belong to: who downloads it must see them all.
 CREATE TABLE vault.export_part (
   tenant_id uuid NOT NULL,
   export_id uuid NOT NULL,
@@ -112,7 +114,7 @@ GRANT SELECT, INSERT ON vault.blob, vault.blob_segment, vault.import, vault.expo
 GRANT UPDATE (digest, data) ON vault.blob_segment TO wk_app;
 GRANT UPDATE (state, error, caller, parts, runner, lines, offset_bytes, created, updated, unchanged, failed, error_parts,
   error_lines, digest, updated_at) ON vault.import TO wk_app;
-GRANT UPDATE (state, error, runner, after_id, parts, records, digest, updated_at) ON vault.export TO wk_app;
+GRANT UPDATE (state, error, field_groups, runner, after_id, parts, records, digest, updated_at) ON vault.export TO wk_app;
 GRANT DELETE ON vault.blob, vault.blob_segment, vault.export_part TO wk_app;
 GRANT USAGE ON TYPE vault.sealed_stream TO wk_app;
 
@@ -168,6 +170,29 @@ END $$;
 GRANT USAGE ON TYPE vault.import_in, vault.import_out TO wk_app;
 GRANT EXECUTE ON FUNCTION vault.import_batch(vault.import_in[]) TO wk_app;
 
+-- Which records of a collection have these external ids. The sub-selects keep the planner from walking the collection.
+CREATE FUNCTION vault.import_known(collection integer, tags bytea[])
+RETURNS TABLE (tag bytea, id uuid, subject_id uuid, sealed_for uuid, revision integer, content_mac bytea)
+LANGUAGE sql STABLE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+  SELECT wanted.tag, known.id, known.subject_id, known.sealed_for, known.revision, known.content_mac
+  FROM unnest(import_known.tags) AS wanted(tag)
+  CROSS JOIN LATERAL (
+    SELECT t.record_id FROM vault.tag AS t
+    WHERE t.tenant_id = (SELECT wk.tenant()) AND t.collection_id = import_known.collection AND t.field_id = 0
+      AND t.tag = wanted.tag AND t.slot = '00000000-0000-0000-0000-000000000000'
+    LIMIT 1
+  ) AS found
+  CROSS JOIN LATERAL (
+    SELECT r.id, r.subject_id, r.sealed_for, r.revision, r.content_mac FROM vault.record AS r
+    WHERE r.tenant_id = (SELECT wk.tenant()) AND r.collection_id = import_known.collection AND r.id = found.record_id
+      AND r.deleted_at IS NULL
+    LIMIT 1
+  ) AS known
+$$;
+GRANT EXECUTE ON FUNCTION vault.import_known(integer, bytea[]) TO wk_app;
+
 -- Whose the rows of a batch are, with the key that new values of theirs are sealed under: by the blind tag of an external
 -- id among the patients, by their own id (who was merged is followed), or for a record that exists, exactly.
 CREATE FUNCTION vault.import_subjects(patients integer, tags bytea[], people uuid[], holders uuid[])
@@ -177,14 +202,12 @@ LANGUAGE sql STABLE SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
   WITH asked AS (
-    SELECT found.tag AS tag, NULL::uuid AS person, NULL::uuid AS holder, coalesce(s.merged_into, s.id) AS subject_id
-    FROM vault.tag AS found
-    JOIN vault.record AS patient
-      ON patient.tenant_id = found.tenant_id AND patient.collection_id = found.collection_id
-        AND patient.id = found.record_id AND patient.deleted_at IS NULL
-    JOIN vault.subject AS s ON s.tenant_id = patient.tenant_id AND s.id = patient.subject_id
-    WHERE found.collection_id = import_subjects.patients AND found.field_id = 0
-      AND found.tag = ANY (import_subjects.tags)
+    SELECT patient.tag AS tag, NULL::uuid AS person, NULL::uuid AS holder, coalesce(s.merged_into, s.id) AS subject_id
+    FROM vault.import_known(import_subjects.patients, import_subjects.tags) AS patient
+    CROSS JOIN LATERAL (
+      SELECT one.id, one.merged_into FROM vault.subject AS one
+      WHERE one.tenant_id = (SELECT wk.tenant()) AND one.id = patient.subject_id LIMIT 1
+    ) AS s
     UNION ALL
     SELECT NULL, s.id, NULL, coalesce(s.merged_into, s.id) FROM vault.subject AS s
     WHERE s.id = ANY (import_subjects.people)
@@ -212,3 +235,16 @@ AS $$
 $$;
 GRANT EXECUTE ON FUNCTION vault.expired_blobs(integer) TO wk_jobs;
 GRANT USAGE ON SCHEMA vault TO wk_jobs;
+
+-- The same for answers to Idempotency-Keys: which tenants have some that are past their day.
+CREATE POLICY expiry ON vault.idempotency FOR SELECT TO wk_owner
+  USING (created_at < pg_catalog.now() - interval '24 hours');
+CREATE FUNCTION vault.tenants_with_old_answers(most integer) RETURNS TABLE (tenant_id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT DISTINCT old.tenant_id FROM vault.idempotency AS old
+  WHERE old.created_at < now() - interval '24 hours'
+  LIMIT least(greatest(tenants_with_old_answers.most, 1), 1000)
+$$;
+GRANT EXECUTE ON FUNCTION vault.tenants_with_old_answers(integer) TO wk_jobs;

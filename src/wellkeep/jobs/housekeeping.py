@@ -1,0 +1,62 @@
+"""What the deployment does for itself: drain the outbox, delete what is past its time.
+
+Rules: whose data is past its time is asked without a tenant's context and answered in ids; deleting it happens under
+that tenant's own context. Each job takes a bounded share and comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from wellkeep.db.pool import Pool
+from wellkeep.db.queue import QueueBook, QueuedJob, Stopping
+from wellkeep.jobs.handlers import Handler, Periodic
+from wellkeep.vault import blobs
+
+DRAIN = "ledger.drain"
+PURGE = "purge"
+PERIODIC = (Periodic(DRAIN, "* * * * *"), Periodic(PURGE, "*/15 * * * *"))
+
+KEPT_DAYS = 30
+"""How long jobs that have ended are listed."""
+
+_SHARE = 1_000
+_EXPIRED = "SELECT tenant_id, id FROM vault.expired_blobs($1)"
+_OLD_ANSWERS = "SELECT tenant_id FROM vault.tenants_with_old_answers($1)"
+_FORGET_ANSWERS = "DELETE FROM vault.idempotency WHERE created_at < pg_catalog.now() - interval '24 hours'"
+
+
+class Housekeeping:
+    """The deployment's own jobs."""
+
+    def __init__(
+        self, *, app: Pool, jobs: Pool, book: QueueBook, drain_outbox: Callable[[], Awaitable[object]]
+    ) -> None:
+        """`app` and `jobs` are the pools of wk_app and wk_jobs; `drain_outbox` is the ledger writer's."""
+        self._app = app
+        self._jobs = jobs
+        self._book = book
+        self._drain_outbox = drain_outbox
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the handlers by kind."""
+        return {DRAIN: self.drain, PURGE: self.purge}
+
+    async def drain(self, _job: QueuedJob, _stopping: Stopping) -> None:
+        """Chain what was committed and never chained, because its process died."""
+        await self._drain_outbox()
+
+    async def purge(self, _job: QueuedJob, stopping: Stopping) -> None:
+        """Delete blobs and sealed answers that are past their time, and forget jobs that ended long ago."""
+        async with self._jobs.connection() as connection:
+            expired = await connection.fetch(_EXPIRED, _SHARE)
+            tenants = await connection.fetch(_OLD_ANSWERS, _SHARE)
+        for row in expired:
+            if stopping():
+                return
+            async with self._app.tenant_transaction(tenant=row["tenant_id"]) as connection:
+                await blobs.delete(connection, blob=row["id"])
+        for row in tenants:
+            async with self._app.tenant_transaction(tenant=row["tenant_id"]) as connection:
+                await connection.execute(_FORGET_ANSWERS)
+        await self._book.purge(days=KEPT_DAYS)

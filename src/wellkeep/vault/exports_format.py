@@ -1,0 +1,93 @@
+"""How an opened record is written: NDJSON of our own form, the FHIR resource byte for byte, or CSV.
+
+Pure: records in, bytes out. What NDJSON writes, an import reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.vault.csv_source import write_rows
+from wellkeep.vault.definition import Field
+from wellkeep.vault.templates import RESOURCE_FIELD
+from wellkeep.vault.values import Value
+
+_encode = msgspec.json.encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
+class Opened(NamedTuple):
+    """One record, opened as far as its reader may see."""
+
+    id: UUID
+    external_id: str
+    subject: UUID | None
+    revision: int
+    fields: dict[str, Value]
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """One record in NDJSON."""
+
+    id: UUID
+    external_id: str
+    fields: dict[str, Value]
+    subject: UUID | None = None
+    revision: int = 0
+    withheld: list[str] = []
+
+
+def payload(record: Opened) -> bytes:
+    """Return what the digest of `record` covers: its FHIR resource, or else its fields in sorted JSON."""
+    resource = record.fields.get(RESOURCE_FIELD)
+    return bytes(resource) if isinstance(resource, msgspec.Raw) else _encode_sorted(record.fields)
+
+
+def write(
+    form: str, records: Sequence[Opened], *, fields: Sequence[Field], withheld: Sequence[str], first: bool
+) -> bytes:
+    """Return `records` in the format `form`; `first` writes CSV's header."""
+    if form == "fhir":
+        return b"".join(
+            bytes(resource) + b"\n"
+            for record in records
+            if isinstance(resource := record.fields.get(RESOURCE_FIELD), msgspec.Raw)
+        )
+    if form == "csv":
+        names = [field.name for field in fields]
+        header = ["external_id", "subject", *names] if first else None
+        return write_rows(header, (_cells(record, names) for record in records))
+    return b"".join(
+        _encode(
+            _Line(
+                id=record.id,
+                external_id=record.external_id,
+                fields=record.fields,
+                subject=record.subject,
+                revision=record.revision,
+                withheld=list(withheld),
+            )
+        )
+        + b"\n"
+        for record in records
+    )
+
+
+def _cells(record: Opened, names: Sequence[str]) -> list[str]:
+    return [
+        record.external_id,
+        "" if record.subject is None else str(record.subject),
+        *(_cell(record.fields.get(name)) for name in names),
+    ]
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)

@@ -1,0 +1,190 @@
+"""The job that runs an export: page after page as its caller, each named in the ledger before it is opened.
+
+Rules: the caller's permission and the groups it sees are decided anew at each run; a page's part, its names and the
+checkpoint commit together, so a run that was killed goes on behind the last part that is whole; a run that lost the
+export stops. An external id that a record lacks is written as the record's own id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.base.errors import Conflict, Forbidden, Unavailable, WellkeepError
+from wellkeep.base.ids import uuid7
+from wellkeep.base.permissions import Permission
+from wellkeep.db.pool import Pool
+from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
+from wellkeep.gate.acts import Act, Decision
+from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
+from wellkeep.vault import blobs, exports_table
+from wellkeep.vault.calls import SearchRecords
+from wellkeep.vault.context import Context
+from wellkeep.vault.definition import EXTERNAL_ID, LONGEST_STRING, Collection, Field
+from wellkeep.vault.exports_format import Opened, payload, write
+from wellkeep.vault.exports_table import ExportRow
+from wellkeep.vault.imports_batch import added, payload_digest
+from wellkeep.vault.imports_plan import ROWS_BEFORE_YIELD
+from wellkeep.vault.stored import Stored, open_fields, stored
+from wellkeep.vault.templates import RESOURCE_FIELD
+
+PAGE = 500
+"""Records of one part: what one entry, or a few with one request id, can name."""
+
+_PART_BYTES = blobs.MAX_PART // 2
+"""Of ciphertext: written as text, with its names, it may grow."""
+
+_NAME_OF_EXTERNAL_ID = "@external_id"
+_EXTERNAL = Field(
+    id=EXTERNAL_ID,
+    name=_NAME_OF_EXTERNAL_ID,
+    type="string",
+    field_class="phi",
+    group="identifier",
+    max_length=LONGEST_STRING,
+)
+
+
+class ExportRunner:
+    """Runs queued exports; a handler of the worker."""
+
+    def __init__(self, *, context: Context, pool: Pool) -> None:
+        """`pool` is wk_app's."""
+        self._context = context
+        self._pool = pool
+
+    async def __call__(self, job: QueuedJob, stopping: Stopping) -> None:
+        """Run the export that `job` names, from its checkpoint on; `Unavailable` and `Interrupted` ask to be run again."""
+        if job.resource is None:
+            return
+        runner, now = uuid7(), self._context.clock.now()
+        async with self._pool.tenant_transaction(tenant=job.tenant) as connection:
+            if not await exports_table.claim(connection, job.resource, runner=runner, now=now):
+                return
+            row = await exports_table.by_id(connection, job.resource)
+        try:
+            await self._run(row, runner, stopping)
+        except Unavailable:
+            raise
+        except WellkeepError as refused:
+            async with self._pool.tenant_transaction(tenant=job.tenant) as connection:
+                await exports_table.to_end(
+                    connection,
+                    row.id,
+                    runner=runner,
+                    state="failed",
+                    error=refused.code,
+                    now=self._context.clock.now(),
+                )
+
+    async def _run(self, row: ExportRow, runner: UUID, stopping: Stopping) -> None:
+        context = self._context
+        act = Act(Permission.EXPORT_RUN, Action.RECORD_EXPORT, "export", str(row.id), collection=row.collection)
+        decision = await context.gate.decide(row.caller, act)
+        keys = await context.keys(decision.tenant)
+        collection = await context.collection(decision, row.collection)
+        page = _Page(decision, keys, collection, row.format)
+        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+            await exports_table.set_groups(connection, row.id, runner=runner, groups=sorted(page.groups))
+            writer = await blobs.writer(connection, keys=keys, blob=row.blob_id)
+        while states := await self._states(decision, collection, row.after_id):
+            if stopping():
+                raise Interrupted
+            row = await self._part(page, row, runner, states, writer)
+        async with context.gate.transaction(decision) as work:
+            if not await exports_table.to_end(
+                work.connection, row.id, runner=runner, state="done", error=None, now=context.clock.now()
+            ):
+                raise Conflict
+            work.record(count=row.records)
+
+    async def _states(self, decision: Decision, collection: Collection, after: UUID) -> list[Stored]:
+        call = SearchRecords(
+            credential=decision.caller.principal.credential,
+            collection=collection.id,
+            first_field=None,
+            first_tag=None,
+            unique=False,
+            more_tags=None,
+            subject=None,
+            after=after,
+            most=PAGE,
+        )
+        return _fitting(stored(await self._context.gate.read(decision, call)))
+
+    async def _part(
+        self, page: _Page, row: ExportRow, runner: UUID, states: list[Stored], writer: blobs.PartWriter
+    ) -> ExportRow:
+        """Open one page, seal it as the next part and move the checkpoint; returns the row as it then stands."""
+        context, decision = self._context, page.decision
+        records = [state.id for state in states]
+        subjects = sorted({state.subject for state in states if state.subject is not None})
+        receipt = await context.gate.disclose(
+            decision, records=tuple(records), subjects=tuple(subjects), fields=tuple(page.names), count=len(records)
+        )
+        opened = []
+        for place, state in enumerate(states):
+            if place % ROWS_BEFORE_YIELD == 0:
+                await asyncio.sleep(0)
+            values = open_fields(receipt, keys=page.keys, collection=page.collection, state=state, seen=page.seen)
+            external = values.pop(_NAME_OF_EXTERNAL_ID, None)
+            opened.append(Opened(state.id, str(external or state.id), state.subject, state.revision, values))
+        data = write(row.format, opened, fields=page.fields, withheld=page.withheld, first=row.parts == 0)
+        digest = int.from_bytes(row.digest, "big")
+        for record in opened:
+            digest = added(digest, payload_digest(page.keys, record.external_id, payload(record)))
+        part = writer.seal(row.parts, data)
+        async with context.gate.transaction(decision) as work:
+            await blobs.put(work.connection, part, tenant=decision.tenant, blob=row.blob_id, n=row.parts)
+            moved = await exports_table.advance(
+                work.connection,
+                row,
+                tenant=decision.tenant,
+                runner=runner,
+                records=records,
+                subjects=subjects,
+                digest=digest.to_bytes(32, "big"),
+                now=context.clock.now(),
+            )
+            if not moved:
+                raise Conflict
+            work.record(count=len(records))
+        return msgspec.structs.replace(
+            row,
+            after_id=records[-1],
+            parts=row.parts + 1,
+            records=row.records + len(records),
+            digest=digest.to_bytes(32, "big"),
+        )
+
+
+def _fitting(states: list[Stored]) -> list[Stored]:
+    """Return the first of `states` that surely fit one part, at least one."""
+    size = 0
+    for place, state in enumerate(states):
+        size += sum(map(len, state.sealed))
+        if place and size > _PART_BYTES:
+            return states[:place]
+    return states
+
+
+class _Page:
+    """What one run may see, and under which keys."""
+
+    def __init__(self, decision: Decision, keys: TenantKeys, collection: Collection, form: str) -> None:
+        declared = collection.definition.fields
+        self.decision = decision
+        self.keys = keys
+        self.collection = collection
+        self.fields = [field for field in declared if field.group in decision.groups]
+        self.withheld = [field.name for field in declared if field.group not in decision.groups]
+        if form == "fhir":
+            self.fields = [field for field in self.fields if field.name == RESOURCE_FIELD]
+            if not self.fields:
+                raise Forbidden("Your role does not see whole FHIR resources")
+        self.names = [field.name for field in self.fields]
+        self.groups = {field.group for field in self.fields}
+        self.seen = {field.id: field for field in (*self.fields, _EXTERNAL)}
