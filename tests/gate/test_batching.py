@@ -13,6 +13,7 @@ from database import Database
 from gate.trial import READ, House, ReadNote, WriteNote, caller, house, reading, writing
 from wellkeep.base.errors import DatabaseUnavailable, Internal, TenantContextRefused, WellkeepError
 from wellkeep.base.ids import uuid7
+from wellkeep.db.connection import Connection
 from wellkeep.gate import batching
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.calls import Answers
@@ -29,7 +30,7 @@ def _read(home: House, decision: Decision, call: ReadNote) -> asyncio.Task[Answe
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -243,3 +244,61 @@ async def test_stopping_refuses_who_waits_and_lets_the_rest_land(home: House, te
     assert await asyncio.gather(*flying) == [[], []]
     with pytest.raises(DatabaseUnavailable):
         await waiting
+
+
+async def test_whoever_leaves_a_read_in_the_air_is_forgotten(home: House, tenant: UUID) -> None:
+    decision = await decide(home, tenant)
+    for mood in ("slow", "slow_poison"):
+        going = _read(home, decision, ReadNote(uuid7(), mood=mood))
+        await asyncio.sleep(0.1)
+        going.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        await asyncio.sleep(0.4)
+    assert await home.gate.read(decision, ReadNote(uuid7())) == []
+
+
+class LostConnection:
+    """The driver's connection at the moment when the server is gone: what was sent may have been committed."""
+
+    sent = 0
+
+    def get_server_pid(self) -> int:
+        return 1
+
+    async def fetch(self, *_: object) -> list[object]:
+        self.sent += 1
+        raise ConnectionResetError
+
+
+async def test_after_the_connection_is_lost_nothing_more_is_sent_over_it(home: House, tenant: UUID) -> None:
+    decision = await home.gate.decide(caller(tenant), writing())
+    await home.gate.change(decision, WriteNote(uuid7()))
+    lane = home.gate._lane(WriteNote(uuid7()).batch)
+    loop = asyncio.get_running_loop()
+    waiting = [batching.Waiting(tenant, lambda token: (token,), loop.create_future()) for _ in range(3)]
+    lost = LostConnection()
+    assert await lane._one_by_one(lost, waiting) is False  # type: ignore[arg-type]
+    told = [str(one.future.exception()) for one in waiting]
+    assert lost.sent == 1
+    assert "Idempotency-Key" in told[0]
+    assert told[1:] == ["Nothing was done; try again"] * 2
+
+
+async def test_a_connection_that_is_no_good_is_not_lent_again(
+    home: House, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = await decide(home, tenant)
+    await home.gate.read(decision, ReadNote(uuid7()))
+    lane, pids = home.gate._lane(READ), list[int]()
+    serve = lane._serve
+
+    async def serve_the_last(connection: Connection, batch: list[batching.Waiting]) -> bool:
+        pids.append(connection.get_server_pid())
+        await serve(connection, batch)
+        return False
+
+    monkeypatch.setattr(lane, "_serve", serve_the_last)
+    for _ in range(3):
+        await home.gate.read(decision, ReadNote(uuid7()))
+    assert len(set(pids)) == 3

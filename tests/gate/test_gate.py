@@ -20,8 +20,9 @@ from wellkeep.base.errors import (
 from wellkeep.base.ids import uuid7
 from wellkeep.base.purpose import Purpose
 from wellkeep.gate.acts import Decision
+from wellkeep.gate.events import event
 from wellkeep.gate.receipt import Receipt
-from wellkeep.ledger.event import Action
+from wellkeep.ledger.event import Action, Outcome
 
 
 async def permitted(home: House, tenant: UUID) -> Decision:
@@ -43,12 +44,12 @@ async def test_an_access_is_entered_before_its_receipt_exists(home: House, tenan
     assert not receipt.covers(uuid7())
     assert (receipt.tenant, receipt.resource_id) == (tenant, str(note))
     assert receipt.groups == decision.groups
-    event = (await home.events(tenant))[-1]
-    assert event["id"] == str(receipt.event_id)
-    assert event["outcome"] == "authorised"
-    assert event["purpose"] == "TREAT"
-    assert event["rule"] == "role:clinician/record:read"
-    assert event["subject"] == str(subject)
+    entered = (await home.events(tenant))[-1]
+    assert entered["id"] == str(receipt.event_id)
+    assert entered["outcome"] == "authorised"
+    assert entered["purpose"] == "TREAT"
+    assert entered["rule"] == "role:clinician/record:read"
+    assert entered["subject"] == str(subject)
 
 
 async def test_a_ledger_that_refuses_gives_no_receipt(home: House, tenant: UUID) -> None:
@@ -62,18 +63,18 @@ async def test_what_does_not_fit_one_entry_becomes_several(home: House, tenant: 
     decision = await permitted(home, tenant)
     records = tuple(uuid7() for _ in range(1500))
     receipt = await home.gate.disclose(decision, records=records, fields=("note",), count=len(records))
-    parts = [event for event in await home.events(tenant) if "part" in event]
+    parts = [entered for entered in await home.events(tenant) if "part" in entered]
     assert len(parts) > 1
-    assert {event["request"] for event in parts} == {str(receipt.request)}
+    assert {entered["request"] for entered in parts} == {str(receipt.request)}
     assert all(receipt.covers(record) for record in records)
 
 
 async def test_a_denial_is_durable_before_it_is_told(home: House, tenant: UUID) -> None:
     with pytest.raises(Forbidden):
         await home.gate.decide(caller(tenant, "administrator"), reading(uuid7()))
-    event = (await home.events(tenant))[-1]
-    assert (event["action"], event["outcome"]) == ("access.denied", "denied")
-    assert event["rule"] == "deny:no-role/record:read"
+    entered = (await home.events(tenant))[-1]
+    assert (entered["action"], entered["outcome"]) == ("access.denied", "denied")
+    assert entered["rule"] == "deny:no-role/record:read"
 
 
 async def test_a_denial_that_cant_be_entered_is_unavailable(home: House, tenant: UUID) -> None:
@@ -87,8 +88,8 @@ async def test_a_denied_request_for_what_is_no_id_is_entered_without_it(home: Ho
     odd = type(act)(act.permission, act.action, "record", "Not An Id")
     with pytest.raises(Forbidden):
         await home.gate.decide(caller(tenant, "administrator"), odd)
-    event = (await home.events(tenant))[-1]
-    assert event["resource"] == {"type": "record"}
+    entered = (await home.events(tenant))[-1]
+    assert entered["resource"] == {"type": "record"}
 
 
 async def test_a_denied_decision_opens_no_door(home: House, tenant: UUID) -> None:
@@ -137,8 +138,8 @@ async def test_a_change_and_its_entry_commit_together(home: House, tenant: UUID)
     await home.gate.change(decision, WriteNote(note), resource_id=str(note), records=(note,), revision=1)
     assert note in await home.notes(tenant)
     assert await home.outbox() == 0
-    event = (await home.events(tenant))[-1]
-    assert (event["action"], event["outcome"], event["revision"]) == ("record.create", "done", 1)
+    entered = (await home.events(tenant))[-1]
+    assert (entered["action"], entered["outcome"], entered["revision"]) == ("record.create", "done", 1)
 
 
 async def test_a_change_that_cant_be_chained_says_what_was_stored_and_stops_further_ones(
@@ -186,10 +187,10 @@ async def test_a_refused_change_is_entered_as_failed_without_a_digest(home: Hous
     decision = await may_write(home, tenant)
     rows = await home.gate.change(decision, WriteNote(uuid7(), mood="conflict"), digest=bytes(32), revision=2)
     assert rows[0]["status"] == "conflict"
-    event = (await home.events(tenant))[-1]
-    assert (event["outcome"], event["error"]) == ("failed", "conflict")
-    assert "digest" not in event
-    assert "revision" not in event
+    entered = (await home.events(tenant))[-1]
+    assert (entered["outcome"], entered["error"]) == ("failed", "conflict")
+    assert "digest" not in entered
+    assert "revision" not in entered
 
 
 async def test_a_quiet_status_leaves_no_entry(home: House, tenant: UUID) -> None:
@@ -206,9 +207,9 @@ async def test_a_change_without_a_status_is_a_fault(home: House, tenant: UUID) -
 async def test_names_that_dont_fit_a_change_give_way_to_their_number(home: House, tenant: UUID) -> None:
     fields = tuple(f"a_field_with_quite_a_long_name_that_fills_the_entry_{n}" for n in range(1000))
     await home.gate.change(await may_write(home, tenant), WriteNote(uuid7()), fields=fields)
-    event = (await home.events(tenant))[-1]
-    assert event["count"] == 1000
-    assert "fields" not in event
+    entered = (await home.events(tenant))[-1]
+    assert entered["count"] == 1000
+    assert "fields" not in entered
 
 
 async def test_many_names_that_fit_a_change_stay(home: House, tenant: UUID) -> None:
@@ -225,7 +226,7 @@ async def test_a_revoked_credential_reads_and_changes_nothing(home: House, tenan
     with pytest.raises(Unauthenticated):
         await home.gate.change(decision, WriteNote(uuid7(), credential=gone))
     assert await home.notes(tenant) == {}
-    assert {event["rule"] for event in await home.events(tenant)} == {"deny:revoked/record:create"}
+    assert {entered["rule"] for entered in await home.events(tenant)} == {"deny:revoked/record:create"}
 
 
 async def test_a_refusal_at_the_tenant_wall_is_an_alarm(home: House, tenant: UUID) -> None:
@@ -241,7 +242,7 @@ async def test_a_refusal_at_the_tenant_wall_is_an_alarm(home: House, tenant: UUI
     await home.findings.flush()
     found = await home.findings.list(tenant)
     assert [finding.kind for finding in found] == ["tenant.context_refused"]
-    assert [event["error"] for event in await home.events(tenant)] == ["tenant-context-refused"] * 3
+    assert [entered["error"] for entered in await home.events(tenant)] == ["tenant-context-refused"] * 3
 
 
 async def test_a_caller_who_leaves_after_the_commit_leaves_an_entry(home: House, tenant: UUID) -> None:
@@ -331,7 +332,7 @@ async def test_an_unknown_outcome_is_told_and_never_repeated(home: House, tenant
 async def test_entries_of_no_act_go_straight_to_the_log(home: House, tenant: UUID) -> None:
     decision = await permitted(home, tenant)
     await home.gate.failed(decision, error="integrity-broken", action=Action.OPEN_FAILED)
-    assert [event["action"] for event in await home.events(tenant)] == ["open.failed"]
+    assert [entered["action"] for entered in await home.events(tenant)] == ["open.failed"]
 
 
 async def test_a_receipt_is_made_by_the_gate_alone(home: House, tenant: UUID) -> None:
@@ -352,3 +353,27 @@ async def test_a_receipt_is_made_by_the_gate_alone(home: House, tenant: UUID) ->
         del receipt.tenant
     with pytest.raises(Internal):
         receipt.__reduce__()
+
+
+async def test_what_is_no_decided_act_is_entered_too(home: House, tenant: UUID) -> None:
+    entry = event(await permitted(home, tenant), outcome=Outcome.DONE, action=Action.LEDGER_VERIFIED)
+    await home.gate.enter(entry, tenant=tenant)
+    assert [found["id"] for found in await home.events(tenant)] == [str(entry.id)]
+
+
+async def test_pulling_the_brake_twice_probes_once(home: House) -> None:
+    brake = home.gate._brake
+    brake.pull()
+    probe = brake._probe
+    brake.pull()
+    assert brake._probe is probe
+
+
+async def test_what_is_remembered_of_tenants_is_bounded(
+    home: House, tenant: UUID, other_tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wellkeep.gate.tenants._KEPT", 1)
+    await permitted(home, tenant)
+    await permitted(home, other_tenant)
+    assert home.gate.tenants.known(tenant) is None
+    assert home.gate.tenants.known(other_tenant) is not None

@@ -56,6 +56,7 @@ BEGIN
     WHEN 'die_alone' THEN
       IF nextval('trial.tries') = 1 THEN RAISE EXCEPTION 'first' USING ERRCODE = '22012'; END IF;
       PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5);
+    WHEN 'slow_poison' THEN PERFORM pg_sleep(0.3); RAISE EXCEPTION 'late' USING ERRCODE = '22012';
     WHEN 'slow' THEN PERFORM pg_sleep(0.3);
     ELSE NULL;
   END CASE;
