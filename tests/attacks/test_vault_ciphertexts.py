@@ -36,7 +36,7 @@ async def pair(stack: Stack) -> tuple[Written, Written]:
 
 
 async def refused(stack: Stack, record: UUID, collection: str = "notes") -> None:
-    """Reading it raises, is reported by place alone, and a search does not return it either."""
+    """See that reading it raises and is reported by place alone, and that a search does not return it either."""
     with pytest.raises(IntegrityBroken):
         await stack.vault.records.read(stack.integration, collection, record)
     found = [finding for finding in await stack.found() if finding.kind == Kind.INTEGRITY_BROKEN]
@@ -52,14 +52,20 @@ async def refused(stack: Stack, record: UUID, collection: str = "notes") -> None
         "UPDATE vault.record r SET sealed = o.sealed FROM vault.record o WHERE r.id = $1 AND o.id = $2",
         "UPDATE vault.record SET sealed = ARRAY[sealed[2], sealed[1]] WHERE id = $1 AND $2::uuid IS NOT NULL",
         "UPDATE vault.record SET field_ids = ARRAY[field_ids[2], field_ids[1]] WHERE id = $1 AND $2::uuid IS NOT NULL",
-        "UPDATE vault.record SET sealed[1] = substr(sealed[1]::bytea, 1, octet_length(sealed[1]) - 1)"
-        " WHERE id = $1 AND $2::uuid IS NOT NULL",
-        "UPDATE vault.record SET sealed[1] = set_byte(sealed[1]::bytea, 40, get_byte(sealed[1]::bytea, 40) # 1)"
-        " WHERE id = $1 AND $2::uuid IS NOT NULL",
+        (
+            "UPDATE vault.record SET sealed[1] = substr(sealed[1]::bytea, 1, octet_length(sealed[1]) - 1)"
+            " WHERE id = $1 AND $2::uuid IS NOT NULL"
+        ),
+        (
+            "UPDATE vault.record SET sealed[1] = set_byte(sealed[1]::bytea, 40, get_byte(sealed[1]::bytea, 40) # 1)"
+            " WHERE id = $1 AND $2::uuid IS NOT NULL"
+        ),
         "UPDATE vault.record SET sealed[1] = set_byte(sealed[1]::bytea, 2, 2) WHERE id = $1 AND $2::uuid IS NOT NULL",
         "UPDATE vault.record SET sealed[1] = set_byte(sealed[1]::bytea, 3, 0) WHERE id = $1 AND $2::uuid IS NOT NULL",
-        "UPDATE vault.record SET sealed[1] = set_byte(sealed[1]::bytea, 9, get_byte(sealed[1]::bytea, 9) # 255)"
-        " WHERE id = $1 AND $2::uuid IS NOT NULL",
+        (
+            "UPDATE vault.record SET sealed[1] = set_byte(sealed[1]::bytea, 9, get_byte(sealed[1]::bytea, 9) # 255)"
+            " WHERE id = $1 AND $2::uuid IS NOT NULL"
+        ),
     ],
     ids=["another-record", "fields-swapped", "field-numbers-swapped", "cut", "flipped", "suite", "flags", "kid"],
 )

@@ -1,4 +1,4 @@
-"""Attack: an older state is put back. It opens, for it is authentic; the ledger's digests tell that it is not newest."""
+"""Attack: an older state is put back. It opens, being authentic; the ledger tells that it is not the newest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def stack(database: Database, tenant: UUID, other_tenant: UUID) -> AsyncIt
 
 
 async def lived(stack: Stack) -> UUID:
-    """Some history: created, changed twice, batched, upserted, deleted, merged."""
+    """Make some history: created, changed twice, batched, upserted, deleted."""
     records, caller = stack.vault.records, stack.integration
     made = await records.create(caller, "patients", {"note": "first", "family": "Koepp"})
     await records.change(caller, "patients", made.id, {"note": "second"}, expected=1)
@@ -69,8 +69,10 @@ async def test_an_older_state_put_back_opens_and_is_found(stack: Stack) -> None:
     ("tampering", "what"),
     [
         (
-            "UPDATE vault.record r SET sealed = v.sealed, digest = v.digest FROM vault.revision v "
-            "WHERE v.record_id = r.id AND v.revision = 1",
+            (
+                "UPDATE vault.record r SET sealed = v.sealed, digest = v.digest FROM vault.revision v "
+                "WHERE v.record_id = r.id AND v.revision = 1"
+            ),
             "altered",
         ),
         ("UPDATE vault.revision SET sealed = ARRAY[sealed[2], sealed[1]] WHERE revision = 1", "altered"),
