@@ -5,8 +5,9 @@ and never a second serialisation; each entry must name this log, the leaf before
 not run backwards; the search columns must say what the entry says; each seal must be ours and fit the tree at its size;
 the last seal, the last entry and the head must be one.
 
-An entry's end is known before it is read: log, prev, seq and time are compared as one run of bytes, so only the event
-is parsed, and of that only what the columns repeat.
+An entry's end is known before it is read: log, prev, seq and time are compared as one run of bytes. So are the columns,
+where the event is of the usual shape: its keys are sorted and no string in it holds a quote, and the seal vouches that
+its bytes came from the writer that sees to that. An event of another shape is parsed, of that what the columns repeat.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from wellkeep.ledger.seal import Seal, SealKey
 from wellkeep.ledger.splice import NO_LEAF, Head
 
 _START = b'{"event":'
+_OPENED = Action.LOG_OPENED.value
 
 
 class _Actor(msgspec.Struct, frozen=True, gc=False):
@@ -125,7 +127,7 @@ class LogWalk:
 
     def _entries(self, rows: Iterable[Iterable[Any]]) -> None:
         tail = b',"log":"%b","prev":"%%b","seq":%%d,"time":"%%b","v":1}' % self._head.origin.encode("ascii")
-        for seq, leaf, entry, time, *columns in rows:
+        for seq, leaf, entry, time, event_id, actor, action, purpose, kind, thing, subject, outcome, request in rows:
             if seq != self.size:
                 raise _Found(self.size, What.SEQ)
             if sha256(b"\x00" + entry).digest() != leaf:
@@ -135,19 +137,38 @@ class LogWalk:
             end = tail % (self._leaf.hex().encode("ascii"), seq, self._time_text)
             if not (entry.startswith(_START) and entry.endswith(end)):
                 raise _Found(seq, self._misfit(entry, seq))
-            try:
-                event = _decode_event(entry[len(_START) : -len(end)])
-            except msgspec.MsgspecError:
-                raise _Found(seq, What.FORM) from None
-            if columns != _columns(event):
-                raise _Found(seq, What.COLUMNS)
-            if event.subject is not None:
+            # The columns as they must stand in the sorted event, where it is of the usual shape.
+            meant = f',"purpose":"{purpose}"' if purpose is not None else ""
+            run = (
+                f'"id":"{event_id}","outcome":"{outcome}"{meant},"request":"{request}",'
+                f'"resource":{{"id":"{thing}","type":"{kind}"}}'
+            )
+            if (
+                action != _OPENED
+                and entry.endswith(f',"subject":"{subject}"}}'.encode(), 0, -len(end))
+                and run.encode() in entry
+                and entry.startswith(f'{{"event":{{"action":"{action}","actor":{{"id":"{actor}",'.encode())
+            ):
                 self.single_subjects += 1
-            if event.subjects:
-                self._further(seq, event)
-            if event.action == Action.LOG_OPENED:
-                self.announced[event.resource.id or ""] = seq
+            else:
+                columns = [event_id, actor, action, purpose, kind, thing, subject, outcome, request]
+                self._compare(seq, entry[len(_START) : -len(end)], columns)
             self._add(leaf)
+
+    def _compare(self, seq: int, encoded: bytes, columns: list[str | None]) -> None:
+        """Compare the columns with an event of any shape, by reading it."""
+        try:
+            event = _decode_event(encoded)
+        except msgspec.MsgspecError:
+            raise _Found(seq, What.FORM) from None
+        if columns != _columns(event):
+            raise _Found(seq, What.COLUMNS)
+        if event.subject is not None:
+            self.single_subjects += 1
+        if event.subjects:
+            self._further(seq, event)
+        if event.action == _OPENED:
+            self.announced[event.resource.id or ""] = seq
 
     def _expect_seq(self, seq: int) -> None:
         if seq != self.size:

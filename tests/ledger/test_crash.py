@@ -1,0 +1,110 @@
+"""Whatever is killed in the middle: what was acknowledged is there, once, and the ledger verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from database import Database, launch, scratch_home
+from ledger.making import prepared, verified, writing
+from wellkeep.db.provision import connected
+
+PROGRAM = Path(__file__).with_name("crashing.py")
+CALLS_IN_FLIGHT = 32 * 2
+
+
+async def started(database: Database, tenant: UUID) -> Process:
+    process = await asyncio.create_subprocess_exec(sys.executable, str(PROGRAM), stdin=PIPE, stdout=PIPE)
+    assert process.stdin is not None
+    process.stdin.write(f"{database.dsn('wk_ledger')}\n{tenant}\n".encode())
+    await process.stdin.drain()
+    return process
+
+
+async def acknowledged(process: Process, *, after: int, pause: float) -> set[UUID]:
+    """Read until `after` lines came, let it run on for `pause` seconds, kill it, and return what it acknowledged."""
+    assert process.stdout is not None
+    lines = [await asyncio.wait_for(process.stdout.readline(), 30) for _ in range(after)]
+    await asyncio.sleep(pause)
+    os.kill(process.pid, signal.SIGKILL)
+    rest = await process.stdout.read()
+    await process.wait()
+    text = b"".join(lines) + rest
+    return {UUID(line.decode()) for line in text[: text.rfind(b"\n") + 1].splitlines()}
+
+
+async def chained(database: Database, tenant: UUID) -> set[UUID]:
+    async with database.connect() as connection:
+        rows = await connection.fetch("SELECT event_id FROM ledger.entry WHERE tenant_id = $1 AND seq > 0", tenant)
+    return {row["event_id"] for row in rows}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_writer_killed_in_the_middle_of_a_batch(database: Database, tenant: UUID, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 -- when to kill, nothing secret
+    process = await started(database, tenant)
+    promised = await acknowledged(process, after=chance.randrange(50, 400), pause=chance.random() / 20)
+    for _ in range(100):
+        async with database.connect() as connection:
+            left = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'wk_ledger' AND datname = $1", database.name
+            )
+        if not left:
+            break
+        await asyncio.sleep(0.02)
+    there = await chained(database, tenant)
+    assert promised <= there
+    assert len(there - promised) <= CALLS_IN_FLIGHT
+    async with writing(database) as writer:
+        await writer.append(tenant, prepared())
+    assert (await verified(database)).ok
+
+
+@pytest.mark.fault
+async def test_postgresql_stopped_at_once_in_the_middle_of_a_batch(database: Database) -> None:
+    """Its immediate stop is a crash: what was acknowledged outlives it, and the writer goes on by itself."""
+    home = scratch_home()
+    server = await asyncio.to_thread(launch, home, database.server.background)
+    assert server.embedded is not None
+    try:
+        await asyncio.to_thread(database.server.background.run, server.prepare())
+        mine = Database(server=server, name=server.template)
+        tenant = await mine.create_tenant()
+        promised: set[UUID] = set()
+        async with writing(mine, seconds=3.0) as writer:
+
+            async def caller() -> None:
+                while len(promised) < 3000:
+                    events = prepared()
+                    try:
+                        await writer.append(tenant, events)
+                    except Exception:  # noqa: BLE001 -- any refusal: then nothing was promised
+                        await asyncio.sleep(0.05)
+                        continue
+                    promised.add(events[0].event.id)
+
+            calls = [asyncio.create_task(caller()) for _ in range(32)]
+            while len(promised) < 500:  # noqa: ASYNC110 -- the callers count up
+                await asyncio.sleep(0.005)
+            os.kill(server.embedded.pid or 0, signal.SIGQUIT)
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(server.embedded.start)
+            await asyncio.wait_for(asyncio.gather(*calls), 60)
+            assert writer.healthy
+        there = await chained(mine, tenant)
+        assert promised <= there
+        assert len(there - promised) <= 32
+        assert (await verified(mine)).ok
+        async with connected(mine.superuser) as connection:
+            assert await connection.fetchval("SELECT count(*) FROM ledger.outbox") == 0
+    finally:
+        await asyncio.to_thread(server.embedded.stop)
