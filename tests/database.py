@@ -8,6 +8,7 @@ memory (/dev/shm) where there is room, and that is what makes it fast.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 import shutil
@@ -201,7 +202,8 @@ def launch(home: Path, background: Background) -> Server:
     asked = os.environ.get("WELLKEEP_TEST_SERVER", "embedded")
     if asked.startswith(("postgres://", "postgresql://")):
         administrator = dsn.parse(Secret(asked))
-        chosen = {role: Secret(secrets.token_urlsafe(32)) for role in roles.LOGIN_ROLES}
+        # The same in every xdist worker: they share that server's roles.
+        chosen = {role: Secret(hashlib.sha256(f"{role} {asked}".encode()).hexdigest()) for role in roles.LOGIN_ROLES}
         return Server(administrator=administrator, passwords=chosen, background=background, embedded=None)
     embedded = EmbeddedServer(
         home,

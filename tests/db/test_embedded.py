@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -80,6 +81,20 @@ async def test_nobody_enters_without_a_password(server: EmbeddedServer) -> None:
             await asyncpg.connect(**(endpoint.arguments() | {"password": password}))
 
 
+async def test_server_log_holds_no_value(server: EmbeddedServer) -> None:
+    """Not the failing row, not a parameter, not the statement, not even what an error's first line quotes."""
+    server.start()
+    async with connected(server.endpoint(database="postgres")) as connection:
+        await connection.execute("CREATE TABLE one (t text PRIMARY KEY); INSERT INTO one VALUES ('canary-7c1f')")
+        for sql in ("INSERT INTO one VALUES ('canary-7c1f')", "SELECT 'canary-7c1f'::int", "SELECT $1::text::int"):
+            with pytest.raises(asyncpg.PostgresError):
+                await connection.fetch(sql, *(["canary-7c1f"] if "$1" in sql else []))
+    server.stop()
+    logs = [path.read_text() for path in (server.data / "log").iterdir()]
+    assert any("shutting down" in log for log in logs)
+    assert not any("canary" in log for log in logs)
+
+
 def test_configuration_is_not_the_servers_own(server: EmbeddedServer) -> None:
     """The server's account can't change its configuration, nor the programs it runs."""
     server.start()
@@ -121,6 +136,25 @@ def test_running_server_is_taken_over(server: EmbeddedServer, home: Path, prefix
     assert server.pid == running
     server.stop()
     assert server.pid is None
+
+
+async def test_server_that_is_stopping_is_started_again(server: EmbeddedServer) -> None:
+    """A smart stop waits for the last session: the start waits for the stop and does not take over a dying server."""
+    server.start()
+    first = server.pid
+    assert first is not None
+    connection = await asyncpg.connect(**server.endpoint(database="postgres").arguments())
+    os.kill(first, signal.SIGTERM)
+    for _ in range(200):
+        found = postmaster.running(server.data)
+        if found is not None and found.stopping:
+            break
+        await asyncio.sleep(0.01)
+    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    await asyncio.sleep(0.1)
+    await connection.close()
+    await starting
+    assert server.pid not in {None, first}
 
 
 @pytest.mark.fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -22,8 +23,7 @@ _ALL = (_ONE, _TWO, _THREE)
 @pytest.fixture
 async def empty(pg_server: Server) -> AsyncIterator[Database]:
     """Make a database in which no migration ever ran."""
-    database = Database(server=pg_server, name="wk_empty")
-    await pg_server.drop(database.name)
+    database = Database(server=pg_server, name=f"wk_empty_{secrets.token_hex(4)}")
     await pg_server.create(database.name, "template1")
     yield database
     await pg_server.drop(database.name)

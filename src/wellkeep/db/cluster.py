@@ -55,6 +55,8 @@ _OTHER_SETTINGS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "on",
+    # Above ERROR: a failed statement's message may quote a value; what failed is in our own log, without values.
+    "log_min_messages": "log",
     "log_directory": "log",
     "log_filename": "postgresql-%a.log",
     "log_truncate_on_rotation": "on",

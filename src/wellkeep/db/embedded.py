@@ -159,6 +159,9 @@ class EmbeddedServer:
 
     def _start_or_adopt(self, binaries: programs.Binaries, account: Account, configuration: Path) -> None:
         found = postmaster.running(self.data)
+        if found is not None and found.stopping:
+            postmaster.wait_until_gone(found.pid, self.data, self._stop_seconds)
+            found = postmaster.running(self.data)
         if found is not None:
             if found.sockets and Path(found.sockets) != self._sockets:
                 raise Misconfigured(

@@ -14,10 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from wellkeep.base.errors import Misconfigured
+
 _PROC = Path("/proc")
 _LINES_WHEN_READY = 8
 _PAUSE_SECONDS = 0.01
 _ORPHANS_LEAVE_SECONDS = 5.0
+_ORPHANS_DIE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class PidFile:
     pid: int
     sockets: str
     ready: bool
+    stopping: bool
 
 
 def read_pid_file(data: Path) -> PidFile | None:
@@ -37,8 +41,8 @@ def read_pid_file(data: Path) -> PidFile | None:
     except (FileNotFoundError, ValueError, IndexError):
         return None
     sockets = lines[4] if len(lines) > 4 else ""  # noqa: PLR2004 -- line 5 is the socket directory
-    ready = len(lines) >= _LINES_WHEN_READY and lines[_LINES_WHEN_READY - 1].strip() == "ready"
-    return PidFile(pid=pid, sockets=sockets, ready=ready)
+    status = lines[_LINES_WHEN_READY - 1].strip() if len(lines) >= _LINES_WHEN_READY else ""
+    return PidFile(pid=pid, sockets=sockets, ready=status == "ready", stopping=status == "stopping")
 
 
 def processes_of(data: Path) -> list[int]:
@@ -71,11 +75,14 @@ def clear_leftovers(data: Path) -> None:
     """Wait for the children of a killed postmaster to leave, then remove its stale pid file.
 
     They notice by themselves; one that was stopped or hangs is killed, as PostgreSQL's manual advises, since no
-    transaction of theirs can commit any more.
+    transaction of theirs can commit any more. Raises Misconfigured where one does not even die.
     """
-    deadline = time.monotonic() + _ORPHANS_LEAVE_SECONDS
+    began = time.monotonic()
     while orphans := processes_of(data):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > _ORPHANS_DIE_SECONDS:
+            raise Misconfigured(f"Processes of the last run hold {data} and can't be killed. Restart the machine.")
+        if waited > _ORPHANS_LEAVE_SECONDS:
             for pid in orphans:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -29,18 +29,22 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
 
     Raises DatabaseUnavailable where the server does not answer. The driver's own errors inside are the caller's.
     """
-    failure: WellkeepError | None = None
-    connection: Connection | None = None
-    try:
-        connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
-    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError) as error:
-        failure = translate(error)
-    if connection is None:
-        raise failure or RuntimeError
+    connection = await _connect(endpoint)
     try:
         yield connection
     finally:
         await connection.close(timeout=_CONNECT_SECONDS)
+
+
+async def _connect(endpoint: Endpoint) -> Connection:
+    failure: WellkeepError
+    try:
+        connection: Connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
+    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError) as error:
+        failure = translate(error)
+    else:
+        return connection
+    raise failure
 
 
 async def provision(
