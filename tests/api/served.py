@@ -1,0 +1,55 @@
+"""A server of its own process, for the tests that stop, kill and crowd it: `python served.py HOME WORKERS`.
+
+Its runtime stands on nothing but a readiness that takes as long as it is told: what is tried here is the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from wellkeep.api.server import Addresses, serve
+from wellkeep.base.ids import uuid7
+from wellkeep.base.settings import ListenSettings, Settings
+
+
+class SlowReadiness:
+    """Ready after a while; the parts say which process answered."""
+
+    async def check(self) -> Mapping[str, bool]:
+        await asyncio.sleep(float(os.environ.get("SLOW", "0")))
+        return {f"process_{os.getpid()}": True}
+
+
+@asynccontextmanager
+async def bare_runtime() -> AsyncIterator[Any]:
+    """Open a runtime that is ready and nothing else, and say when it is given back."""
+    if os.environ.get("DIES"):
+        raise SystemExit(3)
+    try:
+        yield SimpleNamespace(readiness=SlowReadiness())
+    finally:
+        sys.stdout.write(f"closed {os.getpid()}\n")
+        sys.stdout.flush()
+
+
+def settings() -> Settings:
+    """Return settings whose listeners take free ports."""
+    anywhere = ListenSettings(public="127.0.0.1:0", admin="127.0.0.1:0", plain="127.0.0.1:0")
+    return Settings(version=1, deployment=uuid7(), environment="test", listen=anywhere)
+
+
+def tell(addresses: Addresses) -> None:
+    """Write where it listens, one line."""
+    sys.stdout.write(f"ready {addresses.public} {addresses.admin} {addresses.plain}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(serve(bare_runtime, settings(), home=Path(sys.argv[1]), workers=int(sys.argv[2]), on_ready=tell))
