@@ -23,6 +23,7 @@ from wellkeep.api.application import Application, build
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.permissions import Permission
 from wellkeep.base.secrets import Secret
 from wellkeep.findings.findings import Findings
 from wellkeep.gate.acts import Caller
@@ -95,9 +96,9 @@ class Stack:
         """Make a tenant with keys and a log."""
         return await self.tenants.create(self.operator, name=name)
 
-    async def key(self, tenant: UUID, *roles: str) -> str:
+    async def key(self, tenant: UUID, *roles: str, scopes: tuple[Permission, ...] | None = None) -> str:
         """Return a new key of `tenant`."""
-        issued = await self.api_keys.create(self.operator, tenant=tenant, name="a-test", roles=roles)
+        issued = await self.api_keys.create(self.operator, tenant=tenant, name="a-test", roles=roles, scopes=scopes)
         return issued.key.reveal()
 
     async def platform_key(self) -> str:

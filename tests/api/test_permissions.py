@@ -1,0 +1,60 @@
+"""Each protected route really asks the gate: without the permission nothing is done, and the denial is on record."""
+
+from __future__ import annotations
+
+from api.requests import PROTECTED, send
+from api.stack import NOTES, Stack, entries
+from wellkeep.base.ids import PLATFORM_TENANT
+
+
+async def test_a_key_without_any_permission_gets_nowhere(opened: Stack) -> None:
+    """A key whose scopes leave everything out: 403 on each route, and an entry of the denial for each request."""
+    tenant = await opened.tenant("northside")
+    async with opened.client(await opened.key(tenant, "administrator")) as administrator:
+        assert (await administrator.post("/v1/collections", json=NOTES)).status_code == 201
+    powerless = await opened.key(tenant, "administrator", "privacy_officer", "integration", scopes=())
+    platform = await opened.key(PLATFORM_TENANT, "administrator", scopes=())
+    denied: dict[str, str] = {}
+    async with opened.client(powerless) as public, opened.client(platform, listener="admin") as admin:
+        for listener, route in PROTECTED:
+            answer = await send(public if listener == "public" else admin, route)
+            assert answer.status_code == 403, (route.name, answer.text)
+            denied[answer.headers["x-request-id"]] = route.name
+    on_record = {
+        str(event["request"])
+        for log in (tenant, PLATFORM_TENANT)
+        for event in await entries(opened, log)
+        if event["outcome"] == "denied"
+    }
+    assert {name for request, name in denied.items() if request not in on_record} == set()
+
+
+async def test_a_revoked_key_is_refused_with_the_next_request(opened: Stack) -> None:
+    tenant = await opened.tenant("northside")
+    key = await opened.key(tenant, "administrator")
+    async with (
+        opened.client(key) as client,
+        opened.client(await opened.platform_key(), listener="admin") as platform,
+    ):
+        assert (await client.get("/v1/collections")).status_code == 200
+        keys = (await platform.get(f"/v1/tenants/{tenant}/apikeys")).json()["apikeys"]
+        gone = await platform.delete(f"/v1/tenants/{tenant}/apikeys/{keys[0]['id']}")
+        assert (gone.status_code, gone.content) == (204, b""), gone.text
+        assert (await client.get("/v1/collections")).status_code == 401
+
+
+async def test_a_tenant_and_its_keys_are_administered(opened: Stack) -> None:
+    async with opened.client(await opened.platform_key(), listener="admin") as platform:
+        made = await platform.post("/v1/tenants", json={"name": "westside"})
+        assert made.status_code == 201, made.text
+        where = f"{made.headers['location']}/apikeys"
+        issued = await platform.post(where, json={"name": "front-desk", "roles": ["administrator"], "days": 1})
+        assert issued.status_code == 201, issued.text
+        listed = await platform.get(where)
+        assert issued.json()["key"] not in listed.text
+        assert "westside" in (await platform.get("/v1/tenants")).text
+        async with opened.client(issued.json()["key"]) as client:
+            assert (await client.get("/v1/collections")).json() == {"collections": []}
+            assert (await platform.post(f"{made.headers['location']}/close")).status_code == 204
+            assert (await client.get("/v1/collections")).status_code == 403
+    assert issued.json()["key"] not in opened.log.getvalue()
