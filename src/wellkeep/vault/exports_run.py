@@ -57,7 +57,7 @@ class ExportRunner:
         self._pool = pool
 
     async def __call__(self, job: QueuedJob, stopping: Stopping) -> None:
-        """Run the export that `job` names, from its checkpoint on; `Unavailable` and `Interrupted` ask to be run again."""
+        """Run the export that `job` names, from its checkpoint; `Unavailable` and `Interrupted` ask to be run again."""
         if job.resource is None:
             return
         runner, now = uuid7(), self._context.clock.now()

@@ -57,7 +57,7 @@ class ImportRunner:
         self._pool = pool
 
     async def __call__(self, job: QueuedJob, stopping: Stopping) -> None:
-        """Run the import that `job` names, from its checkpoint on; `Unavailable` and `Interrupted` ask to be run again."""
+        """Run the import that `job` names, from its checkpoint; `Unavailable` and `Interrupted` ask to be run again."""
         if job.resource is None:
             return
         runner = uuid7()
