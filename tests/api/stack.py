@@ -37,6 +37,7 @@ from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.writer import LedgerWriter
 from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
+from wellkeep.vault.exports import Exports
 from wellkeep.vault.imports import Imports
 from wellkeep.vault.records import Records
 from wellkeep.vault.search import Search
@@ -82,6 +83,7 @@ class Stack:
     upserts: Upserts
     search: Search
     imports: Imports
+    exports: Exports
     ledger_search: LedgerSearch
     findings: Findings
     log: io.StringIO
@@ -107,7 +109,7 @@ class Stack:
 
     def application(self, listener: str = "public") -> Application:
         """Return the application of a listener over this process."""
-        return build(self, listener="admin" if listener == "admin" else "public")  # type: ignore[arg-type]
+        return build(self, listener="admin" if listener == "admin" else "public")
 
     def client(self, key: str | None = None, *, listener: str = "public") -> httpx.AsyncClient:
         """Return a client that talks to a listener's application without a socket."""
@@ -158,6 +160,7 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             upserts=vault.upserts,
             search=vault.search,
             imports=Imports(context=vault.context, pool=app),
+            exports=Exports(context=vault.context, pool=app),
             ledger_search=LedgerSearch(gate=gate, pool=app, cursors=cursors),
             findings=findings,
             log=log,

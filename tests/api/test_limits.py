@@ -81,7 +81,7 @@ async def public(opened: Stack, tmp_path: Path) -> AsyncIterator[Public]:
     )
     sockets = bind(ANYWHERE)
     for name in ("admin", "plain"):
-        sockets.pop(name).close()  # type: ignore[arg-type]
+        sockets.pop(name).close()
     server = ListenerServer(opened.application().asgi, tls=server_context(certificate=made.certificate, key=made.key))
     stop = asyncio.Event()
     serving = asyncio.create_task(serve_until(stop, {"public": server}, sockets))

@@ -149,3 +149,18 @@ async def test_patients_are_made_and_merged(client: httpx.AsyncClient, opened: S
         found = await officer.get("/v1/ledger/entries", params={"subject": two, "limit": "1"})
     assert found.status_code == 200, found.text
     assert found.json()["entries"][0]["event"]["action"] == "subject.merge"
+
+
+async def test_an_import_takes_parts_until_it_starts(client: httpx.AsyncClient) -> None:
+    made = await client.post("/v1/imports", json={"collection": "notes", "format": "ndjson"})
+    assert made.status_code == 201, made.text
+    where = made.headers["location"]
+    raw = {"Content-Type": "application/octet-stream"}
+    assert (await client.put(f"{where}/parts/0", content=b'{"title": "One"}\n', headers=raw)).status_code == 204
+    assert (await client.put(f"{where}/parts/0", content=b"x" * 8_388_609, headers=raw)).status_code == 413
+    started = await client.post(f"{where}/start")
+    assert (started.status_code, started.json()["state"]) == (202, "queued"), started.text
+    assert (await client.put(f"{where}/parts/1", content=b"{}", headers=raw)).status_code == 409
+    assert (await client.get(where)).json()["state"] == "queued"
+    assert (await client.get(f"{where}/errors")).content == b""
+    assert (await client.post(f"{where}/stop")).json()["state"] == "stopped"

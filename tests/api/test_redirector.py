@@ -9,7 +9,7 @@ from wellkeep.api.redirector import Redirector
 
 
 def client(opened: Stack) -> httpx.AsyncClient:
-    redirector = Redirector(opened, authority="vault.example.org:8443")  # type: ignore[arg-type]
+    redirector = Redirector(opened, authority="vault.example.org:8443")
     transport = httpx.ASGITransport(redirector)  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=transport, base_url="http://evil.example.com")
 

@@ -29,11 +29,11 @@ def application(listener: Listener) -> Application:
 
 def served(listener: Listener) -> set[tuple[str, str]]:
     """Return what Litestar really routes: method and address, with the parameters' types taken off."""
-    found = set()
+    found: set[tuple[str, str]] = set()
     for route in application(listener).litestar.routes:
         assert isinstance(route, HTTPRoute), "only plain HTTP is served: no WebSocket, no mounted application"
         address = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
-        found |= {(method, address) for method in route.methods if method != "OPTIONS"}
+        found |= {(str(method), address) for method in route.methods if method != "OPTIONS"}
     return found
 
 

@@ -5,6 +5,7 @@ An answer is an ASGI application of its own, so Litestar sends it without anothe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
@@ -14,9 +15,12 @@ from litestar.types import Receive, Scope, Send
 JSON = b"application/json"
 JSON_PROBLEM = b"application/problem+json"
 NDJSON = b"application/x-ndjson"
+BYTES = b"application/octet-stream"
 HTML = b"text/html; charset=utf-8"
 CSS = b"text/css; charset=utf-8"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+_PIECE_SECONDS = 60.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -51,26 +55,38 @@ _BODILESS = frozenset({204, 304})
 
 
 class Stream:
-    """An answer in pieces, for exports: each piece was opened under a receipt that the iterator's maker holds."""
+    """An answer in pieces, for exports: each piece was opened under a receipt that the iterator's maker holds.
 
-    __slots__ = ("headers", "media", "pieces", "status")
+    A failure half-way breaks the connection off, so that a part is never taken for the whole.
+    """
+
+    __slots__ = ("_first", "headers", "media", "pieces", "status")
 
     def __init__(self, pieces: AsyncIterator[bytes], *, media: bytes, status: int = 200, headers: Headers = ()) -> None:
-        """Hold the iterator; nothing is read from it before it is sent."""
+        """Hold the iterator; nothing is read from it before `prepare`."""
         self.status = status
         self.pieces = pieces
         self.media = media
         self.headers = headers
+        self._first = b""
+
+    async def prepare(self) -> None:
+        """Make the first piece, so that a refusal still becomes a problem document."""
+        self._first = await anext(self.pieces, b"")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
-        """Send the first piece only when it has been made, so that a refusal still becomes a problem document."""
-        first = await anext(self.pieces, b"")
+        """Send piece by piece; a client that takes none for a minute is left."""
         head = [*self.headers, (b"content-type", self.media)]
         await send({"type": "http.response.start", "status": self.status, "headers": head})
-        await send({"type": "http.response.body", "body": first, "more_body": True})
+        await _send_piece(send, self._first)
         async for piece in self.pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await _send_piece(send, piece)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_piece(send: Send, piece: bytes) -> None:
+    async with asyncio.timeout(_PIECE_SECONDS):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 def json(value: object, *, status: int = 200, headers: Headers = ()) -> Answer:

@@ -46,6 +46,8 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
                 path = scope["path_params"]
                 call = Call(runtime, exchange.request, found, path, scope["raw_path"], parameters, body, caller)
                 answer: Answer | Stream = await route.serve(call)
+                if isinstance(answer, Stream):
+                    await answer.prepare()
         except Exception as error:  # noqa: BLE001  # the edge is where every error becomes a problem document
             return refused(error, exchange)
         return answer

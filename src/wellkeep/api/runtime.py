@@ -7,21 +7,20 @@ gate; the edge decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
 import msgspec
 
 from wellkeep.access.api_keys import ApiKeys
 from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.tenants import Tenants
+from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.findings.findings import Findings
-from wellkeep.gate.acts import Caller
 from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
+from wellkeep.vault.exports import Exports
 from wellkeep.vault.imports import Imports
 from wellkeep.vault.records import Records
 from wellkeep.vault.search import Search
@@ -29,66 +28,6 @@ from wellkeep.vault.subjects import Subjects
 from wellkeep.vault.upsert import Upserts
 
 RawFields = Mapping[str, msgspec.Raw]
-
-
-class Identified(Protocol):
-    """Something with an id; it encodes as the answer's body."""
-
-    @property
-    def id(self) -> UUID:
-        """Return its id."""
-        ...
-
-
-class Page(Protocol):
-    """One page of something; it encodes as the answer's body, with the `cursor` of the next page or null."""
-
-    @property
-    def cursor(self) -> str | None:
-        """Return the cursor of the next page, None on the last."""
-        ...
-
-
-class Exports(Protocol):
-    """Files on their way out."""
-
-    async def create(
-        self,
-        caller: Caller,
-        *,
-        collection: str,
-        format: str,  # noqa: A002  # the contract's own word
-        fields: Sequence[str] | None,
-        idempotency_key: str | None,
-    ) -> Identified:
-        """Begin an export."""
-        ...
-
-    async def get(self, caller: Caller, job: UUID) -> Identified:
-        """Return state and counts."""
-        ...
-
-    def content(self, caller: Caller, job: UUID) -> AsyncIterator[bytes]:
-        """Yield the file, opened piece by piece under a durable entry."""
-        ...
-
-
-class LedgerSearch(Protocol):
-    """Entries of the caller's own tenant."""
-
-    async def search(
-        self,
-        caller: Caller,
-        *,
-        actor: str | None,
-        subject: UUID | None,
-        action: str | None,
-        since: datetime | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page:
-        """Return one page of entries, newest first; the search is an entry itself."""
-        ...
 
 
 class Readiness(Protocol):

@@ -83,11 +83,10 @@ class ImportInput(Input, frozen=True, kw_only=True):
 
 
 class ExportInput(Input, frozen=True, kw_only=True):
-    """An export of a whole collection, or of some of its fields."""
+    """An export of a whole collection."""
 
     collection: Name
     format: Literal["ndjson", "csv", "fhir"] = "ndjson"
-    fields: Annotated[list[Name], Meta(max_length=1000)] | None = None
 
 
 class TenantInput(Input, frozen=True, kw_only=True):
@@ -183,14 +182,6 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     merged_into: UUID | None
     created_at: datetime
-
-
-class ExportState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an export is."""
-
-    id: UUID
-    state: str
-    done: int = 0
 
 
 class Entries(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,10 +6,11 @@ Rule: parts are raw bytes and are sealed before they touch a disk; a part's numb
 from __future__ import annotations
 
 from wellkeep.api import answers, limits, shapes
-from wellkeep.api.answers import NDJSON, Answer, Stream, location
+from wellkeep.api.answers import BYTES, NDJSON, Answer, Stream, location
 from wellkeep.api.routes import Call, Route
 from wellkeep.base.errors import Conflict
 from wellkeep.base.permissions import Permission
+from wellkeep.vault.exports import ExportStatus
 from wellkeep.vault.imports import ImportStatus
 
 _IMPORTS = "/v1/imports"
@@ -67,20 +68,19 @@ async def create_export(call: Call) -> Answer:
         call.caller,
         collection=body.collection,
         format=body.format,
-        fields=body.fields,
-        idempotency_key=call.idempotency_key(),
     )
     return answers.json(made, status=201, headers=(location(_EXPORTS, made.id),))
 
 
 async def get_export(call: Call) -> Answer:
     """Return state and counts."""
-    return answers.json(await call.runtime.exports.get(call.caller, call.identifier("export_id")))
+    return answers.json(await call.runtime.exports.read(call.caller, call.identifier("export_id")))
 
 
 async def export_content(call: Call) -> Stream:
     """Return the file."""
-    return Stream(call.runtime.exports.content(call.caller, call.identifier("export_id")), media=NDJSON)
+    pieces = await call.runtime.exports.content(call.caller, call.identifier("export_id"))
+    return Stream(pieces, media=BYTES, headers=((b"content-disposition", b"attachment"),))
 
 
 TRANSFERS = (
@@ -173,8 +173,8 @@ TRANSFERS = (
         serve=create_export,
         permission=Permission.EXPORT_RUN,
         body=shapes.ExportInput,
-        takes=("X-Purpose-Of-Use", "Idempotency-Key"),
-        returns=shapes.ExportState,
+        takes=("X-Purpose-Of-Use",),
+        returns=ExportStatus,
         status=201,
         answer_headers=("Location",),
         problems=(Conflict,),
@@ -189,7 +189,7 @@ TRANSFERS = (
         serve=get_export,
         permission=Permission.EXPORT_READ,
         takes=("X-Purpose-Of-Use",),
-        returns=shapes.ExportState,
+        returns=ExportStatus,
     ),
     Route(
         method="GET",
@@ -200,7 +200,7 @@ TRANSFERS = (
         serve=export_content,
         permission=Permission.EXPORT_READ,
         takes=("X-Purpose-Of-Use",),
-        answer_media="application/x-ndjson",
+        answer_media="application/octet-stream",
         problems=(Conflict,),
     ),
 )
