@@ -19,6 +19,7 @@ from wellkeep.findings.findings import Findings
 from wellkeep.keys.cursors import Cursors
 from wellkeep.vault.collections import Collections
 from wellkeep.vault.records import Records
+from wellkeep.vault.replay import Replay
 from wellkeep.vault.search import Search
 from wellkeep.vault.services import build_vault
 from wellkeep.vault.subjects import Subjects
@@ -38,6 +39,7 @@ class Runtime:
     records: Records
     upserts: Upserts
     search: Search
+    replay: Replay
     ledger_search: LedgerSearch
     findings: Findings
     readiness: Readiness
@@ -77,6 +79,7 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             records=vault.records,
             upserts=vault.upserts,
             search=vault.search,
+            replay=Replay(vault.context, pool=core.app),
             ledger_search=LedgerSearch(gate=core.gate, pool=core.app, cursors=cursors),
             findings=core.findings,
             readiness=Readiness(core),

@@ -1,5 +1,4 @@
-"""A running deployment as a probe sees it: its API over TLS, its files, and its database as superuser where that is
-ours.
+"""A running deployment as a probe sees it: its API over TLS, its files, and its database where that is ours.
 
 Rule: what a probe reads directly it reads to look for what should not be there; PHI is read through the API alone.
 """

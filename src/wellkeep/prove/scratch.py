@@ -50,14 +50,14 @@ class Scratch(Deployment):
 
     async def replay(self) -> set[str]:
         """Replay the ledger against the records of tenant `a` and return the ids of records that do not agree."""
-        return {str(record) for record in await replay(self.operator.core, self.a.id)}
+        replayed = await self.operator.replay.run(self.a.id)
+        return {str(difference.record) for difference in replayed.differences}
 
     @classmethod
     @asynccontextmanager
     async def make(cls) -> AsyncIterator[Scratch]:
         """Make a deployment in a new directory, start it, give it two tenants, and remove it all afterwards."""
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="wellkeep-scratch-"))
-        folder.chmod(0o711)  # the embedded PostgreSQL runs under an account of its own
+        folder = await asyncio.to_thread(_folder)
         public, admin, plain = free_addresses(3)
         listen = ListenSettings(public=public, admin=admin, plain=plain)
         scratch = None
@@ -89,3 +89,10 @@ class Scratch(Deployment):
         finally:
             async with connected(administrator) as connection:
                 await connection.execute(_DROP)
+
+
+def _folder() -> Path:
+    """Make a directory that the embedded PostgreSQL's own account can pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="wellkeep-scratch-"))
+    folder.chmod(0o711)
+    return folder

@@ -1,6 +1,7 @@
 """Every store of a deployment that a probe can look into: tables as PostgreSQL gives them, and files as they lie.
 
-Tables are read through COPY in its binary form, which undoes TOAST and its compression; files are read raw, so pages,
+Tables are read through COPY in its binary form, which undoes TOAST and its compression (the catalogues
+as text, since some of their types have no binary form); files are read raw, so pages,
 WAL, logs and spools are seen as a thief of the disk sees them. WAL is only readable raw where `wal_compression` is off.
 """
 
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from wellkeep.db.connection import Connection
 from wellkeep.prove.deployment import Deployment
-from wellkeep.prove.scan import Scanner, ScanResult
+from wellkeep.prove.scan import Feed, Scanner, ScanResult
 
 _RELATIONS = """
-SELECT format('%I.%I', n.nspname, c.relname) AS name
+SELECT format('%I.%I', n.nspname, c.relname) AS name,
+       CASE WHEN n.nspname = 'pg_catalog' THEN 'text' ELSE 'binary' END AS form
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('information_schema')
   AND n.nspname NOT LIKE 'pg\\_temp%' AND n.nspname NOT LIKE 'pg\\_toast%'
@@ -30,11 +32,11 @@ async def scan_database(connection: Connection, scanner: Scanner) -> ScanResult:
     for row in await connection.fetch(_RELATIONS):
         feed = scanner.open("tables and statistics")
 
-        async def take(chunk: bytes, feed: object = feed) -> None:
-            feed.feed(chunk)  # type: ignore[attr-defined]  # bound early: the loop's own variable would have moved on
+        async def take(chunk: bytes, feed: Feed = feed) -> None:
+            feed.feed(chunk)
 
         # The name comes from the catalogue, quoted by format(%I).
-        await connection.copy_from_query(f"SELECT * FROM {row['name']}", output=take, format="binary")  # noqa: S608
+        await connection.copy_from_query(f"SELECT * FROM {row['name']}", output=take, format=row["form"])  # noqa: S608
         result.add(feed.result())
     return result
 

@@ -35,6 +35,9 @@ _CUT = (
 )
 _UNSUBJECT = "DELETE FROM ledger.entry_subject WHERE tenant_id = $1"
 
+_ASIDE = 10**12
+"""A seq that no log reaches."""
+
 Attack = Callable[[Connection, UUID, int], Awaitable[None]]
 """Attacks the log of a tenant at a seq in its middle."""
 
@@ -76,7 +79,7 @@ async def drop(connection: Connection, tenant: UUID, seq: int) -> None:
 
 async def swap(connection: Connection, tenant: UUID, seq: int) -> None:
     """Exchange two neighbours."""
-    for before, after in ((seq, -1), (seq + 1, seq), (-1, seq + 1)):
+    for before, after in ((seq, _ASIDE), (seq + 1, seq), (_ASIDE, seq + 1)):
         await _unchecked(connection, _RENUMBER, tenant, before, after)
 
 

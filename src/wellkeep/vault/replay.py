@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -180,7 +181,7 @@ def _compare(entry: Record, states: Sequence[Record], result: Replayed) -> None:
     named = [unpack_id("records", text) for text in event.records]
     digests = {state["id"]: _digest(state) for state in states}
     if set(digests) != set(named) or len(states) != len(named):
-        result.add(_difference("gone", entry, states))
+        _report_missing(entry, named, digests.keys(), result)
         return
     if entry["action"] in _SINGLE:
         found = digests[named[0]]
@@ -190,6 +191,13 @@ def _compare(entry: Record, states: Sequence[Record], result: Replayed) -> None:
         right = hashlib.sha256(joined).hexdigest() == event.digest
     if not right:
         result.add(_difference("altered", entry, states))
+
+
+def _report_missing(entry: Record, named: Sequence[UUID], stored: AbstractSet[UUID], result: Replayed) -> None:
+    """Add a difference for each record that the entry names and no state belongs to, or the reverse."""
+    strays: list[UUID | None] = [*sorted(set(named) ^ stored)]
+    for record in strays or [None]:
+        result.add(Difference("gone", event=entry["event_id"], record=record))
 
 
 def _digest(state: Record) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from base64 import urlsafe_b64encode
 
+import httpx
+
 from wellkeep.base.secrets import Secret
 from wellkeep.prove.canary import Canary
 from wellkeep.prove.deployment import Unseen
@@ -63,7 +65,7 @@ def _forms(digests: list[bytes]) -> list[str]:
 
 async def _signs_in(world: World, key: str) -> bool:
     client = await world.live.client(Secret(key))
-    return (await client.get("/v1/collections")).status_code != 401
+    return (await client.get("/v1/collections")).status_code != httpx.codes.UNAUTHORIZED
 
 
 PROBE = Probe(

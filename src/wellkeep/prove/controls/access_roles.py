@@ -1,4 +1,4 @@
-"""access.roles: the role × action × field matrix, each cell tried over the API, each answer compared with the policy.
+"""access.roles: the matrix of role, action and field, each cell tried over the API and compared with the policy.
 
 What the policy says is read from the reviewed roles file, apart from the code that decides, so that a decision that
 strays from the file is seen.
@@ -18,7 +18,7 @@ from wellkeep.prove.probe import Probe
 from wellkeep.prove.sample import FIELD_GROUPS, PEOPLE, person
 from wellkeep.prove.world import World
 
-_REFUSED = 403
+_REFUSED = httpx.codes.FORBIDDEN
 
 
 async def run(world: World, notes: Notes) -> None:
@@ -55,7 +55,11 @@ async def run(world: World, notes: Notes) -> None:
         else "; ".join(wrong_fields[:5]),
     )
     nobody = await (await world.live.client()).get(f"/v1/collections/{PEOPLE}/records/{record['id']}")
-    notes.check("read a record without a key", held=nobody.status_code == 401, seen=f"HTTP {nobody.status_code}")
+    notes.check(
+        "read a record without a key",
+        held=nobody.status_code == httpx.codes.UNAUTHORIZED,
+        seen=f"HTTP {nobody.status_code}",
+    )
 
 
 async def _actions(client: httpx.AsyncClient, record: dict[str, Any]) -> list[tuple[str, httpx.Response]]:

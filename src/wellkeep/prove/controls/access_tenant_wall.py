@@ -10,6 +10,7 @@ import time
 from uuid import UUID
 
 import asyncpg
+import httpx
 
 from wellkeep.db.connection import Connection
 from wellkeep.prove.deployment import created
@@ -39,7 +40,7 @@ _INJECTIONS: tuple[tuple[str, str], ...] = (
     ),
     ("shadow it in a temporary schema", "CREATE TEMP TABLE record (tenant_id uuid)"),
     ("read the signing key", "SELECT * FROM wk.context_key"),
-    ("copy the table out", "COPY vault.record TO STDOUT"),
+    ("copy rows in past the policies", "COPY vault.counter FROM STDIN"),
     ("run a program", "COPY (SELECT 1) TO PROGRAM 'true'"),
     ("read a file", "SELECT pg_read_file('PG_VERSION')"),
     ("append to the ledger", "INSERT INTO ledger.entry DEFAULT VALUES"),
@@ -56,7 +57,9 @@ async def run(world: World, notes: Notes) -> None:
     other = await world.live.client(world.a.keys["integration"])
     answer = await other.get(f"/v1/collections/{PEOPLE}/records/{record['id']}")
     notes.check(
-        "asked for B's record over the API with A's key", held=answer.status_code == 404, seen=_http(answer.status_code)
+        "asked for B's record over the API with A's key",
+        held=answer.status_code == httpx.codes.NOT_FOUND,
+        seen=_http(answer.status_code),
     )
 
     async with world.live.as_role("wk_app") as connection:
@@ -69,7 +72,7 @@ async def run(world: World, notes: Notes) -> None:
 
 
 async def _without_context(connection: Connection, notes: Notes, tables: list[str]) -> None:
-    open_tables = [name for name in tables if await _rows(connection, name) not in {None}]
+    open_tables = [name for name in tables if await _rows(connection, name) is not None]
     notes.check(
         f"read each of {len(tables)} tenant tables without a context",
         held=bool(tables) and not open_tables,

@@ -29,10 +29,12 @@ async def run(world: World, notes: Notes) -> None:
         second = await catalogue.snapshot(connection)
         notes.check(
             f"applied {len(known)} migrations to an empty database, undid them, applied them again",
-            held=first == second and len(first) > len(empty),
-            seen=f"{len(first)} catalogue facts, the same both times" if first == second else "the schemas differ",
+            held=first == second and len(first.objects) > len(empty.objects),
+            seen=f"{len(first.objects)} catalogue facts, the same both times"
+            if first == second
+            else "the schemas differ",
         )
-        left = len(back) - len(empty)
+        left = len(back.objects) - len(empty.objects)
         notes.check(
             "undid them all", held=len(known) > 0 and first != back, seen=f"{left} catalogue facts of bookkeeping stay"
         )

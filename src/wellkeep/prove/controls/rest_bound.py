@@ -20,12 +20,20 @@ from wellkeep.prove.world import World
 _OK = 200
 _FAILED = 500
 
-_READ = "SELECT sealed, field_ids FROM vault.record WHERE id = $1"
+_READ = "SELECT sealed FROM vault.record WHERE id = $1"
 _PUT = "UPDATE vault.record SET sealed = $2 WHERE id = $1"
 _BACK = """
-UPDATE vault.record r SET sealed = o.sealed, revision = o.revision, event_id = o.event_id, digest = o.digest
+UPDATE vault.record r SET sealed = o.sealed, revision = o.revision, event_id = o.event_id, digest = o.digest,
+  updated_at = o.updated_at
 FROM vault.revision o WHERE r.id = $1 AND o.record_id = r.id AND o.revision = 1
 """
+_KEEP = "CREATE TABLE public.wk_probe_kept AS SELECT * FROM vault.record WHERE id = $1"
+_FORTH = """
+UPDATE vault.record r SET sealed = k.sealed, revision = k.revision, event_id = k.event_id, digest = k.digest,
+  updated_at = k.updated_at
+FROM public.wk_probe_kept k WHERE r.id = $1 AND k.id = r.id
+"""
+_FORGET = "DROP TABLE public.wk_probe_kept"
 _FINDINGS = "SELECT coalesce(sum(count), 0) FROM findings.finding WHERE kind = 'integrity.broken'"
 
 
@@ -49,12 +57,12 @@ async def _moves(scratch: Scratch, connection: Connection, notes: Notes) -> None
         {"subject": source["subject"], "fields": {"body": "x", "amount": "1"}},
     )
     theirs = await created(foreign, f"/v1/collections/{PEOPLE}/records", person())
-    rows = {row["id"]: await connection.fetchrow(_READ, UUID(row["id"])) for row in (source, twin, note, theirs)}
-    taken = list(rows[source["id"]]["sealed"])
+    rows = {one["id"]: await _sealed(connection, one["id"]) for one in (source, twin, note, theirs)}
+    taken = rows[source["id"]]
     moves: dict[str, tuple[Any, str, dict[str, Any], list[bytes]]] = {
         "another field of its record": (client, PEOPLE, source, [taken[1], taken[0], *taken[2:]]),
         "the same field of another record": (client, PEOPLE, twin, taken),
-        "another collection": (client, NOTES, note, [taken[0]] * len(rows[note["id"]]["sealed"])),
+        "another collection": (client, NOTES, note, [taken[0]] * len(rows[note["id"]])),
         "another tenant": (foreign, PEOPLE, theirs, taken),
         "its own place, cut short": (client, PEOPLE, source, [taken[0][:-1], *taken[1:]]),
         "its own place, one bit changed": (client, PEOPLE, source, [_flip(taken[0]), *taken[1:]]),
@@ -64,7 +72,7 @@ async def _moves(scratch: Scratch, connection: Connection, notes: Notes) -> None
     for name, (reader, collection, record, sealed) in moves.items():
         await connection.execute(_PUT, UUID(record["id"]), sealed)
         answer = await reader.get(f"/v1/collections/{collection}/records/{record['id']}")
-        await connection.execute(_PUT, UUID(record["id"]), list(rows[record["id"]]["sealed"]))
+        await connection.execute(_PUT, UUID(record["id"]), rows[record["id"]])
         if answer.status_code != _FAILED:
             opened.append(f"{name} → {answer.status_code}")
         if secret in answer.text:
@@ -87,13 +95,21 @@ async def _rollback(scratch: Scratch, connection: Connection, notes: Notes) -> N
     path = f"/v1/collections/{PEOPLE}/records/{record['id']}"
     await client.patch(path, json={"fields": {"history": "second"}}, headers={"If-Match": '"1"'})
     clean = await scratch.replay()
+    await connection.execute(_KEEP, UUID(record["id"]))
     await connection.execute(_BACK, UUID(record["id"]))
     found = await scratch.replay()
+    await connection.execute(_FORTH, UUID(record["id"]))
+    await connection.execute(_FORGET)
     notes.check(
         "put revision 1 back over revision 2, its digest included, and replayed the ledger",
         held=record["id"] not in clean and record["id"] in found,
         seen="the replay names the record" if record["id"] in found else "the replay saw nothing",
     )
+
+
+async def _sealed(connection: Connection, record: str) -> list[bytes]:
+    sealed: list[bytes] = await connection.fetchval(_READ, UUID(record))
+    return list(sealed)
 
 
 def _flip(envelope: bytes) -> bytes:

@@ -47,22 +47,23 @@ class _KeyCanary:
 
 
 async def run(world: World, notes: Notes) -> None:
-    """Unwrap both tenants' keys as the operator can, then use each where it does not belong."""
-    core = world.operator.core
+    """Unwrap both tenants' keys as the operator can, then use each where it does not belong (which raises alarms)."""
+    scratch = await world.scratch()
+    core = scratch.operator.core
     records = []
-    for tenant in (world.a, world.b):
-        client = await world.live.client(tenant.keys["integration"])
+    for tenant in (scratch.a, scratch.b):
+        client = await scratch.client(tenant.keys["integration"])
         records.append(await created(client, f"/v1/collections/{PEOPLE}/records", person()))
     try:
-        async with world.live.as_superuser() as connection:
-            rows = await connection.fetch(_TENANT_KEYS, [world.a.id, world.b.id])
+        async with scratch.as_superuser() as connection:
+            rows = await connection.fetch(_TENANT_KEYS, [scratch.a.id, scratch.b.id])
             await _scan(core, connection, notes, rows)
             subjects = [await connection.fetchrow(_SUBJECT_KEY, UUID(record["id"])) for record in records]
     except Unseen as unseen:
         notes.blind("look into the key table", why=str(unseen))
         return
-    await _contexts(core, notes, rows, {world.a.id: world.b.id, world.b.id: world.a.id})
-    await _subjects(core, notes, (world.a.id, world.b.id), subjects)
+    await _contexts(core, notes, rows, {scratch.a.id: scratch.b.id, scratch.b.id: scratch.a.id})
+    await _subjects(core, notes, (scratch.a.id, scratch.b.id), subjects)
 
 
 async def _scan(core: Core, connection: Connection, notes: Notes, rows: list[Record]) -> None:
@@ -150,4 +151,4 @@ def _row(record: Record) -> KeyRow:
     )
 
 
-PROBE = Probe(claim="rest.tenant_keys", where=Where.LIVE, run=run)
+PROBE = Probe(claim="rest.tenant_keys", where=Where.SCRATCH, run=run)
