@@ -77,7 +77,7 @@ class Search:
         query = _query(keys, conditions, subject)
         after = self._position(decision, target, query, cursor)
         call = _call(caller, target, conditions, subject=subject, after=after, most=limit + 1)
-        found = stored(await gate.read(decision, call))
+        found = sorted(stored(await gate.read(decision, call)), key=lambda state: state.id)
         page, more = found[:limit], len(found) > limit
         people = tuple(dict.fromkeys(state.subject for state in page if state.subject is not None))
         receipt = await gate.disclose(

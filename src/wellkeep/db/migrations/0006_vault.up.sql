@@ -8,7 +8,7 @@
 -- `owner` is read off the token without belief: every statement that uses it passes the policies, which verify.
 --
 -- The planner is pinned in each function: a plan made while a table was empty (a sequential scan) would otherwise stay
--- in the session while the table grows.
+-- in the session while the table grows. `OFFSET 0` pins the order of joins: tag, record, key; whatever the statistics.
 
 CREATE SCHEMA vault AUTHORIZATION wk_owner;
 GRANT USAGE ON SCHEMA vault TO wk_app;
@@ -20,6 +20,11 @@ CREATE DOMAIN vault.envelope AS bytea CHECK (
   AND pg_catalog.get_byte(VALUE, 3) < 2
   AND pg_catalog.octet_length(VALUE) >= 60
 );
+
+-- Bounds of hot tables are domains, not CHECKs of the table: those are parsed anew by every INSERT that is executed.
+CREATE DOMAIN vault.mac AS bytea CHECK (pg_catalog.octet_length(VALUE) = 32);
+CREATE DOMAIN vault.index_tag AS bytea CHECK (pg_catalog.octet_length(VALUE) = 17);
+CREATE DOMAIN vault.ordinal AS integer CHECK (VALUE > 0);
 
 CREATE TABLE vault.counter (
   tenant_id uuid PRIMARY KEY,
@@ -44,8 +49,7 @@ CREATE TABLE vault.subject (
   merged_into uuid,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   erased_at timestamptz,
-  PRIMARY KEY (tenant_id, id),
-  CHECK (merged_into <> id)
+  PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX subject_merged_into ON vault.subject (tenant_id, merged_into) WHERE merged_into IS NOT NULL;
 
@@ -57,21 +61,19 @@ CREATE TABLE vault.record (
   id uuid NOT NULL,
   subject_id uuid,
   sealed_for uuid,
-  revision integer NOT NULL CHECK (revision > 0),
+  revision vault.ordinal NOT NULL,
   event_id uuid NOT NULL,
   field_ids integer[] NOT NULL,
   sealed vault.envelope[] NOT NULL,
   plain jsonb,
   tag_fields integer[] NOT NULL,
   tags bytea[] NOT NULL,
-  content_mac bytea CHECK (pg_catalog.octet_length(content_mac) = 32),
-  digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
+  content_mac vault.mac,
+  digest vault.mac NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   deleted_at timestamptz,
-  PRIMARY KEY (tenant_id, collection_id, id),
-  CHECK (pg_catalog.cardinality(field_ids) = pg_catalog.cardinality(sealed)),
-  CHECK (pg_catalog.cardinality(tag_fields) = pg_catalog.cardinality(tags))
+  PRIMARY KEY (tenant_id, collection_id, id)
 );
 ALTER TABLE vault.record ALTER COLUMN sealed SET STORAGE EXTERNAL;
 ALTER TABLE vault.record ALTER COLUMN sealed SET STATISTICS 0;
@@ -83,13 +85,13 @@ CREATE TABLE vault.revision (
   tenant_id uuid NOT NULL,
   collection_id integer NOT NULL,
   record_id uuid NOT NULL,
-  revision integer NOT NULL CHECK (revision > 0),
+  revision vault.ordinal NOT NULL,
   sealed_for uuid,
   event_id uuid NOT NULL,
   field_ids integer[] NOT NULL,
   sealed vault.envelope[] NOT NULL,
   plain jsonb,
-  digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
+  digest vault.mac NOT NULL,
   updated_at timestamptz NOT NULL,
   superseded_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, collection_id, record_id, revision)
@@ -103,7 +105,7 @@ CREATE TABLE vault.tag (
   tenant_id uuid NOT NULL,
   collection_id integer NOT NULL,
   field_id integer NOT NULL,
-  tag bytea NOT NULL CHECK (pg_catalog.octet_length(tag) = 17),
+  tag vault.index_tag NOT NULL,
   slot uuid NOT NULL,
   record_id uuid NOT NULL,
   PRIMARY KEY (tenant_id, collection_id, field_id, tag, slot) INCLUDE (record_id)
@@ -114,8 +116,8 @@ ALTER TABLE vault.tag ALTER COLUMN tag SET STATISTICS 0;
 CREATE TABLE vault.idempotency (
   tenant_id uuid NOT NULL,
   credential uuid NOT NULL,
-  key_hash bytea NOT NULL CHECK (pg_catalog.octet_length(key_hash) = 32),
-  request_mac bytea NOT NULL CHECK (pg_catalog.octet_length(request_mac) = 32),
+  key_hash vault.mac NOT NULL,
+  request_mac vault.mac NOT NULL,
   status integer NOT NULL,
   answer vault.envelope NOT NULL,
   created_at timestamptz NOT NULL,
@@ -175,17 +177,20 @@ BEGIN
     END IF;
     IF element.revision = 0 THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
                r.plain, CASE WHEN element.whole THEN r.tag_fields END, CASE WHEN element.whole THEN r.tags END,
-               CASE WHEN element.whole THEN r.content_mac END, r.digest, r.created_at, r.updated_at,
+               CASE WHEN element.whole THEN r.content_mac::bytea END, r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM vault.record r
-        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for
+        LEFT JOIN LATERAL (
+          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true
         WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL;
     ELSE
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, h.sealed_for, h.revision, h.event_id, h.field_ids, h.sealed::bytea[],
-               h.plain, NULL::integer[], NULL::bytea[], NULL::bytea, h.digest, r.created_at, h.updated_at,
+        SELECT place, 'ok', r.id, r.subject_id, h.sealed_for, h.revision::integer, h.event_id, h.field_ids, h.sealed::bytea[],
+               h.plain, NULL::integer[], NULL::bytea[], NULL::bytea, h.digest::bytea, r.created_at, h.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM vault.record r
         JOIN LATERAL (
@@ -197,7 +202,10 @@ BEGIN
           WHERE v.tenant_id = r.tenant_id AND v.collection_id = r.collection_id AND v.record_id = r.id
             AND v.revision = element.revision
         ) h ON true
-        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = h.sealed_for
+        LEFT JOIN LATERAL (
+          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+          WHERE y.tenant_id = r.tenant_id AND y.subject_id = h.sealed_for OFFSET 0
+        ) k ON true
         WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL;
     END IF;
   END LOOP;
@@ -227,25 +235,30 @@ BEGIN
       RETURN NEXT out;
     ELSIF element.first_tag IS NOT NULL THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
                r.plain, CASE WHEN element.whole THEN r.tag_fields END, CASE WHEN element.whole THEN r.tags END,
-               CASE WHEN element.whole THEN r.content_mac END, r.digest, r.created_at, r.updated_at,
+               CASE WHEN element.whole THEN r.content_mac::bytea END, r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM (
           SELECT s.* FROM vault.tag t
-          JOIN vault.record s
-            ON s.tenant_id = t.tenant_id AND s.collection_id = t.collection_id AND s.id = t.record_id
+          CROSS JOIN LATERAL (
+            SELECT x.* FROM vault.record x
+            WHERE x.tenant_id = t.tenant_id AND x.collection_id = t.collection_id AND x.id = t.record_id OFFSET 0
+          ) s
           WHERE t.collection_id = element.collection_id AND t.field_id = element.first_field
             AND t.tag = element.first_tag AND t.slot >= element.slot_from AND t.record_id > element.after
             AND (element.more_tags IS NULL OR s.tags @> element.more_tags)
             AND (element.subject_id IS NULL OR s.subject_id = element.subject_id)
           ORDER BY t.slot LIMIT element.max_rows
         ) r
-        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for;
+        LEFT JOIN LATERAL (
+          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true;
     ELSIF element.subject_id IS NOT NULL THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
-               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest, r.created_at, r.updated_at,
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
+               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM (
           SELECT s.* FROM vault.record s
@@ -253,18 +266,24 @@ BEGIN
             AND s.id > element.after AND s.deleted_at IS NULL
           ORDER BY s.id LIMIT element.max_rows
         ) r
-        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for;
+        LEFT JOIN LATERAL (
+          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true;
     ELSE
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed::bytea[],
-               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest, r.created_at, r.updated_at,
+        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
+               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM (
           SELECT s.* FROM vault.record s
           WHERE s.collection_id = element.collection_id AND s.id > element.after AND s.deleted_at IS NULL
           ORDER BY s.id LIMIT element.max_rows
         ) r
-        LEFT JOIN keys.subject_key k ON k.tenant_id = r.tenant_id AND k.subject_id = r.sealed_for;
+        LEFT JOIN LATERAL (
+          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true;
     END IF;
   END LOOP;
 END $$;
@@ -297,7 +316,10 @@ BEGIN
       SELECT place, 'ok', s.id, s.merged_into, s.created_at, s.erased_at,
              k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
       FROM vault.subject s
-      LEFT JOIN keys.subject_key k ON k.tenant_id = s.tenant_id AND k.subject_id = coalesce(s.merged_into, s.id)
+      LEFT JOIN LATERAL (
+        SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+        WHERE y.tenant_id = s.tenant_id AND y.subject_id = coalesce(s.merged_into, s.id) OFFSET 0
+      ) k ON true
       WHERE s.id = element.subject_id;
   END LOOP;
 END $$;
@@ -326,7 +348,7 @@ BEGIN
       CONTINUE;
     END IF;
     RETURN QUERY
-      SELECT place, 'ok', r.subject_id, h.revision, h.event_id, h.updated_at
+      SELECT place, 'ok', r.subject_id, h.revision::integer, h.event_id, h.updated_at
       FROM vault.record r
       JOIN LATERAL (
         SELECT v.revision, v.event_id, v.updated_at FROM vault.revision v
@@ -609,23 +631,30 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 DECLARE
   element vault.locate_in;
   place integer := 0;
+  owner uuid;
   out vault.located;
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
     PERFORM wk.enter(element.token);
+    owner := split_part(element.token, '.', 2)::uuid;
     IF NOT access.stands(element.credential) THEN
       out := NULL; out.i := place; out.status := 'revoked';
       RETURN NEXT out;
       CONTINUE;
     END IF;
     RETURN QUERY
-      SELECT place, 'ok', u.field_id, u.tag, r.id, r.subject_id, r.sealed_for, r.revision, r.content_mac
+      SELECT place, 'ok', u.field_id, u.tag, r.id, r.subject_id, r.sealed_for, r.revision::integer, r.content_mac::bytea
       FROM unnest(element.field_ids, element.tags) AS u(field_id, tag)
-      JOIN vault.tag t ON t.collection_id = element.collection_id AND t.field_id = u.field_id AND t.tag = u.tag
-        AND t.slot = '00000000-0000-0000-0000-000000000000'
-      JOIN vault.record r
-        ON r.tenant_id = t.tenant_id AND r.collection_id = t.collection_id AND r.id = t.record_id;
+      CROSS JOIN LATERAL (
+        SELECT x.tenant_id, x.record_id FROM vault.tag x
+        WHERE x.tenant_id = owner AND x.collection_id = element.collection_id AND x.field_id = u.field_id
+          AND x.tag = u.tag AND x.slot = '00000000-0000-0000-0000-000000000000' OFFSET 0
+      ) t
+      CROSS JOIN LATERAL (
+        SELECT x.* FROM vault.record x
+        WHERE x.tenant_id = t.tenant_id AND x.collection_id = element.collection_id AND x.id = t.record_id OFFSET 0
+      ) r;
   END LOOP;
 END $$;
 
@@ -819,6 +848,6 @@ END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO wk_app;
-GRANT USAGE ON TYPE vault.envelope, vault.stored, vault.read_in, vault.search_in, vault.subject_in, vault.subject_out,
+GRANT USAGE ON TYPE vault.envelope, vault.mac, vault.index_tag, vault.ordinal, vault.stored, vault.read_in, vault.search_in, vault.subject_in, vault.subject_out,
   vault.history_in, vault.history_out, vault.create_in, vault.change_in, vault.written, vault.locate_in, vault.located,
   vault.bulk_row, vault.bulk_in, vault.bulk_out, vault.collection_in, vault.collection_out TO wk_app;
