@@ -1,0 +1,1 @@
+async def neighbour(*a, **k): return 0.0
