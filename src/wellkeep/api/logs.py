@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TextIO
 from uuid import UUID
@@ -115,7 +116,7 @@ class RequestLine(msgspec.Struct, gc=False):
     `route` is a template of ours, `method` and `code` are of closed vocabularies; nothing here was sent by anybody.
     """
 
-    time: str
+    time: datetime
     listener: str
     method: str
     route: str
@@ -145,7 +146,7 @@ def request_line(
     code: str | None,
 ) -> None:  # fmt: skip
     """Write the line of one request."""
-    line = RequestLine(iso(_sink.clock.now()), listener, method, route, status, ms, request, tenant, code)
+    line = RequestLine(_sink.clock.now(), listener, method, route, status, ms, request, tenant, code)
     (_sink.stream or sys.stderr).write(msgspec.json.encode(line).decode() + "\n")
 
 

@@ -1,0 +1,62 @@
+"""The log: what the list allows, in the shape that it allows, and nothing anybody sent."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from wellkeep.api import logs
+from wellkeep.base.errors import Internal
+from wellkeep.base.ids import uuid7
+
+CANARY = "Xk9 Canary Zq"
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """Write the log into memory."""
+    before = logging.getLogger().handlers[:], logging.getLogger().level
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    yield stream
+    logs.configure()
+    logging.captureWarnings(False)
+    logging.getLogger().handlers[:] = before[0]
+    logging.getLogger().setLevel(before[1])
+
+
+def lines(written: io.StringIO) -> list[dict[str, object]]:
+    return [msgspec.json.decode(line) for line in written.getvalue().splitlines()]
+
+
+def test_a_field_that_is_not_on_the_list_is_dropped_and_counted(written: io.StringIO) -> None:
+    request = uuid7()
+    logs.log.info("request.failed", request=request, patient=CANARY, code=CANARY, tenant=CANARY, status=CANARY)
+    (line,) = lines(written)
+    assert (line["event"], line["request"], line["dropped"]) == ("request.failed", str(request), 4)
+    assert "Canary" not in written.getvalue()
+
+
+def test_of_an_exception_the_type_and_our_frames_are_kept(written: io.StringIO) -> None:
+    secret = CANARY
+    try:
+        logs.describe(secret)  # type: ignore[arg-type]  # the fault is the point
+    except AttributeError as fault:
+        logs.log.error("request.failed", error=fault)
+    (line,) = lines(written)
+    error = line["error"]
+    assert isinstance(error, dict)
+    assert error["type"] == "AttributeError"
+    assert all(frame.startswith("wellkeep.") for frame in error["frames"])
+    assert "Canary" not in written.getvalue()
+
+
+def test_lines_of_libraries_are_reduced_to_their_name(written: io.StringIO) -> None:
+    logging.getLogger("asyncpg").warning("failing row contains (%s)", CANARY)
+    logging.getLogger("uvicorn.error").error("boom", exc_info=Internal(CANARY))
+    assert [line.get("logger") for line in lines(written)] == ["asyncpg", "uvicorn.error"]
+    assert "Canary" not in written.getvalue()
