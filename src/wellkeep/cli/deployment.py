@@ -16,6 +16,7 @@ from wellkeep.assembly.database import Database
 from wellkeep.assembly.diagnosis import Verdict, diagnose
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import Installed, initialise
+from wellkeep.assembly.keeper import kept
 from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.secrets import Secret
@@ -83,13 +84,14 @@ def serve(
         server = Database(home, settings)
         server.start()
         try:
-            code = serve_http(
-                functools.partial(worker_runtime, home.path),
-                settings,
-                home=home.path,
-                workers=workers,
-                on_ready=announce,
-            )
+            with kept(server):
+                code = serve_http(
+                    functools.partial(worker_runtime, home.path),
+                    settings,
+                    home=home.path,
+                    workers=workers,
+                    on_ready=announce,
+                )
         finally:
             server.stop()
     except WellkeepError as error:

@@ -6,8 +6,10 @@ LedgerUnavailable, so nothing is read or changed without its entry; it mends its
 connection and a broken one is thrown away. A cancelled caller's read is skipped; a cancelled caller's change is
 chained all the same, for it is committed already.
 
-The outbox holds what a change left to be chained. Its leftovers (older than 30 seconds: their process died, or could
-not append) are drained at start, every minute, and at once after the writer has recovered.
+The outbox holds what a change left to be chained. All of it is drained at start and at once after the writer has
+recovered; what then is still there after a second (its process died, or could not append) with the next look at it.
+Who drains what somebody else is chaining does no harm: a row is chained once. Waiting would: while the outbox is older
+than two seconds the gate refuses every change.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import structlog
 
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
 from wellkeep.ledger.append import Appender, Place, Reporter
 from wellkeep.ledger.event import PreparedEvent
@@ -35,10 +38,10 @@ BATCH_ENTRIES: Final = 500
 BATCH_BYTES: Final = 1_000_000
 QUEUE_ENTRIES: Final = 20_000
 QUEUE_BYTES: Final = 64_000_000
-LEFTOVER_SECONDS: Final = 30.0
+LEFTOVER_SECONDS: Final = 1.0
+"""Younger rows are still being chained by those who wrote them."""
 
 _TICK_SECONDS = 1.0
-_DRAIN_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _RETRY_AFTER = 2
 
@@ -87,7 +90,6 @@ class LedgerWriter:
         self._failed = False
         self._recovering = False
         self._due = False
-        self._drained_at = 0.0
         self._age = 0.0
         self._age_at = 0.0
         self._drains: list[tuple[float, asyncio.Future[int]]] = []
@@ -224,19 +226,15 @@ class LedgerWriter:
         """Measure the outbox; drain it where that is due, asked for, or owed after a failure."""
         self._due = False
         drains, self._drains = self._drains, []
-        now = self._clock.monotonic()
         older = min((older for older, _ in drains), default=LEFTOVER_SECONDS)
         try:
             async with self._pool.connection() as connection:
                 drained = 0
-                if drains or self._recovering or now - self._drained_at >= _DRAIN_SECONDS:
-                    seconds = 0.0 if self._recovering and self._failed else older
-                    drained = await drain(
-                        connection, self._appender, older=timedelta(seconds=seconds), reporter=self._reporter
-                    )
-                    self._drained_at = now
-                self._age = await oldest_seconds(connection)
-                self._age_at = self._clock.monotonic()
+                await self._measure(connection)
+                if drains or self._recovering or self._age > LEFTOVER_SECONDS:
+                    seconds = timedelta(seconds=0.0 if self._recovering else older)
+                    drained = await drain(connection, self._appender, older=seconds, reporter=self._reporter)
+                    await self._measure(connection)
         except Exception as error:  # noqa: BLE001  # logged, and tried again with the next tick
             self._fail(error)
             for _, answer in drains:
@@ -247,10 +245,14 @@ class LedgerWriter:
             if not answer.done():
                 answer.set_result(drained)
 
+    async def _measure(self, connection: Connection) -> None:
+        self._age = await oldest_seconds(connection)
+        self._age_at = self._clock.monotonic()
+
     def _fail(self, error: Exception) -> None:
         self._failed = self._recovering = True
         self._appender.forget()
-        _log.error("ledger append failed", error=type(error).__name__)
+        _log.error("ledger.append_failed", kind=type(error).__name__)
 
     def _refuse(self, waiting: Sequence[_Waiting] | deque[_Waiting]) -> None:
         for each in waiting:
