@@ -675,36 +675,50 @@ CREATE TYPE vault.bulk_in AS (
 -- the batch stays.
 CREATE TYPE vault.bulk_out AS (i integer, status text, refused uuid[], stored_mac bytea, answer bytea);
 
--- Write the rows that make records, set by set; returns the ids that may not be written.
+-- Write the rows that make records, set by set; returns the ids that may not be written. Unpacking an array of rows is
+-- most of the cost here, so it is gone through once for each table and twice for what must be known before.
 CREATE FUNCTION vault.bulk_create(owner uuid, batch vault.bulk_in) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
   zero constant uuid := '00000000-0000-0000-0000-000000000000';
   people uuid[];
+  kids bytea[];
+  newcomers boolean;
+  leases boolean;
   wanted integer;
   added integer;
   refused uuid[];
 BEGIN
-  people := ARRAY(SELECT DISTINCT b.subject_id FROM unnest(batch.rows) b
-                  WHERE b.expected = 0 AND b.subject_mode = 2 ORDER BY 1);
-  IF cardinality(people) > 0 THEN
-    PERFORM 1 FROM vault.subject s WHERE s.tenant_id = owner AND s.id = ANY (people)
-      ORDER BY s.id FOR KEY SHARE;
-    refused := ARRAY(
-      SELECT b.id FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 2 AND NOT EXISTS (
-        SELECT 1 FROM keys.subject_key k JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
-        WHERE k.tenant_id = owner AND k.subject_id = b.subject_id AND k.kid = b.kid AND k.state = 'active'
-          AND s.erased_at IS NULL AND s.merged_into IS NULL));
-    IF cardinality(refused) > 0 THEN
-      RETURN refused;
+  SELECT coalesce(sum(cardinality(b.tags)), 0), coalesce(bool_or(b.subject_mode = 1), false),
+         coalesce(bool_or(b.subject_mode = 2 AND b.lease), false)
+    INTO wanted, newcomers, leases
+    FROM unnest(batch.rows) b WHERE b.expected = 0;
+  SELECT array_agg(d.subject_id), array_agg(d.kid) INTO people, kids
+    FROM (SELECT DISTINCT b.subject_id, b.kid FROM unnest(batch.rows) b
+          WHERE b.expected = 0 AND b.subject_mode = 2) d;
+  IF people IS NOT NULL THEN
+    SELECT count(*) INTO added FROM (
+      SELECT s.id FROM unnest(people, kids) AS p(subject_id, kid)
+      JOIN vault.subject s ON s.tenant_id = owner AND s.id = p.subject_id
+      WHERE s.erased_at IS NULL AND s.merged_into IS NULL AND EXISTS (
+        SELECT FROM keys.subject_key k WHERE k.tenant_id = owner AND k.subject_id = p.subject_id AND k.kid = p.kid
+          AND k.state = 'active')
+      FOR KEY SHARE OF s) held;
+    IF added < cardinality(kids) THEN
+      RETURN ARRAY(
+        SELECT b.id FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 2 AND NOT EXISTS (
+          SELECT FROM keys.subject_key k JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
+          WHERE k.tenant_id = owner AND k.subject_id = b.subject_id AND k.kid = b.kid AND k.state = 'active'
+            AND s.erased_at IS NULL AND s.merged_into IS NULL));
     END IF;
-    refused := ARRAY(SELECT b.id FROM unnest(batch.rows) b
-                     WHERE b.expected = 0 AND b.subject_mode = 2 AND b.lease AND NOT keys.lease_subject(b.kid));
-    IF cardinality(refused) > 0 THEN
-      RETURN refused;
+    IF leases THEN
+      refused := ARRAY(SELECT b.id FROM unnest(batch.rows) b
+                       WHERE b.expected = 0 AND b.subject_mode = 2 AND b.lease AND NOT keys.lease_subject(b.kid));
+      IF cardinality(refused) > 0 THEN
+        RETURN refused;
+      END IF;
     END IF;
   END IF;
-  wanted := (SELECT coalesce(sum(cardinality(b.tags)), 0) FROM unnest(batch.rows) b WHERE b.expected = 0);
   INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
     SELECT owner, batch.collection_id, u.field_id, u.tag,
            CASE WHEN u.n <= b.unique_tags THEN zero ELSE b.id END, b.id
@@ -720,11 +734,13 @@ BEGIN
         JOIN vault.tag t ON t.tenant_id = owner AND t.collection_id = batch.collection_id
           AND t.field_id = u.field_id AND t.tag = u.tag AND t.slot IN (zero, b.id) AND t.record_id = b.id));
   END IF;
-  INSERT INTO vault.subject (tenant_id, id, created_at)
-    SELECT owner, b.subject_id, batch.at FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 1;
-  INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
-    SELECT owner, b.subject_id, 1, b.kid, b.wrapped, b.wrap_epoch FROM unnest(batch.rows) b
-    WHERE b.expected = 0 AND b.subject_mode = 1;
+  IF newcomers THEN
+    INSERT INTO vault.subject (tenant_id, id, created_at)
+      SELECT owner, b.subject_id, batch.at FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 1;
+    INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
+      SELECT owner, b.subject_id, 1, b.kid, b.wrapped, b.wrap_epoch FROM unnest(batch.rows) b
+      WHERE b.expected = 0 AND b.subject_mode = 1;
+  END IF;
   INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
       sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
     SELECT owner, batch.collection_id, b.id, b.subject_id, b.subject_id, 1, batch.event_id, b.field_ids,
