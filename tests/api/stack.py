@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import httpx
 import msgspec
+import structlog
 
 from database import ENVIRONMENT, Database
 from wellkeep.access.api_keys import ApiKeys
@@ -118,6 +120,22 @@ class Stack:
         return httpx.AsyncClient(transport=transport, base_url="https://localhost", headers=headers)
 
 
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """Write this process's log into memory, and leave logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    try:
+        yield stream
+    finally:
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @asynccontextmanager
 async def stack(database: Database) -> AsyncIterator[Stack]:
     """Open everything that the edge stands on."""
@@ -144,9 +162,7 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
         authenticator = Authenticator(
             auth_pool=auth, app_pool=app, gate=gate, findings=findings, clock=clock, environment=ENVIRONMENT
         )
-        log = io.StringIO()
-        logs.configure(stream=log)
-        opened.callback(logs.configure)
+        log = opened.enter_context(logged())
         yield Stack(
             database=database,
             gate=gate,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from api.stack import logged
 from wellkeep.api import logs
 from wellkeep.base.errors import Internal
 from wellkeep.base.ids import uuid7
@@ -19,14 +20,8 @@ CANARY = "Xk9 Canary Zq"
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """Write the log into memory."""
-    before = logging.getLogger().handlers[:], logging.getLogger().level
-    stream = io.StringIO()
-    logs.configure(stream=stream)
-    yield stream
-    logs.configure()
-    logging.captureWarnings(False)
-    logging.getLogger().handlers[:] = before[0]
-    logging.getLogger().setLevel(before[1])
+    with logged() as stream:
+        yield stream
 
 
 def lines(written: io.StringIO) -> list[dict[str, object]]:

@@ -1,0 +1,77 @@
+"""Decoding: a shape or a refusal, and a refusal is made of our own words alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wellkeep.api import shapes
+from wellkeep.api.decoding import decode
+from wellkeep.base.errors import Validation
+from wellkeep.vault.declaration import CollectionSpec
+
+SHAPES = (shapes.RecordInput, shapes.SearchInput, shapes.BatchInput, shapes.KeyInput, CollectionSpec)
+KEYS = st.one_of(st.sampled_from(["name", "fields", "where", "limit", "records", "roles", "subject"]), st.text())
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=12,
+)
+CODES = {
+    "required", "unknown-field", "not-allowed", "too-long", "too-short", "out-of-range", "malformed", "wrong-type",
+    "malformed-json", "not-utf8", "duplicate-key", "nul", "lone-surrogate", "not-finite", "too-deep",
+}  # fmt: skip
+
+
+def declared(shape: type) -> set[str]:
+    _, components = msgspec.json.schema_components([shape])
+    return {name for schema in components.values() for name in schema.get("properties", ())}
+
+
+ALLOWED = {shape: declared(shape) | {"*"} for shape in SHAPES}
+
+
+def outcome(body: bytes, shape: type[Any]) -> Validation | None:
+    """Decode, and return the refusal where there is one."""
+    try:
+        assert isinstance(decode(body, shape), shape)
+    except Validation as refused:
+        return refused
+    return None
+
+
+@given(value=JSON, shape=st.sampled_from(SHAPES))
+def test_a_refusal_names_declared_places_alone(value: Any, shape: type[Any]) -> None:
+    refused = outcome(msgspec.json.encode(value), shape)
+    if refused is not None:
+        (place,) = refused.fields
+        assert place.code in CODES
+        assert all(part in ALLOWED[shape] or part.isdigit() for part in place.path.split("/")[1:]), place.path
+        assert refused.message in {Validation.title, "The body is not valid JSON"}
+
+
+@given(body=st.binary(max_size=200), shape=st.sampled_from(SHAPES))
+def test_any_bytes_are_decoded_or_refused(body: bytes, shape: type[Any]) -> None:
+    refused = outcome(body, shape)
+    assert refused is None or refused.fields
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "code"),
+    [
+        ('{"records": [{"fields": {}}, {"fields": 1}]}', "/records/1/fields", "wrong-type"),
+        ('{"records": [{"fields": {}, "SSN-999": 1}]}', "/records/0/*", "unknown-field"),
+        ('{"records": [{}]}', "/records/0/fields", "required"),
+        ('{"records": []}', "/records", "too-short"),
+        ('{"records": [{"fields": {}, "subject": "999-12-3456"}]}', "/records/0/subject", "malformed"),
+        ('{"records": [{"fields": {"a": 1, "a": 2}}]}', "/records/0/fields/*", "duplicate-key"),
+    ],
+)
+def test_places_and_codes(body: str, path: str, code: str) -> None:
+    with pytest.raises(Validation) as refused:
+        decode(body.encode(), shapes.BatchInput)
+    assert [(field.path, field.code) for field in refused.value.fields] == [(path, code)]
