@@ -34,6 +34,7 @@ from wellkeep.vault.tags import Tag as IndexTag
 from wellkeep.vault.values import ValueRefused, encode
 
 ROWS_BEFORE_YIELD = 20
+_TAGS_KEPT = 1_000
 
 _KNOWN = """
 SELECT tag, id, subject_id, sealed_for, revision, content_mac FROM vault.import_known($1, $2::bytea[])
@@ -88,6 +89,7 @@ class Planner:
         self._keys = keys
         self._collection = collection
         self._patients = patients
+        self._tags: dict[tuple[int, bytes], list[IndexTag]] = {}
 
     async def plan(self, rows: Sequence[Row], *, refused: frozenset[int] = frozenset()) -> Plan:
         """Plan `rows`, whose external ids differ; lines in `refused` clashed with what is stored and become errors."""
@@ -133,12 +135,25 @@ class Planner:
             except ValueRefused as refused:
                 return LineError(row.line, row.end, f"fields.{name}", refused.code)
         try:
-            tags = index_tags(self._keys, collection=collection.id, payloads=payloads, region=self._context.region)
+            tags = [tag for payload in payloads if payload[0].index != "none" for tag in self._tags_of(payload)]
         except Validation as refused:
             return LineError(row.line, row.end, "fields", refused.fields[0].code)
         external = external_tag(self._keys, collection=collection.id, external_id=row.external_id)
         tags.append(IndexTag(EXTERNAL_ID, external, unique=True))
         return _Prepared(row, payloads, tags, external)
+
+    def _tags_of(self, payload: Payload) -> list[IndexTag]:
+        """Return the tags of one value; neighbours share many (an encounter, a day), so the last ones are kept."""
+        field, value = payload
+        known = self._tags.get((field.id, value))
+        if known is None:
+            if len(self._tags) >= _TAGS_KEPT:
+                self._tags.clear()
+            known = index_tags(
+                self._keys, collection=self._collection.id, payloads=(payload,), region=self._context.region
+            )
+            self._tags[field.id, value] = known
+        return known
 
     async def _look_up(self, prepared: Sequence[_Prepared]) -> tuple[dict[bytes, Record], imports_subjects.Found]:
         rows = [one.row for one in prepared]

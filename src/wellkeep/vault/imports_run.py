@@ -143,6 +143,7 @@ class _Run:
         self._collection = collection
         self._errors = errors
         self._patients = patients
+        self._planner = owner.planner(decision, keys, collection, patients)
         self._at = Checkpoint(row.lines, 0, row.error_parts, row.error_lines, int.from_bytes(row.digest, "big"))
 
     async def all(self, source: Source, stopping: Stopping) -> None:
@@ -174,8 +175,7 @@ class _Run:
         refused: set[int] = set()
         suspected: set[int] = set()
         for _ in range(_MOST_TRIES):
-            planner = self._owner.planner(self._decision, self._keys, self._collection, self._patients)
-            plan = await planner.plan(rows, refused=frozenset(refused))
+            plan = await self._planner.plan(rows, refused=frozenset(refused))
             status, ids = await self._try(plan, items, rows, broken)
             if status == "ok":
                 return
@@ -239,6 +239,7 @@ class _Run:
         context = self._owner.context
         context.forget_collection(self._decision.tenant, self._row.collection)
         self._collection = await context.collection(self._decision, self._row.collection)
+        self._planner = self._owner.planner(self._decision, self._keys, self._collection, self._patients)
 
     async def _end(self) -> None:
         context = self._owner.context
