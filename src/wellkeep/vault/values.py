@@ -44,7 +44,7 @@ class ValueRefused(Exception):
     """A value does not fit its field; `code` says how, `field` names the field where the caller can't know it."""
 
     def __init__(self, code: str, *, field: str = "*") -> None:
-        """Hold one of: wrong-type, malformed, too-long, out-of-range, not-allowed, nul, lone-surrogate, not-indexable."""
+        """Hold wrong-type, malformed, too-long, out-of-range, not-allowed, nul, lone-surrogate or not-indexable."""
         super().__init__(code)
         self.code = code
         self.field = field
