@@ -17,7 +17,11 @@ from wellkeep.assembly.readiness import Readiness
 from wellkeep.base.settings import Settings
 from wellkeep.findings.findings import Findings
 from wellkeep.keys.cursors import Cursors
+from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
+from wellkeep.vault.context import Context
+from wellkeep.vault.exports import Exports
+from wellkeep.vault.imports import Imports
 from wellkeep.vault.records import Records
 from wellkeep.vault.replay import Replay
 from wellkeep.vault.search import Search
@@ -37,9 +41,13 @@ class Runtime:
     collections: Collections
     subjects: Subjects
     records: Records
+    batches: Batches
     upserts: Upserts
     search: Search
     replay: Replay
+    imports: Imports
+    exports: Exports
+    vault_context: Context
     ledger_search: LedgerSearch
     findings: Findings
     readiness: Readiness
@@ -77,9 +85,13 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             collections=vault.collections,
             subjects=vault.subjects,
             records=vault.records,
+            batches=vault.batches,
             upserts=vault.upserts,
             search=vault.search,
             replay=Replay(vault.context, pool=core.app),
+            imports=Imports(context=vault.context, pool=core.app),
+            exports=Exports(context=vault.context, pool=core.app),
+            vault_context=vault.context,
             ledger_search=LedgerSearch(gate=core.gate, pool=core.app, cursors=cursors),
             findings=core.findings,
             readiness=Readiness(core),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,14 +12,13 @@ from wellkeep.api.server import Addresses
 from wellkeep.api.server import serve as serve_http
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.diagnosis import Verdict, diagnose
-from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import Installed, initialise
 from wellkeep.assembly.keeper import kept
-from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.secrets import Secret
 from wellkeep.cli.console import done, err, out, print_json, refuse_error, table
 from wellkeep.cli.local import Directory, Json, locate, run, started
+from wellkeep.cli.serving import worker_runtime
 
 _DSN_VARIABLE = "WELLKEEP_DATABASE_DSN"
 
@@ -97,15 +94,6 @@ def serve(
     except WellkeepError as error:
         refuse_error(error)
     raise typer.Exit(code)
-
-
-def worker_runtime(home: Path) -> AbstractAsyncContextManager[Runtime]:
-    """Return the runtime of one worker process, with its jobs; the database runs already."""
-    where = Home(home)
-    settings = where.settings()
-    database = Database(where, settings)
-    database.start()
-    return open_runtime(where, settings, database)
 
 
 def announce(addresses: Addresses) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wellkeep.cli import api_keys, collections, database, deployment, findings, ledger, prove, tenants, transfers
+from wellkeep.cli import api_keys, collections, database, demo, deployment, findings, ledger, prove, tenants, transfers
 from wellkeep.cli.console import out
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The self-hosted security core for health software that proves itself.",
 )
+app.command()(demo.demo)
 app.command()(deployment.init)
 app.command()(deployment.serve)
 app.command()(deployment.doctor)

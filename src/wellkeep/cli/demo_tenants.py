@@ -1,0 +1,48 @@
+"""The two customers of the demo, and a key for each role that the tour plays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from wellkeep.access.operators import this_operator
+from wellkeep.assembly.runtime import open_runtime
+from wellkeep.base.secrets import Secret
+from wellkeep.cli.console import done
+from wellkeep.prove.deployment import Deployment, created
+from wellkeep.vault.templates import template
+
+TENANTS = ("northside-clinic", "harbour-health")
+COLLECTIONS = ("patients", "encounters", "observations")
+_ROLES = ("administrator", "clinician", "billing", "integration")
+
+
+@dataclass(slots=True)
+class DemoTenant:
+    """A customer of the demo. `known_ssn` is that of one of its made-up patients, to search for."""
+
+    id: UUID
+    name: str
+    keys: dict[str, Secret[str]]
+    known_ssn: str = ""
+    known_record: dict[str, str] = field(default_factory=dict)
+
+
+async def make_tenants(deployment: Deployment) -> list[DemoTenant]:
+    """Make the tenants, their keys, and their collections from the built-in templates."""
+    operator = this_operator()
+    made = []
+    async with open_runtime(deployment.home, deployment.settings, deployment.database) as runtime:
+        for name in TENANTS:
+            made_id = await runtime.tenants.create(operator, name=name, kind="synthetic")
+            keys = {}
+            for role in _ROLES:
+                issued = await runtime.api_keys.create(operator, tenant=made_id, name=f"demo-{role}", roles=(role,))
+                keys[role] = issued.key
+            made.append(DemoTenant(id=made_id, name=name, keys=keys))
+    for tenant in made:
+        client = await deployment.client(tenant.keys["administrator"])
+        for collection in COLLECTIONS:
+            await created(client, "/v1/collections", template(collection).definition())
+    done(f"Two tenants behind a wall each: {', '.join(TENANTS)}, with the collections {', '.join(COLLECTIONS)}")
+    return made

@@ -1,0 +1,70 @@
+"""What one server process runs: the services for requests, and a worker for jobs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.runtime import Runtime, open_runtime
+from wellkeep.db.connection import Connection
+from wellkeep.db.pool import Limits, Pool
+from wellkeep.db.queue import QueueBook
+from wellkeep.jobs.handlers import Handler
+from wellkeep.jobs.housekeeping import PERIODIC, Housekeeping
+from wellkeep.jobs.worker import Worker
+from wellkeep.vault import exports_table, imports_table
+from wellkeep.vault.exports_run import ExportRunner
+from wellkeep.vault.imports_run import ImportRunner
+
+_JOB_CONNECTIONS = 3
+_CONNECT_SECONDS = 5.0
+
+_log = structlog.get_logger("wellkeep.jobs")
+
+
+@asynccontextmanager
+async def worker_runtime(home: Path) -> AsyncIterator[Runtime]:
+    """Lend the runtime of one server process, with its worker; the database runs already."""
+    where = Home(home)
+    settings = where.settings()
+    database = Database(where, settings)
+    database.start()
+    async with open_runtime(where, settings, database) as runtime, _working(runtime, database):
+        yield runtime
+
+
+@asynccontextmanager
+async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
+    core, context = runtime.core, runtime.vault_context
+    endpoint = database.endpoint("wk_jobs")
+
+    async def connect() -> Connection:
+        made: Connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
+        return made
+
+    limits = Limits(min_size=1, max_size=_JOB_CONNECTIONS)
+    async with Pool(endpoint, context_key=None, clock=core.clock, limits=limits) as jobs:
+        book = QueueBook(jobs)
+        house = Housekeeping(app=core.app, jobs=jobs, book=book, drain_outbox=core.writer.drain_outbox)
+        handlers: dict[str, Handler] = {
+            **house.handlers(),
+            imports_table.JOB_KIND: ImportRunner(context=context, pool=core.app),
+            exports_table.JOB_KIND: ExportRunner(context=context, pool=core.app),
+        }
+        worker = Worker(connect=connect, book=book, handlers=handlers, periodic=PERIODIC, report=_report)
+        await worker.start()
+        try:
+            yield
+        finally:
+            await worker.stop()
+
+
+def _report(what: str, error: str) -> None:
+    """Say in the log that a job failed: its kind and a code, never a text."""
+    _log.warning("job_failed", kind=what, error=error)
