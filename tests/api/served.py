@@ -31,7 +31,7 @@ class SlowReadiness:
 async def bare_runtime() -> AsyncIterator[Any]:
     """Open a runtime that is ready and nothing else, and say when it is given back."""
     if os.environ.get("DIES"):
-        raise SystemExit(3)
+        raise RuntimeError("Xk9CanaryZq")
     try:
         yield SimpleNamespace(readiness=SlowReadiness())
     finally:

@@ -146,3 +146,5 @@ def test_workers_that_keep_dying_stop_the_deployment(tmp_path: Path, certificate
     )
     assert done.returncode == 1
     assert "workers.keep_dying" in done.stderr
+    assert "worker.failed" in done.stderr
+    assert "Canary" not in done.stderr

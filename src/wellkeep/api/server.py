@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from wellkeep.api.runtime import RuntimeFactory
 from wellkeep.api.supervisor import Supervisor, WorkerLink
 from wellkeep.api.tls import server_context
 from wellkeep.base.clock import SystemClock
+from wellkeep.base.errors import Misconfigured
 from wellkeep.base.settings import Settings
 
 
@@ -93,7 +95,13 @@ def _address(bound: Any) -> str:
 def _work(plan: _Plan, sockets: dict[Listener, Any], link: WorkerLink) -> None:
     """Be one worker: the entry point of its process."""
     metrics = Metrics(catalogue.names(), slots=link.slots, worker=link.worker, workers=link.workers)
-    _run(plan, sockets, metrics, on_ready=link.ready, link=link)
+    try:
+        _run(plan, sockets, metrics, on_ready=link.ready, link=link)
+    except Misconfigured as error:
+        sys.exit(error.message)
+    except Exception as error:  # noqa: BLE001  # a traceback on standard error would quote what drivers quote
+        logs.log.error("worker.failed", worker=link.worker, error=error)  # as above
+        sys.exit(1)
 
 
 def _run(
