@@ -18,6 +18,7 @@ from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
 from wellkeep.gate.acts import Act, Decision
+from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, exports_table
@@ -125,13 +126,7 @@ class ExportRunner:
         receipt = await context.gate.disclose(
             decision, records=tuple(records), subjects=tuple(subjects), fields=tuple(page.names), count=len(records)
         )
-        opened = []
-        for place, state in enumerate(states):
-            if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
-            values = open_fields(receipt, keys=page.keys, collection=page.collection, state=state, seen=page.seen)
-            external = values.pop(_NAME_OF_EXTERNAL_ID, None)
-            opened.append(Opened(state.id, str(external or state.id), state.subject, state.revision, values))
+        opened = await page.open(receipt, states)
         data = write(row.format, opened, fields=page.fields, withheld=page.withheld, first=row.parts == 0)
         digest = int.from_bytes(row.digest, "big")
         for record in opened:
@@ -188,3 +183,14 @@ class _Page:
         self.names = [field.name for field in self.fields]
         self.groups = {field.group for field in self.fields}
         self.seen = {field.id: field for field in (*self.fields, _EXTERNAL)}
+
+    async def open(self, receipt: Receipt, states: list[Stored]) -> list[Opened]:
+        """Open `states`, whose entry is durable, giving the loop back every so many."""
+        opened = []
+        for place, state in enumerate(states):
+            if place % ROWS_BEFORE_YIELD == 0:
+                await asyncio.sleep(0)
+            values = open_fields(receipt, keys=self.keys, collection=self.collection, state=state, seen=self.seen)
+            external = values.pop(_NAME_OF_EXTERNAL_ID, None)
+            opened.append(Opened(state.id, str(external or state.id), state.subject, state.revision, values))
+        return opened

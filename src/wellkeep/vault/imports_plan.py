@@ -206,21 +206,12 @@ class Planner:
         holder: imports_subjects.Holder | None,
         mac: bytes,
     ) -> None:
-        record = uuid7() if known is None else known["id"]
-        seals = len(one.payloads) + 1
-        if self._data is not None:
-            key, use = self._data, KeyUse(0)
-        elif holder is None and known is None and self._collection.subject is SubjectMode.SELF:
-            subject = uuid7()
-            new = await self._keys.new_subject_key(subject)
-            key, use = new.key, KeyUse(1, subject, new.kid, new.wrapped, new.wrap_epoch)
-            self._take(plan, new.key, seals)
-        elif holder is not None:
-            leased = self._take(plan, holder.key, seals)
-            key, use = holder.key, KeyUse(2, holder.subject, holder.key.kid, lease=leased)
-        else:
+        keying = await self._keying(plan, known, holder, seals=len(one.payloads) + 1)
+        if keying is None:
             plan.errors.append(LineError(one.row.line, one.row.end, one.row.place, "subject-erased"))
             return
+        key, use = keying
+        record = uuid7() if known is None else known["id"]
         state = seal_state(
             key,
             tenant=self._decision.tenant,
@@ -239,6 +230,22 @@ class Planner:
         owner = known["subject_id"] if known is not None else use.subject
         if owner is not None:
             plan.subjects.add(owner)
+
+    async def _keying(
+        self, plan: Plan, known: Record | None, holder: imports_subjects.Holder | None, *, seals: int
+    ) -> tuple[SealingKey, KeyUse] | None:
+        """Return the key that seals a row and how the write names it; None where its subject has no key any more."""
+        if self._data is not None:
+            return self._data, KeyUse(0)
+        if holder is not None:
+            leased = self._take(plan, holder.key, seals)
+            return holder.key, KeyUse(2, holder.subject, holder.key.kid, lease=leased)
+        if known is not None or self._collection.subject is not SubjectMode.SELF:
+            return None
+        subject = uuid7()
+        new = await self._keys.new_subject_key(subject)
+        self._take(plan, new.key, seals)
+        return new.key, KeyUse(1, subject, new.kid, new.wrapped, new.wrap_epoch)
 
     @staticmethod
     def _take(plan: Plan, key: HeldSubjectKey, seals: int) -> bool:

@@ -197,31 +197,7 @@ class _Run:
         errors = sorted([*broken, *plan.errors])
         failed = {error.line for error in errors}
         taken = [row for row in rows if row.line not in failed]
-        listed = errors[: max(0, MOST_ERRORS - self._at.error_lines)]
-        part = self._errors.seal(self._at.error_parts, error_lines(listed)) if listed else None
-        last = items[-1]
-        after = Checkpoint(
-            last.line,
-            last.end,
-            self._at.error_parts + (part is not None),
-            self._at.error_lines + len(listed),
-            added(self._at.digest, lines_digest(self._keys, taken)),
-        )
-        created = len(plan.created)
-        call = WriteBatch(
-            self._decision.caller.principal.credential,
-            self._collection.id,
-            self._collection.version,
-            self._owner.context.clock.now(),
-            plan.rows,
-            self._row.id,
-            self._runner,
-            self._at,
-            after,
-            Counts(created, len(plan.rows) - created, len(plan.unchanged), len(errors)),
-            self._row.errors_id,
-            part,
-        )
+        call = self._call(plan, items[-1], errors, taken)
         answers = await self._owner.context.gate.change(
             self._decision,
             call,
@@ -232,8 +208,36 @@ class _Run:
         )
         status = str(answers[0]["status"])
         if status == "ok":
-            self._at = after
+            self._at = call.after
         return status, list(answers[0]["refused"] or [])
+
+    def _call(self, plan: Plan, last: Decoded, errors: Sequence[LineError], taken: Sequence[Row]) -> WriteBatch:
+        """Return the change that writes `plan` and moves the checkpoint behind `last`."""
+        at = self._at
+        listed = errors[: max(0, MOST_ERRORS - at.error_lines)]
+        part = self._errors.seal(at.error_parts, error_lines(listed)) if listed else None
+        after = Checkpoint(
+            last.line,
+            last.end,
+            at.error_parts + (part is not None),
+            at.error_lines + len(listed),
+            added(at.digest, lines_digest(self._keys, taken)),
+        )
+        created = len(plan.created)
+        return WriteBatch(
+            self._decision.caller.principal.credential,
+            self._collection.id,
+            self._collection.version,
+            self._owner.context.clock.now(),
+            plan.rows,
+            self._row.id,
+            self._runner,
+            at,
+            after,
+            Counts(created, len(plan.rows) - created, len(plan.unchanged), len(errors)),
+            self._row.errors_id,
+            part,
+        )
 
     async def _reload(self) -> None:
         context = self._owner.context
