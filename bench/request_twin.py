@@ -33,7 +33,7 @@ from wellkeep.api.edge import Edge
 from wellkeep.api.listeners import ListenerServer, _bind_one
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Call, Route
-from wellkeep.api.tls import server_context
+from wellkeep.assembly.tls import server_context
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import parse_uuid, uuid7

@@ -14,7 +14,7 @@ import pytest
 from api.stack import NOTES, Stack
 from wellkeep.api import limits
 from wellkeep.api.listeners import ListenerServer, bind, serve_until
-from wellkeep.api.tls import make_development_certificate, server_context
+from wellkeep.assembly.tls import make_development_certificate, server_context
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.settings import ListenSettings
 

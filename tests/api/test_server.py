@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from wellkeep.api.tls import DevelopmentCertificate, make_development_certificate
+from wellkeep.assembly.tls import DevelopmentCertificate, make_development_certificate
 from wellkeep.base.clock import SystemClock
 
 SCRIPT = Path(__file__).parent / "served.py"

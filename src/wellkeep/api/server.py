@@ -27,7 +27,7 @@ from wellkeep.api.redirector import Redirector
 from wellkeep.api.routes import Listener
 from wellkeep.api.runtime import RuntimeFactory
 from wellkeep.api.supervisor import Supervisor, WorkerLink
-from wellkeep.api.tls import server_context
+from wellkeep.assembly.tls import server_context
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wellkeep.api.tls import make_development_certificate
+from wellkeep.assembly.tls import make_development_certificate
 from wellkeep.assembly.home import Home
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.settings import Settings

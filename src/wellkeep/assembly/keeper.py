@@ -1,7 +1,8 @@
 """The keeper: starts the embedded PostgreSQL again when it is gone while a server serves.
 
 Rules: it looks every half second and acts on nothing but a missing postmaster; one that hangs is left alone, for
-killing it could be the wrong mending. What can't be started is tried again, ever more slowly, and said in the log.
+killing it could be the wrong mending. It never makes a cluster: where the data directory is gone (a volume that is not
+mounted) it waits for it. What can't be started is tried again, ever more slowly, and said in the log.
 Meanwhile requests are refused with 503 by whoever needs the database. The threat is an outage that lasts until somebody
 wakes up, because a killed PostgreSQL (the kernel's OOM killer, an operator's slip) stays down.
 
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 import structlog
 
 from wellkeep.assembly.database import Database
-from wellkeep.base.errors import WellkeepError
+from wellkeep.base.errors import Misconfigured, WellkeepError
 from wellkeep.db.embedded import EmbeddedServer
 
 LOOK_SECONDS = 0.5
@@ -50,6 +51,8 @@ def _keep(server: EmbeddedServer, leaving: threading.Event) -> None:
             continue
         _log.error("postgresql.gone")
         try:
+            if not server.data.exists():
+                raise Misconfigured(f"{server.data} is gone. Mount it, or restore it from your backup.")
             server.start()
         except (WellkeepError, OSError, subprocess.SubprocessError) as error:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

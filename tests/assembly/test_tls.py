@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wellkeep.api.tls import DevelopmentCertificate, make_development_certificate, server_context
+from wellkeep.assembly.tls import DevelopmentCertificate, make_development_certificate, server_context
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
 
