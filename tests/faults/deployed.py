@@ -23,6 +23,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import msgspec
 
 from database import ENVIRONMENT, scratch_home
 from wellkeep.access.operators import this_operator
@@ -30,8 +31,7 @@ from wellkeep.assembly.core import open_core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.runtime import Runtime, open_runtime
-from wellkeep.base.ids import uuid7
-from wellkeep.base.settings import ListenSettings, Settings
+from wellkeep.base.settings import ListenSettings
 from wellkeep.db import postmaster
 from wellkeep.db.connection import Connection
 from wellkeep.db.embedded import EmbeddedServer
@@ -199,60 +199,62 @@ async def eventually(done: Callable[[], Awaitable[bool]], *, seconds: float, wha
     return time.monotonic() - began
 
 
-@asynccontextmanager
-async def deployment(*, workers: int = 1, where: Path | None = None) -> AsyncIterator[Deployed]:
-    """Make a deployment below `where` (default: in memory), with two tenants; serve it; remove it afterwards."""
-    folder = where or scratch_home()
+@dataclass(frozen=True)
+class Template:
+    """A deployment with two tenants that was made and never served; what is served is a copy of it."""
+
+    home: Home
+    tenants: tuple[Tenant, Tenant]
+
+
+async def make_template(folder: Path) -> Template:
+    """Make a deployment below `folder`, as its operator does."""
     home = Home(folder / "home")
-    public, admin, plain = free_addresses(3)
-    made: Deployed | None = None
+    await _command(sys.executable, "-m", "wellkeep", "init", str(home.path), "--environment", ENVIRONMENT)
+    database = Database(home, home.settings())
+    await asyncio.to_thread(database.start)
     try:
-        home.make()
-        listen = ListenSettings(public=public, admin=admin, plain=plain)
-        home.write_settings(Settings(version=1, deployment=uuid7(), environment=ENVIRONMENT, listen=listen))
-        await _initialise(home)
-        made = await _with_tenants(home, workers)
+        async with open_runtime(home, home.settings(), database) as runtime:
+            tenants = [await _tenant(runtime, name) for name in ("northside", "southside")]
+    finally:
+        await asyncio.to_thread(database.stop)
+    return Template(home, (tenants[0], tenants[1]))
+
+
+async def _tenant(runtime: Runtime, name: str) -> Tenant:
+    operator = this_operator()
+    tenant = await runtime.tenants.create(operator, name=name)
+    keys = {}
+    for role in ("administrator", "integration", "privacy_officer"):
+        issued = await runtime.api_keys.create(operator, tenant=tenant, name="fault", roles=(role,))
+        keys[role] = issued.key.reveal()
+    return Tenant(tenant, keys)
+
+
+@asynccontextmanager
+async def deployment(template: Template, *, workers: int = 1, where: Path | None = None) -> AsyncIterator[Deployed]:
+    """Serve a copy of `template` below `where` (default: in memory) on ports of its own; remove it afterwards."""
+    folder = where or scratch_home()
+    await _command("cp", "-a", str(template.home.path), str(folder))  # it keeps the owners
+    home = Home(folder / template.home.path.name)
+    public, admin, plain = free_addresses(3)
+    listen = ListenSettings(public=public, admin=admin, plain=plain)
+    home.write_settings(msgspec.structs.replace(home.settings(), listen=listen))
+    a, b = template.tenants
+    made = Deployed(home, Database(home, home.settings()), a, b, workers=workers)
+    await asyncio.to_thread(made.database.start)
+    try:
         await made.start()
         yield made
     finally:
-        if made is not None:
-            await made.stop()
+        await made.stop()
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-async def _initialise(home: Home) -> None:
-    """Run `wellkeep init`; a settings file that is there is kept."""
-    init = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "wellkeep",
-        "init",
-        str(home.path),
-        "--environment",
-        ENVIRONMENT,
-        stdout=DEVNULL,
-        stderr=PIPE,
-    )
-    _, said = await init.communicate()
-    assert init.returncode == 0, said.decode(errors="replace")
-
-
-async def _with_tenants(home: Home, workers: int) -> Deployed:
-    settings = home.settings()
-    database = Database(home, settings)
-    await asyncio.to_thread(database.start)
-    operator = this_operator()
-    tenants = []
-    async with open_runtime(home, settings, database) as runtime:
-        for name in ("northside", "southside"):
-            tenant = await runtime.tenants.create(operator, name=name)
-            keys = {}
-            for role in ("administrator", "integration", "privacy_officer"):
-                issued = await runtime.api_keys.create(operator, tenant=tenant, name="fault", roles=(role,))
-                keys[role] = issued.key.reveal()
-            tenants.append(Tenant(tenant, keys))
-    await asyncio.to_thread(database.stop)
-    return Deployed(home, database, *tenants, workers=workers)
+async def _command(*arguments: str) -> None:
+    command = await asyncio.create_subprocess_exec(*arguments, stdout=DEVNULL, stderr=PIPE)
+    _, said = await command.communicate()
+    assert command.returncode == 0, said.decode(errors="replace")
 
 
 async def declare(deployed: Deployed, definition: dict[str, Any] = PEOPLE) -> None:

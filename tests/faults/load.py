@@ -11,7 +11,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import httpx
@@ -68,9 +68,16 @@ class Load:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Let the callers begin."""
         self._tasks = [asyncio.create_task(_Caller(self, number, self._seed).run()) for number in range(CALLERS)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Send away whoever is still there, because a test failed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stop(self) -> Account:
         """Let every caller finish what it is at, and return the account."""
@@ -87,6 +94,15 @@ class Load:
                 if task.done():
                     task.result()
             assert time.monotonic() < deadline, f"the load stalls: {self.account.refused}"
+            await asyncio.sleep(0.01)
+
+    async def refused(self, count: int) -> None:
+        """Wait until `count` more requests have been refused with 503."""
+        refused = self.account.refused
+        wanted = sum(refused.values()) + count
+        deadline = time.monotonic() + _STALLED_SECONDS
+        while sum(refused.values()) < wanted:
+            assert time.monotonic() < deadline, "the load is not refused"
             await asyncio.sleep(0.01)
 
     async def all_served(self) -> None:

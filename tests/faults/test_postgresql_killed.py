@@ -26,15 +26,14 @@ async def killed(deployed: Deployed, seed: int, way: str) -> None:
     chance = random.Random(seed)  # noqa: S311  # when to kill, nothing secret
     auditor = Auditor(deployed)
     await auditor.begin()
-    load = Load(deployed.client(), seed=seed)
-    load.start()
-    await load.served(chance.randrange(60, 200))
-    await asyncio.sleep(chance.random() / 20)
-    fault = time.monotonic()
-    os.kill(deployed.postmaster, WAYS[way])
-    await asyncio.sleep(0.1)
-    await load.all_served()
-    account = await load.stop()
+    async with Load(deployed.client(), seed=seed) as load:
+        await load.served(chance.randrange(60, 200))
+        await asyncio.sleep(chance.random() / 20)
+        fault = time.monotonic()
+        os.kill(deployed.postmaster, WAYS[way])
+        await asyncio.sleep(0.1)
+        await load.all_served()
+        account = await load.stop()
     recovered = account.recovered_after(fault)
     surplus = await auditor.end(account)
     assert recovered < RECOVERY_SECONDS

@@ -21,16 +21,15 @@ async def killed(deployed: Deployed, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311  # when to kill, nothing secret
     auditor = Auditor(deployed)
     await auditor.begin()
-    load = Load(deployed.client(), seed=seed)
-    load.start()
-    await load.served(chance.randrange(60, 200))
-    await asyncio.sleep(chance.random() / 20)
-    fault = time.monotonic()
-    deployed.kill()
-    await deployed.start()
-    started = time.monotonic()
-    await load.all_served()
-    account = await load.stop()
+    async with Load(deployed.client(), seed=seed) as load:
+        await load.served(chance.randrange(60, 200))
+        await asyncio.sleep(chance.random() / 20)
+        fault = time.monotonic()
+        deployed.kill()
+        await deployed.start()
+        started = time.monotonic()
+        await load.all_served()
+        account = await load.stop()
     surplus = await auditor.end(account)
     note(
         "server killed",
