@@ -5,9 +5,7 @@ The claims tried on the running deployment, a table of what was tried and seen, 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +13,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from wellkeep.assembly.home import Home
 from wellkeep.base.clock import SystemClock, iso
 from wellkeep.cli.console import err, out, print_json, refuse
 from wellkeep.cli.local import HomeOption, Json, locate, run
 from wellkeep.prove.claims import load_claims
-from wellkeep.prove.deployment import Deployment
 from wellkeep.prove.evidence import Evidence, State
 from wellkeep.prove.probe import Probe, prove
 from wellkeep.prove.registry import PROBES
-from wellkeep.prove.server import ServerProcess
 from wellkeep.prove.world import world
 
 _MARKS = {
@@ -67,29 +64,20 @@ def _choose(ids: Sequence[str]) -> list[Probe]:
 
 
 async def gather(home: Path, probes: Sequence[Probe], *, quiet: bool = False) -> list[Evidence]:
-    """Run `probes` against the deployment in `home`; a server is started for the run where none answers."""
+    """Run `probes` against the deployment in `home`; a server is started for the run where none answers.
+
+    Raises Misconfigured where there is no deployment.
+    """
     clock = SystemClock()
+    deployment = Home(home)
+    deployment.settings()
     evidence = []
-    async with _served(home) as deployment, world(deployment) as shared:
+    async with world(deployment) as shared:
         for probe in probes:
             if not quiet:
                 err.print(f"[dim]· {probe.claim}[/]")
             evidence.append(await prove(probe, shared, clock))
     return evidence
-
-
-@asynccontextmanager
-async def _served(home: Path) -> AsyncIterator[Deployment]:
-    deployment = Deployment(locate(home))
-    server = ServerProcess(home, f"{deployment.public_url}/healthz")
-    started = not await server.answers()
-    if started:
-        await server.start()
-    try:
-        yield deployment
-    finally:
-        if started:
-            await asyncio.to_thread(server.stop)
 
 
 def show(evidence: Sequence[Evidence]) -> None:

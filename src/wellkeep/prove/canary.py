@@ -42,10 +42,14 @@ class Planted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A planted value. `name` says where it was planted and is the only part of it that evidence may show."""
+    """A planted value. `name` says where it was planted and is the only part of it that evidence may show.
+
+    `window` is the length of its pieces: longer where its alphabet is smaller.
+    """
 
     name: str
     value: str
+    window: int = WINDOW
 
     @classmethod
     def make(cls, name: str, *, length: int = 24) -> Canary:
@@ -58,12 +62,16 @@ class Canary:
         first = secrets.choice("123456789")
         return cls(name=name, value=first + "".join(secrets.choice(string.digits) for _ in range(length - 1)))
 
+    def windows(self) -> Iterator[bytes]:
+        """Yield every piece of `window` bytes; of a canary of digits alone the whole value."""
+        text = self.value.encode()
+        size = len(text) if self.value.isdigit() else self.window
+        for start in range(len(text) - size + 1):
+            yield text[start : start + size]
+
     def patterns(self) -> Iterator[Pattern]:
         """Yield every shape of every window; a canary of digits alone has one window, the whole value."""
-        text = self.value.encode()
-        size = len(text) if self.value.isdigit() else WINDOW
-        for start in range(len(text) - size + 1):
-            window = text[start : start + size]
+        for window in self.windows():
             for encoding, needle in shapes(window):
                 yield Pattern(canary=self.name, encoding=encoding, needle=needle)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from wellkeep.base.clock import Clock
+from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.evidence import Evidence, Notes, Where
 from wellkeep.prove.world import World
 
@@ -27,13 +28,15 @@ class Probe:
 async def prove(probe: Probe, world: World, clock: Clock) -> Evidence:
     """Run one probe and return its evidence.
 
-    A probe that raises could not observe: the claim is unknown, and only the kind of the error is shown, since its text
-    could quote what was read.
+    A probe that raises could not observe: the claim is unknown. Of an error that is not a probe's own (Unseen) only the
+    kind is shown, since its text could quote what was read.
     """
     notes = Notes()
     at, started = clock.now(), clock.monotonic()
     try:
         await probe.run(world, notes)
+    except Unseen as unseen:
+        notes.blind("what the probe stands on", why=str(unseen))
     except Exception as error:  # noqa: BLE001 -- whatever breaks a probe, the claim is unknown
         structlog.get_logger().warning("probe_broke", claim=probe.claim, error=type(error).__name__)
         notes.blind("the probe itself", why=f"it ended with {type(error).__name__} and proved nothing")

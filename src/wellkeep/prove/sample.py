@@ -12,6 +12,7 @@ NOTES = "wk_probe_notes"
 
 FIELD_GROUPS: dict[str, str] = {
     "history": "clinical",
+    "state": "clinical",
     "family": "demographic",
     "street": "contact",
     "ssn": "identifier",
@@ -24,6 +25,7 @@ PEOPLE_DEFINITION: dict[str, Any] = {
     "subject": "self",
     "fields": [
         {"name": "history", "type": "text", "class": "phi", "group": "clinical"},
+        {"name": "state", "type": "string", "class": "phi", "group": "clinical", "enum": ["well", "ill"]},
         {
             "name": "family",
             "type": "string",
@@ -62,6 +64,7 @@ def person(**values: str) -> dict[str, Any]:
     """Return the body that creates a person of the sample, with `values` over harmless defaults."""
     fields = {
         "history": "none",
+        "state": "well",
         "family": "Probe",
         "street": "1 Probe Street",
         "ssn": "999-00-0000",

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import initialise
-from wellkeep.assembly.runtime import Runtime
 from wellkeep.base.settings import ListenSettings
 from wellkeep.db import roles
 from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected
-from wellkeep.prove.deployment import Deployment, Tenant, Unseen
+from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.server import ServerProcess, free_addresses
+from wellkeep.prove.stage import Stage
 from wellkeep.prove.tenants import prepared
 
 _EMPTY = "wk_probe_empty"
@@ -27,12 +27,8 @@ _DRAIN_PAUSE_SECONDS = 0.2
 _DROP = "DROP DATABASE IF EXISTS wk_probe_empty WITH (FORCE)"
 
 
-class Scratch(Deployment):
+class Scratch(Stage):
     """A deployment that a probe may break. It holds two synthetic tenants, `a` and `b`, as the live one does."""
-
-    operator: Runtime
-    a: Tenant
-    b: Tenant
 
     def __init__(self, home: Home) -> None:
         """Describe the deployment that was made in `home`."""

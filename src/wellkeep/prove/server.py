@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from wellkeep.prove.deployment import Unseen
+from wellkeep.assembly.home import Home
+from wellkeep.prove.deployment import Unseen, pinned
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -49,12 +50,18 @@ class ServerProcess:
         return self._process.pid
 
     async def answers(self) -> bool:
-        """Say whether a server answers already."""
-        async with _health_client() as client:
+        """Say whether a server of this home answers already."""
+        async with self._client() as client:
             try:
                 return (await client.get(self._health_url)).is_success
             except httpx.TransportError:
                 return False
+
+    def _client(self) -> httpx.AsyncClient:
+        """Return a client that this home's certificate alone satisfies: another server at the address is not ours."""
+        home = Home(self._home)
+        trust = pinned(home.resolve(home.settings().tls.certificate))
+        return httpx.AsyncClient(verify=trust, trust_env=False, timeout=2.0)
 
     async def start(self) -> None:
         """Start the server and wait until it answers. Raises Unseen where it does not."""
@@ -99,7 +106,3 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
         self._process = None
-
-
-def _health_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=False, trust_env=False, timeout=2.0)  # noqa: S501 -- it asks for health alone

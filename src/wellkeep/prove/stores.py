@@ -7,6 +7,9 @@ WAL, logs and spools are seen as a thief of the disk sees them. WAL is only read
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 from pathlib import Path
 
 from wellkeep.db.connection import Connection
@@ -22,13 +25,18 @@ WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('information_schema')
 ORDER BY 1
 """
 _CHECKPOINT = "CHECKPOINT"
+_ANALYSE = "ANALYZE"
 _WAL_COMPRESSION = "SELECT current_setting('wal_compression')"
 _SOFTWARE = "software"
 
 
 async def scan_database(connection: Connection, scanner: Scanner) -> ScanResult:
-    """Scan every table, catalogues and statistics included; `connection` is a superuser's, so no policy hides a row."""
+    """Scan every table, catalogues and statistics included; `connection` is a superuser's, so no policy hides a row.
+
+    Statistics are gathered first: what the planner would keep of a value some day, it keeps now.
+    """
     result = ScanResult()
+    await connection.execute(_ANALYSE)
     for row in await connection.fetch(_RELATIONS):
         feed = scanner.open("tables and statistics")
 
@@ -61,8 +69,27 @@ async def scan_files(deployment: Deployment, connection: Connection, scanner: Sc
     seen: set[Path] = set()
     for store, folders in stores.items():
         files = [file for folder in folders for file in _files(folder) if file not in seen]
+        if not files:
+            result.unseen.append(f"{store}: there are no files")
         seen.update(files)
         result.add(scanner.files(store, files))
+    return result
+
+
+def scan_spool(scanner: Scanner, *, since: float) -> ScanResult:
+    """Scan what our account has left in the temporary directory since `since` (seconds of the epoch).
+
+    A spool file of ours would lie there; other deployments' directories are theirs, and other accounts' files too.
+    """
+    root = Path(tempfile.gettempdir())
+    result = ScanResult()
+    for path in sorted(root.iterdir()):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime >= since:
+            result.add(scanner.files("temporary directory", [path]))
     return result
 
 

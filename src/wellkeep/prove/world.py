@@ -1,56 +1,62 @@
-"""Everything that the probes of one run share: the live deployment with two synthetic tenants, and a scratch one."""
+"""What the probes of one run share: the live deployment and a scratch one, each made when first asked for."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from uuid import UUID
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
-from wellkeep.assembly.runtime import Runtime
-from wellkeep.db.connection import Connection
-from wellkeep.prove.deployment import Deployment, Tenant
+from wellkeep.assembly.home import Home
+from wellkeep.prove.deployment import Unseen
+from wellkeep.prove.live import live
 from wellkeep.prove.scratch import Scratch
-from wellkeep.prove.tenants import prepared
+from wellkeep.prove.stage import Stage
+
+Made = TypeVar("Made")
 
 
 class World:
-    """What a probe may act on: `live` with its tenants `a` and `b`, and, when first asked for, a scratch deployment."""
+    """What a probe may act on. What could not be had once is not tried again for each probe."""
 
-    def __init__(self, live: Deployment, operator: Runtime, a: Tenant, b: Tenant) -> None:
-        """Take what the run has prepared; `operator` acts at the machine itself, on record."""
-        self.live = live
-        self.operator = operator
-        self.a = a
-        self.b = b
+    def __init__(self, home: Home) -> None:
+        """Work for the deployment in `home`; nothing is started."""
+        self._home = home
         self._stack = AsyncExitStack()
+        self._live: Stage | None = None
         self._scratch: Scratch | None = None
+        self._unseen: dict[str, Unseen] = {}
+
+    async def live(self) -> Stage:
+        """Return the live deployment. Raises Unseen where it can't be reached."""
+        if self._live is None:
+            self._live = await self._enter("live", live(self._home))
+        return self._live
 
     async def scratch(self) -> Scratch:
-        """Return the scratch deployment of this run, built when first asked for."""
+        """Return the scratch deployment of this run. Raises Unseen where it can't be made."""
         if self._scratch is None:
-            self._scratch = await self._stack.enter_async_context(Scratch.make())
+            self._scratch = await self._enter("scratch", Scratch.make())
         return self._scratch
 
-    def context_token(self, tenant: UUID, connection: Connection) -> str:
-        """Return a valid context of `tenant` for `connection`.
-
-        What SQL injected into a request of its would ride on.
-        """
-        core = self.operator.core
-        pid = connection.get_server_pid()
-        return core.context_key.mint(tenant=tenant, pid=pid, now=core.clock.seconds())
-
     async def close(self) -> None:
-        """Stop and remove the scratch deployment, if one was built."""
+        """Give back what was made."""
         await self._stack.aclose()
+
+    async def _enter(self, name: str, making: AbstractAsyncContextManager[Made]) -> Made:
+        if name in self._unseen:
+            raise self._unseen[name]
+        try:
+            return await self._stack.enter_async_context(making)
+        except Unseen as unseen:
+            self._unseen[name] = unseen
+            raise
 
 
 @asynccontextmanager
-async def world(live: Deployment) -> AsyncIterator[World]:
-    """Lend the world of one run over a deployment whose server runs."""
-    async with live, prepared(live) as (operator, a, b):
-        made = World(live, operator, a, b)
-        try:
-            yield made
-        finally:
-            await made.close()
+async def world(home: Home) -> AsyncIterator[World]:
+    """Lend the world of one run for the deployment in `home`."""
+    made = World(home)
+    try:
+        yield made
+    finally:
+        await made.close()

@@ -13,10 +13,13 @@ import asyncpg
 import httpx
 
 from wellkeep.db.connection import Connection
-from wellkeep.prove.deployment import created
+from wellkeep.prove.canary import Canary
+from wellkeep.prove.deployment import Unseen, created
 from wellkeep.prove.evidence import Notes, Where
+from wellkeep.prove.planting import plant, plant_files
 from wellkeep.prove.probe import Probe
 from wellkeep.prove.sample import PEOPLE, person
+from wellkeep.prove.stage import Stage
 from wellkeep.prove.world import World
 
 _TABLES = """
@@ -25,6 +28,10 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('wk', 'findings', 'ledger', 'keys', 'access', 'vault', 'queue')
 ORDER BY 1
+"""
+_FORCED = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relrowsecurity AND c.relforcerowsecurity
 """
 _CONTEXT_OF = "SELECT set_config('wk.token', $1, false)"
 
@@ -51,10 +58,12 @@ _INJECTIONS: tuple[tuple[str, str], ...] = (
 
 async def run(world: World, notes: Notes) -> None:
     """Write a record for B, then try to see it with everything but B's own credentials."""
-    client = await world.live.client(world.b.keys["integration"])
+    live = await world.live()
+    client = await live.client(live.b.keys["integration"])
     record = await created(client, f"/v1/collections/{PEOPLE}/records", person())
+    await _spread(client, notes)
 
-    other = await world.live.client(world.a.keys["integration"])
+    other = await live.client(live.a.keys["integration"])
     answer = await other.get(f"/v1/collections/{PEOPLE}/records/{record['id']}")
     notes.check(
         "asked for B's record over the API with A's key",
@@ -62,17 +71,20 @@ async def run(world: World, notes: Notes) -> None:
         seen=_http(answer.status_code),
     )
 
-    async with world.live.as_role("wk_app") as connection:
+    async with live.as_role("wk_app") as connection:
         tables = await connection.fetch(_TABLES)
         walled = [row["name"] for row in tables if row["walled"]]
         await _without_context(connection, notes, walled)
-        await _forged_contexts(connection, notes, world.b.id)
-        await _as_tenant_a(world, connection, notes, walled)
+        await _forged_contexts(live, connection, notes)
+        await _as_tenant_a(live, connection, notes, walled)
         await _injections(connection, notes)
 
 
 async def _without_context(connection: Connection, notes: Notes, tables: list[str]) -> None:
-    open_tables = [name for name in tables if await _rows(connection, name) is not None]
+    """Read every table; an empty one gives no row to ask the policy about, so there it must at least be forced."""
+    forced = {row["name"] for row in await connection.fetch(_FORCED)}
+    answered = {name: await _rows(connection, name) for name in tables}
+    open_tables = [name for name, rows in answered.items() if rows or (rows == 0 and name not in forced)]
     notes.check(
         f"read each of {len(tables)} tenant tables without a context",
         held=bool(tables) and not open_tables,
@@ -80,13 +92,27 @@ async def _without_context(connection: Connection, notes: Notes, tables: list[st
     )
 
 
-async def _forged_contexts(connection: Connection, notes: Notes, target: UUID) -> None:
-    pid, soon = connection.get_server_pid(), int(time.monotonic()) + 2_000_000_000
+async def _spread(client: httpx.AsyncClient, notes: Notes) -> None:
+    """Have B use everything that writes rows, so that there is something of B's to be seen."""
+    try:
+        await plant(client, 0, in_clear=Canary.make("in clear"))
+        await plant_files(client)
+    except Unseen as unseen:
+        notes.blind("filled each of B's tables", why=str(unseen))
+
+
+async def _forged_contexts(live: Stage, connection: Connection, notes: Notes) -> None:
+    target, pid, soon = live.b.id, connection.get_server_pid(), int(time.time()) + 60
+    zeros = "0" * 64
+    signed = live.context_token(live.a.id, connection)
     forged = {
         "an unsigned one": str(target),
-        "one signed with zeros": f"wkt1.{target.hex}.{soon}.{pid}.{'0' * 64}",
+        "one signed with zeros": f"wkt1.{target.hex}.{soon}.{pid}.{zeros}",
         "an empty signature": f"wkt1.{target.hex}.{soon}.{pid}.",
-        "an injected one": f"wkt1.{target.hex}' OR true --.{soon}.{pid}.{'0' * 64}",
+        "an injected one": f"wkt1.{target.hex}' OR true --.{soon}.{pid}.{zeros}",
+        "A's own with B's name": signed.replace(live.a.id.hex, target.hex),
+        "A's own with B's name in front": f"wkt1.{target.hex}.{signed}",
+        "B's own, two minutes old": live.context_token(target, connection, seconds_ago=120),
     }
     believed = []
     for name, token in forged.items():
@@ -101,35 +127,46 @@ async def _forged_contexts(connection: Connection, notes: Notes, target: UUID) -
     )
 
 
-async def _as_tenant_a(world: World, connection: Connection, notes: Notes, tables: list[str]) -> None:
+async def _as_tenant_a(live: Stage, connection: Connection, notes: Notes, tables: list[str]) -> None:
     """Hold A's own valid context, as SQL injected into a request of A's would, and look for rows of anybody else."""
-    token = world.context_token(world.a.id, connection)
+    token = live.context_token(live.a.id, connection)
     await connection.execute(_CONTEXT_OF, token)
     seen, readable = [], 0
     for name in tables:
-        others = await _rows(connection, name, "tenant_id IS DISTINCT FROM $1", world.a.id)
+        others = await _rows(connection, name, "tenant_id IS DISTINCT FROM $1", live.a.id)
         readable += others is not None
         if others:
             seen.append(name)
+    held = await _held_by(live, live.b.id, tables)
     notes.check(
         f"read all {len(tables)} tenant tables with A's context, for rows that are not A's",
         held=not seen and readable > 0,
-        seen=f"no such row in the {readable} that the application may read"
+        seen=f"no such row in the {readable} that the application may read; B has rows in {held}"
         if not seen
         else f"rows in: {', '.join(seen)}",
     )
-    own = await _rows(connection, "vault.collection", "tenant_id = $1", world.a.id)
+    own = await _rows(connection, "vault.collection", "tenant_id = $1", live.a.id)
     notes.check("positive control: A's own rows under A's context", held=bool(own), seen=f"{own or 0} rows")
     written = await _refused(
         connection,
         "INSERT INTO vault.counter (tenant_id, next) VALUES ($1, 1)",
-        world.b.id,
+        live.b.id,
     )
     notes.check("wrote a row into B with A's context", held=written, seen="refused" if written else "it was taken")
-    async with world.live.as_role("wk_app") as another:
+    async with live.as_role("wk_app") as another:
         await another.execute(_CONTEXT_OF, token)
         stolen = await _rows(another, "vault.record") is None
     notes.check("used A's context on another backend", held=stolen, seen="refused" if stolen else "it was believed")
+
+
+async def _held_by(live: Stage, tenant: UUID, tables: list[str]) -> str:
+    """Return in how many of `tables` the tenant has rows, as the superuser sees it."""
+    try:
+        async with live.as_superuser() as connection:
+            counts = [await _rows(connection, name, "tenant_id = $1", tenant) for name in tables]
+    except Unseen:
+        return "tables that only their superuser could count"
+    return f"{sum(bool(count) for count in counts)} of the {len(tables)}"
 
 
 async def _injections(connection: Connection, notes: Notes) -> None:

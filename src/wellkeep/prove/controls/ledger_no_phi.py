@@ -1,13 +1,12 @@
-"""ledger.no_phi.
+"""ledger.no_phi: what is sent stands in no answer to a refusal, no log, no metric, no entry and no finding.
 
-Canaries sent through every endpoint, failing ones too, stand in no log, answer, metric, entry or finding.
+Canaries go through every documented route of both listeners, in every part of a request, well-formed and not; and once
+more in requests that succeed, whose answers may hold them and whose traces may not.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Sequence
 
 import httpx
 
@@ -15,69 +14,70 @@ from wellkeep.db.connection import Connection
 from wellkeep.prove.canary import Canary
 from wellkeep.prove.deployment import Deployment, Unseen
 from wellkeep.prove.evidence import Notes, Where
+from wellkeep.prove.malformed import Canaries, Malformed, malformed, plaintext, stranger
+from wellkeep.prove.planting import plant, plant_files
 from wellkeep.prove.probe import Probe
-from wellkeep.prove.sample import PEOPLE
 from wellkeep.prove.scan import Scanner
+from wellkeep.prove.stage import Stage
 from wellkeep.prove.world import World
 
 _RECORDS_OF_OURS = (
     "SELECT * FROM ledger.entry",
     "SELECT * FROM ledger.outbox",
     "SELECT * FROM findings.finding",
+    "SELECT * FROM queue.job",
+    "SELECT * FROM queue.pgqueuer_log",
 )
 
 
 async def run(world: World, notes: Notes) -> None:
     """Send a canary in every part of a request to every route, then look at all that was said and written about it."""
-    client = await world.live.client(world.a.keys["integration"])
-    specification = (await client.get("/v1/openapi.json")).json()
-    canaries: list[Canary] = []
+    live = await world.live()
+    canaries = await _refused(live, notes)
+    client = await live.client(live.a.keys["integration"])
+    canaries += await plant(client, 0, in_clear=Canary.make("in clear"))
+    try:
+        canaries += await plant_files(client)
+    except Unseen as unseen:
+        notes.blind("send canaries through imports and exports", why=str(unseen))
+    await _look(live, notes, canaries)
+
+
+async def _refused(live: Stage, notes: Notes) -> list[Canary]:
+    canaries = Canaries()
     echoed: list[str] = []
+    kinds: set[str] = set()
     sent = 0
-    for path, methods in specification["paths"].items():
-        for method in methods:
-            for shape, request in _requests(method, path, canaries):
-                answer = await client.request(**request)
-                sent += 1
-                if any(canary.value in answer.text + str(answer.headers) for canary in canaries[-4:]):
-                    echoed.append(f"{method.upper()} {path} ({shape})")
+    for admin, role in ((False, "integration"), (True, "administrator")):
+        client = await live.client(live.a.keys[role], admin=admin)
+        document = (await client.get("/v1/openapi.json")).json()
+        for request in malformed(document, canaries):
+            answer = await client.request(**request.arguments)
+            sent += 1
+            kinds.add(request.shape)
+            if _repeats(answer, request.canaries):
+                echoed.append(f"{request.arguments['method']} {request.route} ({request.shape})")
+    plain = f"http://{live.settings.listen.plain}"
+    for request in (stranger("/v1/collections", canaries), plaintext(plain, canaries)):
+        echoed += await _without_a_key(live, request)
     notes.check(
-        f"sent {sent} malformed requests to every documented route, a canary in each",
+        f"sent {sent} malformed requests of {len(kinds)} shapes to every documented route, canaries in each",
         held=sent > 0 and not echoed,
         seen="no answer repeats one" if not echoed else f"repeated by {'; '.join(echoed[:4])}",
     )
-    await _look(world.live, notes, canaries)
+    return canaries.all
 
 
-def _requests(method: str, path: str, canaries: list[Canary]) -> list[tuple[str, dict[str, Any]]]:
-    """Return one request a shape: value, key, address, query, header and a body that is no JSON."""
+async def _without_a_key(live: Stage, request: Malformed) -> list[str]:
+    """Send what nobody of ours sent, or what should have been sent over TLS."""
+    answer = await (await live.client()).request(**request.arguments)
+    return [f"{request.route} ({request.shape})"] if _repeats(answer, request.canaries) else []
 
-    def fresh(shape: str) -> str:
-        canaries.append(Canary.make(f"{shape} {len(canaries)}"))
-        return canaries[-1].value
 
-    plain = path.replace("{collection}", PEOPLE)
-    addressed = "/".join(quote(fresh("address")) if part.startswith("{") else part for part in path.split("/"))
-    filled = "/".join("0" if part.startswith("{") else part for part in plain.split("/"))
-    base: dict[str, Any] = {"method": method.upper(), "url": filled}
-    shapes: list[tuple[str, dict[str, Any]]] = [
-        ("address", base | {"url": addressed}),
-        ("query", base | {"params": {fresh("query key"): fresh("query value")}}),
-        ("header", base | {"headers": {"X-Purpose-Of-Use": fresh("purpose"), "If-Match": fresh("revision")}}),
-    ]
-    if method in {"post", "put", "patch"}:
-        kind = {"Content-Type": "application/json"}
-        value, key = fresh("value"), fresh("key")
-        shapes += [
-            ("unknown key", base | {"content": json.dumps({key: value}), "headers": kind}),
-            (
-                "wrong type",
-                base | {"content": json.dumps({"fields": {"history": [value], "born": value}}), "headers": kind},
-            ),
-            ("no JSON", base | {"content": '{"fields": {"history": "' + fresh("broken"), "headers": kind}),
-            ("media type", base | {"content": "x", "headers": {"Content-Type": f"text/{fresh('media')}"}}),
-        ]
-    return shapes
+def _repeats(answer: httpx.Response, canaries: Sequence[Canary]) -> bool:
+    """Say whether an answer holds a piece of what was sent to it."""
+    told = answer.content + str(answer.headers.raw).encode()
+    return any(piece in told for canary in canaries for piece in canary.windows())
 
 
 async def _look(live: Deployment, notes: Notes, canaries: list[Canary]) -> None:
@@ -107,7 +107,7 @@ async def _look_into_database(
 ) -> None:
     server_log = live.home.path / "postgres" / "data" / "log"
     logs = scanner.files("PostgreSQL's log", sorted(path for path in server_log.rglob("*") if path.is_file()))
-    records = scanner.open("ledger and findings")
+    records = scanner.open("ledger, findings and jobs")
 
     async def take(chunk: bytes) -> None:
         records.feed(chunk)
@@ -116,8 +116,8 @@ async def _look_into_database(
         await connection.copy_from_query(query, output=take, format="binary")
     found = records.result()
     notes.check(
-        f"looked for {count} canaries in the ledger, the findings and PostgreSQL's log",
-        held=not found.hits and not logs.hits and found.bytes > 0,
+        f"looked for {count} canaries in the ledger, the findings, the jobs and PostgreSQL's log",
+        held=not found.hits and not logs.hits and found.bytes > 0 and logs.bytes > 0,
         seen=f"{len(found.hits) + len(logs.hits)} found in {found.bytes + logs.bytes:,} bytes",
     )
 

@@ -22,7 +22,8 @@ _PATH_VALUES = {
 
 async def run(world: World, notes: Notes) -> None:
     """Ask every route that the documentation lists, in vain and with success, and look at what may be kept."""
-    client = await world.live.client(world.a.keys["integration"])
+    live = await world.live()
+    client = await live.client(live.a.keys["integration"])
     record = await created(client, f"/v1/collections/{PEOPLE}/records", person())
     values = _PATH_VALUES | {"record_id": str(record["id"]), "subject_id": str(record["subject"])}
     specification = (await client.get("/v1/openapi.json")).json()

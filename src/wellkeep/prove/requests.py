@@ -1,0 +1,156 @@
+"""The reviewed table of what the API does: one request for each operation, and the permission that it must need.
+
+Written here a second time on purpose, apart from the routes: a route whose permission was changed, or that was added
+without anybody thinking of it, is seen because this table and the served documentation differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from wellkeep.base.ids import uuid7
+from wellkeep.prove.deployment import Deployment
+from wellkeep.prove.sample import NOTES_DEFINITION, PEOPLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What the requests are about; what is not given exists nowhere, so that a request about it changes nothing."""
+
+    record: UUID
+    subject: UUID
+    tenant: UUID
+    revision: int = 999
+    merged: UUID
+    into: UUID
+    waiting_import: UUID
+    ended_import: UUID
+    export: UUID
+    key: UUID
+    closing: UUID
+    new_name: str = PEOPLE
+
+    @classmethod
+    def nowhere(cls, *, record: str, subject: str, tenant: UUID) -> Place:
+        """Return a place whose record can be read; everything else that a request would change does not exist."""
+        unknown = [uuid7() for _ in range(7)]
+        return cls(
+            record=UUID(record),
+            subject=UUID(subject),
+            tenant=tenant,
+            merged=unknown[0],
+            into=unknown[1],
+            waiting_import=unknown[2],
+            ended_import=unknown[3],
+            export=unknown[4],
+            key=unknown[5],
+            closing=unknown[6],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: the documented operation, the permission that it must need, and how it is sent.
+
+    `entered`: it discloses PHI, changes something or administers, so it must leave an entry.
+    """
+
+    operation: str
+    permission: str
+    arguments: dict[str, Any]
+    admin: bool = False
+    entered: bool = True
+
+    async def send(self, client: httpx.AsyncClient) -> httpx.Response:
+        """Send it over `client`, which must be of the right listener."""
+        return await client.request(**self.arguments)
+
+
+def requests(place: Place) -> list[Request]:
+    """Return one well-formed request for each operation that needs a permission, reading before changing."""
+    return [*_reading(place), *_transfers(place), *_changing(place), *_administration(place)]
+
+
+def _request(operation: str, permission: str, method: str, url: str, **more: Any) -> Request:
+    told = {name: more.pop(name) for name in ("admin", "entered") if name in more}
+    return Request(operation, permission, {"method": method, "url": url} | more, **told)
+
+
+def _reading(place: Place) -> Iterator[Request]:
+    base = f"/v1/collections/{PEOPLE}"
+    yield _request("collection_list", "collection:read", "GET", "/v1/collections", entered=False)
+    yield _request("collection_get", "collection:read", "GET", base, entered=False)
+    yield _request("record_read", "record:read", "GET", f"{base}/records/{place.record}")
+    search = {"where": {}, "subject": str(place.subject), "limit": 1}
+    yield _request("record_search", "record:search", "POST", f"{base}/records/search", json=search)
+    yield _request("subject_get", "subject:read", "GET", f"/v1/subjects/{place.subject}")
+    yield _request("ledger_entries", "ledger:read", "GET", "/v1/ledger/entries?limit=1")
+
+
+def _transfers(place: Place) -> Iterator[Request]:
+    ended, waiting = f"/v1/imports/{place.ended_import}", f"/v1/imports/{place.waiting_import}"
+    asked = {"collection": PEOPLE, "format": "ndjson"}
+    part = {"content": b"{}\n", "headers": {"Content-Type": "application/octet-stream"}}
+    yield _request("import_get", "import:read", "GET", ended, entered=False)
+    yield _request("import_errors", "import:read", "GET", f"{ended}/errors")
+    yield _request("import_create", "import:run", "POST", "/v1/imports", json=asked)
+    yield _request("import_part", "import:run", "PUT", f"{waiting}/parts/0", entered=False, **part)
+    yield _request("import_start", "import:run", "POST", f"{waiting}/start")
+    yield _request("import_stop", "import:run", "POST", f"{waiting}/stop")
+    yield _request("export_get", "export:read", "GET", f"/v1/exports/{place.export}", entered=False)
+    yield _request("export_content", "export:read", "GET", f"/v1/exports/{place.export}/content")
+    # A collection that is not there: what is asked is whether one may, not that the worker be kept busy.
+    wanted = asked if place.new_name != PEOPLE else asked | {"collection": "wk_probe_none"}
+    yield _request("export_create", "export:run", "POST", "/v1/exports", json=wanted)
+
+
+def _changing(place: Place) -> Iterator[Request]:
+    base = f"/v1/collections/{PEOPLE}"
+    record, match = f"{base}/records/{place.record}", {"If-Match": f'"{place.revision}"'}
+    definition = NOTES_DEFINITION | {"name": place.new_name}
+    label = {"fields": {"label": "matrix"}}
+    external = f"{base}/records/by-external-id/wk-probe-{place.tenant}"
+    yield _request("collection_create", "collection:create", "POST", "/v1/collections", json=definition)
+    extra = {"name": "extra", "type": "string", "class": "plain"}
+    changed = base if place.new_name == PEOPLE else f"/v1/collections/{place.new_name}"
+    wanted = match if place.new_name == PEOPLE else {"If-Match": '"1"'}
+    yield _request("collection_change", "collection:change", "PATCH", changed, json={"add": [extra]}, headers=wanted)
+    yield _request("record_create", "record:create", "POST", f"{base}/records", json=label)
+    yield _request("record_batch", "record:create", "POST", f"{base}/records/batch", json={"records": [label]})
+    yield _request("record_upsert", "record:change", "PUT", external, json=label)
+    yield _request("record_change", "record:change", "PATCH", record, json=label, headers=match)
+    later = {"If-Match": f'"{place.revision + 1}"'}
+    yield _request("record_delete", "record:delete", "DELETE", record, headers=later)
+    yield _request("subject_create", "subject:create", "POST", "/v1/subjects")
+    into = {"into": str(place.into)}
+    yield _request("subject_merge", "subject:merge", "POST", f"/v1/subjects/{place.merged}/merge", json=into)
+
+
+def _administration(place: Place) -> Iterator[Request]:
+    tenant = f"/v1/tenants/{place.tenant}"
+    name = place.new_name.replace("_", "-")
+    key = {"name": "prove-extra", "roles": ["auditor" if place.new_name != PEOPLE else "nobody"], "days": 1}
+    yield _request("tenant_list", "tenant:read", "GET", "/v1/tenants", admin=True)
+    made = {"name": name, "kind": "synthetic"}
+    yield _request("tenant_create", "tenant:create", "POST", "/v1/tenants", json=made, admin=True)
+    yield _request("apikey_list", "apikey:read", "GET", f"{tenant}/apikeys", admin=True)
+    yield _request("apikey_create", "apikey:create", "POST", f"{tenant}/apikeys", json=key, admin=True)
+    yield _request("apikey_revoke", "apikey:revoke", "DELETE", f"{tenant}/apikeys/{place.key}", admin=True)
+    yield _request("tenant_close", "tenant:change", "POST", f"/v1/tenants/{place.closing}/close", admin=True)
+
+
+async def documented(deployment: Deployment) -> dict[str, str]:
+    """Return what the served documentation of both listeners says: operation → the permission that it needs."""
+    found = {}
+    for admin in (False, True):
+        document = (await (await deployment.client(admin=admin)).get("/v1/openapi.json")).json()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if "x-permission" in operation:
+                    found[operation["operationId"]] = operation["x-permission"]
+    return found
