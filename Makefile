@@ -15,9 +15,9 @@ help: ## say what can be made
 
 .venv/run.stamp: requirements.lock pyproject.toml | .uv/bin/uv
 	@test -x .venv/bin/python || $(UV) venv --quiet --python $(PY) .venv
-	@$(UV) pip sync --quiet --require-hashes --python .venv requirements.lock
+	@$(UV) pip install --quiet --require-hashes --python .venv -r requirements.lock
 	@$(UV) pip install --quiet --no-deps --python .venv -e .
-	@rm -f .venv/test.stamp; touch $@
+	@touch $@
 
 .venv/test.stamp: requirements-test.lock .venv/run.stamp
 	@$(UV) pip sync --quiet --require-hashes --python .venv requirements-test.lock

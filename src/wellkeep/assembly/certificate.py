@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wellkeep.assembly.tls import make_development_certificate
 from wellkeep.assembly.home import Home
+from wellkeep.assembly.tls import make_development_certificate
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.settings import Settings
 

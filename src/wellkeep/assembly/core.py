@@ -76,15 +76,9 @@ async def open_core(home: Home, settings: Settings, database: Database) -> Async
         keys = await load_deployment(connection, kms)
     context_key = ContextKey(keys.context.secret)
     async with AsyncExitStack() as stack:
-
-        async def pool(role: str, size: int, key: ContextKey | None = None) -> Pool:
-            limits = Limits(min_size=1, max_size=size)
-            made = Pool(database.endpoint(role), context_key=key, clock=clock, limits=limits)
-            return await stack.enter_async_context(made)
-
-        app = await pool("wk_app", _APP_CONNECTIONS, context_key)
-        auth = await pool("wk_auth", _FEW_CONNECTIONS)
-        ledger = await pool("wk_ledger", _FEW_CONNECTIONS)
+        app = await stack.enter_async_context(_pool(database, "wk_app", clock, _APP_CONNECTIONS, context_key))
+        auth = await stack.enter_async_context(_pool(database, "wk_auth", clock))
+        ledger = await stack.enter_async_context(_pool(database, "wk_ledger", clock))
         findings = Findings(app, clock=clock)
         stack.push_async_callback(findings.stop)
         ring = KeyRing(app, kms, epochs, findings, clock=clock)
@@ -110,3 +104,10 @@ async def open_core(home: Home, settings: Settings, database: Database) -> Async
             gate=gate,
             context_key=context_key,
         )
+
+
+def _pool(
+    database: Database, role: str, clock: Clock, most: int = _FEW_CONNECTIONS, context_key: ContextKey | None = None
+) -> Pool:
+    limits = Limits(min_size=1, max_size=most)
+    return Pool(database.endpoint(role), context_key=context_key, clock=clock, limits=limits)

@@ -58,16 +58,7 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
     """Open the services of this process over a database that runs, and close them again."""
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(home, settings, database))
-        authenticator = Authenticator(
-            auth_pool=core.auth,
-            app_pool=core.app,
-            gate=core.gate,
-            findings=core.findings,
-            clock=core.clock,
-            environment=settings.environment,
-        )
-        await authenticator.start()
-        stack.push_async_callback(authenticator.stop)
+        authenticator = await _authenticator(core, stack)
         cursors = Cursors(core.keys.cursors)
         vault = build_vault(
             gate=core.gate,
@@ -96,3 +87,17 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             findings=core.findings,
             readiness=Readiness(core),
         )
+
+
+async def _authenticator(core: Core, stack: AsyncExitStack) -> Authenticator:
+    made = Authenticator(
+        auth_pool=core.auth,
+        app_pool=core.app,
+        gate=core.gate,
+        findings=core.findings,
+        clock=core.clock,
+        environment=core.settings.environment,
+    )
+    await made.start()
+    stack.push_async_callback(made.stop)
+    return made

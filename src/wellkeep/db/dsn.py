@@ -92,14 +92,13 @@ def parse(dsn: Secret[str]) -> Endpoint:
     A Unix socket is `postgresql://user@/database?host=/directory`. Raises Misconfigured on any other form, on a
     parameter that we do not know (it could switch a check off), and on TCP without `sslmode=verify-full`.
     """
+    form = "The database DSN can't be read. Its form is postgresql://user@host:port/database"
     try:
         parts = urlsplit(dsn.reveal())
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         port = parts.port
     except ValueError:
-        raise Misconfigured(
-            "The database DSN can't be read. Its form is postgresql://user@host:port/database"
-        ) from None
+        raise Misconfigured(form) from None
     if parts.scheme not in {"postgresql", "postgres"}:
         raise Misconfigured("The database DSN must begin with postgresql://")
     parameters = dict(pairs)

@@ -28,9 +28,10 @@ from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.calls import Row
+from wellkeep.gate.events import Facts
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
-from wellkeep.vault.calls import BulkWrite, bulk_row
+from wellkeep.vault.calls import BulkWrite, Claim, bulk_row
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import Collection
 from wellkeep.vault.idempotency import Request, request, stored_answer
@@ -70,6 +71,16 @@ class _Attempt:
     places: dict[UUID, int] = field(default_factory=dict)
     keyings: list[Keying] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
+
+    def facts(self) -> Facts:
+        """Return what the entry says of the records."""
+        people = {keying.use.subject for keying in self.keyings if keying.use.subject is not None}
+        return Facts(
+            records=tuple(self.places),
+            subjects=tuple(people),
+            count=len(self.rows),
+            digest=hashlib.sha256(b"".join(self.digests)).digest(),
+        )
 
 
 class Batches:
@@ -142,23 +153,9 @@ class Batches:
         outcomes = _outcomes(len(rows), attempt, refused)
         if not attempt.rows:
             return outcomes
-        call = BulkWrite(
-            credential=decision.caller.principal.credential,
-            collection=target.id,
-            version=target.version,
-            at=self._context.clock.now(),
-            claim=None if asked is None else await asked.claim(keys, _Answer(tuple(outcomes))),
-            rows=attempt.rows,
-        )
-        people = {keying.use.subject for keying in attempt.keyings if keying.use.subject is not None}
-        (row,) = await self._context.gate.change(
-            decision,
-            call,
-            records=tuple(attempt.places),
-            subjects=tuple(people),
-            count=len(attempt.rows),
-            digest=hashlib.sha256(b"".join(attempt.digests)).digest(),
-        )
+        claim = None if asked is None else await asked.claim(keys, _Answer(tuple(outcomes)))
+        call = self._call(decision, target, attempt, claim)
+        (row,) = await self._context.gate.change(decision, call, **attempt.facts())
         if row["status"] == "ok":
             for keying in attempt.keyings:
                 keep(self._context, decision, keying)
@@ -166,18 +163,22 @@ class Batches:
         for keying in attempt.keyings:
             refund(keying)
         if row["status"] == "replay":
-            answer = await stored_answer(
-                self._context.gate,
-                decision,
-                asked,
-                keys=keys,
-                stored_mac=row["stored_mac"],
-                sealed=row["answer"],
-                shape=_Answer,
-            )
+            mac, sealed = row["stored_mac"], row["answer"]
+            gate = self._context.gate
+            answer = await stored_answer(gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=_Answer)
             return list(answer.outcomes)
         self._learn(decision, target, rows, attempt, refused, row["refused"])
         return None
+
+    def _call(self, decision: Decision, target: Collection, attempt: _Attempt, claim: Claim | None) -> BulkWrite:
+        return BulkWrite(
+            credential=decision.caller.principal.credential,
+            collection=target.id,
+            version=target.version,
+            at=self._context.clock.now(),
+            claim=claim,
+            rows=attempt.rows,
+        )
 
     def _learn(
         self,

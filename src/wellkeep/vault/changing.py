@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from wellkeep.base.errors import PreconditionFailed
 from wellkeep.crypto import envelope
 from wellkeep.gate.acts import Decision
+from wellkeep.gate.events import Facts
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
-from wellkeep.vault.calls import ChangeRecord, KeyUse, SealedState
+from wellkeep.vault.calls import ChangeRecord, Claim, KeyUse, SealedState
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import EXTERNAL_ID, Collection
 from wellkeep.vault.idempotency import Request, stored_answer
@@ -134,10 +136,48 @@ async def apply(
     if expected != current.revision and asked is None:
         _give_back(plan)
         raise PreconditionFailed
-    now = context.clock.now()
-    answer = Written(current.id, current.subject, expected + 1, current.created_at, now)
+    answer = Written(current.id, current.subject, expected + 1, current.created_at, context.clock.now())
+    claim = None if asked is None else await asked.claim(keys, answer)
+    call = _call(decision, target, current, plan, expected=expected, at=answer.updated_at, claim=claim)
+    facts = _facts(current, plan, revision=expected + 1, action=action or decision.act.action)
+    (row,) = await context.gate.change(decision, call, **facts)
+    status = row["status"]
+    if status == "ok":
+        return answer
+    _give_back(plan)
+    if status == "replay":
+        mac, sealed = row["stored_mac"], row["answer"]
+        return await stored_answer(
+            context.gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=Written
+        )
+    settle(context, decision, target, subject=current.sealed_for, status=status)
+    return None
+
+
+def _facts(current: Stored, plan: Plan, *, revision: int, action: Action) -> Facts:
+    return Facts(
+        action=action,
+        resource_id=str(current.id),
+        subject=current.subject,
+        records=(current.id,),
+        fields=plan.names,
+        digest=plan.state.digest,
+        revision=revision,
+    )
+
+
+def _call(
+    decision: Decision,
+    target: Collection,
+    current: Stored,
+    plan: Plan,
+    *,
+    expected: int,
+    at: datetime,
+    claim: Claim | None,
+) -> ChangeRecord:
     keying = plan.keying
-    call = ChangeRecord(
+    return ChangeRecord(
         credential=decision.caller.principal.credential,
         collection=target.id,
         version=target.version,
@@ -146,37 +186,10 @@ async def apply(
         kid=None if keying is None else keying.use.kid,
         lease=keying is not None and keying.use.lease,
         state=plan.state,
-        at=now,
+        at=at,
         deleted=plan.deleted,
-        claim=None if asked is None else await asked.claim(keys, answer),
+        claim=claim,
     )
-    (row,) = await context.gate.change(
-        decision,
-        call,
-        action=action or decision.act.action,
-        resource_id=str(current.id),
-        subject=current.subject,
-        records=(current.id,),
-        fields=plan.names,
-        digest=plan.state.digest,
-        revision=expected + 1,
-    )
-    status = row["status"]
-    if status == "ok":
-        return answer
-    _give_back(plan)
-    if status == "replay":
-        return await stored_answer(
-            context.gate,
-            decision,
-            asked,
-            keys=keys,
-            stored_mac=row["stored_mac"],
-            sealed=row["answer"],
-            shape=Written,
-        )
-    settle(context, decision, target, subject=current.sealed_for, status=status)
-    return None
 
 
 def _give_back(plan: Plan) -> None:

@@ -16,9 +16,10 @@ from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
-from wellkeep.vault.calls import CreateRecord, ReadHistory, ReadRecord
+from wellkeep.vault.calls import ReadHistory, ReadRecord
 from wellkeep.vault.changing import apply, changed_state, deleted_state
 from wellkeep.vault.context import Context
+from wellkeep.vault.creating import create_call, create_facts
 from wellkeep.vault.definition import Collection
 from wellkeep.vault.idempotency import Request, request, stored_answer
 from wellkeep.vault.input import check_subject, must_see, payloads
@@ -92,41 +93,17 @@ class Records:
             keying.key, tenant=decision.tenant, collection=target.id, record=record, payloads=values, tags=tags
         )
         answer = Written(record, keying.use.subject, 1, now, now)
-        call = CreateRecord(
-            credential=decision.caller.principal.credential,
-            collection=target.id,
-            version=target.version,
-            record=record,
-            use=keying.use,
-            state=state,
-            at=now,
-            claim=None if asked is None else await asked.claim(keys, answer),
-        )
-        (row,) = await self._context.gate.change(
-            decision,
-            call,
-            resource_id=str(record),
-            subject=keying.use.subject,
-            records=(record,),
-            fields=tuple(field.name for field, _ in values),
-            digest=state.digest,
-            revision=1,
-        )
+        claim = None if asked is None else await asked.claim(keys, answer)
+        call = create_call(decision, target, record, keying, state, at=now, claim=claim)
+        (row,) = await self._context.gate.change(decision, call, **create_facts(record, keying, values, state))
         status = row["status"]
         if status == "ok":
             keep(self._context, decision, keying)
             return answer
         refund(keying)
         if status == "replay":
-            return await stored_answer(
-                self._context.gate,
-                decision,
-                asked,
-                keys=keys,
-                stored_mac=row["stored_mac"],
-                sealed=row["answer"],
-                shape=Written,
-            )
+            mac, sealed, gate = row["stored_mac"], row["answer"], self._context.gate
+            return await stored_answer(gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=Written)
         settle(self._context, decision, target, subject=subject, status=status)
         return None
 

@@ -16,6 +16,7 @@ import msgspec
 from wellkeep.base.errors import FieldProblem, SubjectErased, Validation
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.gate.events import Facts
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL, SearchRecords
@@ -23,7 +24,7 @@ from wellkeep.vault.context import Context
 from wellkeep.vault.definition import Collection
 from wellkeep.vault.input import must_see
 from wellkeep.vault.outcomes import RecordView, chosen, id_bytes, view_of
-from wellkeep.vault.stored import open_fields, stored
+from wellkeep.vault.stored import Stored, open_fields, stored
 from wellkeep.vault.tags import Condition, condition
 from wellkeep.vault.values import Value, ValueRefused, encode
 
@@ -79,15 +80,8 @@ class Search:
         call = _call(caller, target, conditions, subject=subject, after=after, most=limit + 1)
         found = sorted(stored(await gate.read(decision, call)), key=lambda state: state.id)
         page, more = found[:limit], len(found) > limit
-        people = tuple(dict.fromkeys(state.subject for state in page if state.subject is not None))
-        receipt = await gate.disclose(
-            decision,
-            records=tuple(state.id for state in page),
-            subject=people[0] if len(people) == 1 else subject,
-            subjects=people if len(people) > 1 else (),
-            fields=tuple(where) + tuple(field.name for field in seen.values() if field.name not in where),
-            count=len(page),
-        )
+        names = tuple(where) + tuple(field.name for field in seen.values() if field.name not in where)
+        receipt = await gate.disclose(decision, **_facts(page, subject, names))
         views = []
         for state in page:
             try:
@@ -128,6 +122,18 @@ class Search:
 
     def _sign(self, decision: Decision, target: Collection, query: bytes, last: UUID) -> str:
         return self._context.cursors.sign(last.bytes, tenant=decision.tenant, collection=target.id, query=query)
+
+
+def _facts(page: Sequence[Stored], asked: UUID | None, names: tuple[str, ...]) -> Facts:
+    """Return what the entry of one page says: each record, whose they are, and the fields that were used or shown."""
+    people = tuple(dict.fromkeys(state.subject for state in page if state.subject is not None))
+    return Facts(
+        records=tuple(state.id for state in page),
+        subject=people[0] if len(people) == 1 else asked,
+        subjects=people if len(people) > 1 else (),
+        fields=names,
+        count=len(page),
+    )
 
 
 def _query(keys: TenantKeys, conditions: Sequence[Condition], subject: UUID | None) -> bytes:

@@ -16,9 +16,10 @@ from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
-from wellkeep.vault.calls import NIL, CreateRecord, SealedState, SearchRecords
+from wellkeep.vault.calls import NIL, SealedState, SearchRecords
 from wellkeep.vault.changing import Plan, apply, key_for
 from wellkeep.vault.context import Context
+from wellkeep.vault.creating import create_call, create_facts
 from wellkeep.vault.definition import EXTERNAL_ID, Collection, SubjectMode
 from wellkeep.vault.input import check_external_id, check_subject, must_see, payloads
 from wellkeep.vault.keying import Keying, for_new_record, keep, refund
@@ -92,26 +93,8 @@ class Upserts:
         keying = await for_new_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
         owner = keying.use.subject if target.subject is SubjectMode.REQUIRED else None
         state = _sealed(context, target, keys, keying, record, values, external_id, tag, owner)
-        call = CreateRecord(
-            credential=caller.principal.credential,
-            collection=target.id,
-            version=target.version,
-            record=record,
-            use=keying.use,
-            state=state,
-            at=now,
-            claim=None,
-        )
-        (row,) = await context.gate.change(
-            decision,
-            call,
-            resource_id=str(record),
-            subject=keying.use.subject,
-            records=(record,),
-            fields=tuple(field.name for field, _ in values),
-            digest=state.digest,
-            revision=1,
-        )
+        call = create_call(decision, target, record, keying, state, at=now, claim=None)
+        (row,) = await context.gate.change(decision, call, **create_facts(record, keying, values, state))
         if row["status"] == "ok":
             keep(context, decision, keying)
             return Upserted(Written(record, keying.use.subject, 1, now, now), "created")
