@@ -9,9 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
+import hypothesis
 import pytest
 
 from database import Background, Database, Server, launch, scratch_home
+
+# How long an example takes says how busy the machine is, not whether a promise holds.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
