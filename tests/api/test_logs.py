@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+import structlog
 
 from api.stack import logged
 from wellkeep.api import logs
@@ -55,3 +56,33 @@ def test_lines_of_libraries_are_reduced_to_their_name(written: io.StringIO) -> N
     logging.getLogger("uvicorn.error").error("boom", exc_info=Internal(CANARY))
     assert [line.get("logger") for line in lines(written)] == ["asyncpg", "uvicorn.error"]
     assert "Canary" not in written.getvalue()
+
+
+class FullDisk(io.StringIO):
+    """A stream whose disk is full for now."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_a_line_that_cant_be_written_is_counted_and_stops_nobody() -> None:
+    """Whoever logs goes on: a ledger writer that died of a full disk under the log would end all access for good."""
+    with logged() as stream:
+        disk = FullDisk()
+        logs.configure(stream=disk)
+        logs.log.error("request.failed")
+        ledger = structlog.get_logger("wellkeep.ledger")
+        ledger.error("ledger.append_failed", kind="DatabaseUnavailable")
+        disk.full = False
+        logs.log.error("request.failed")
+        logs.log.error("request.failed")
+        assert not stream.getvalue()
+    assert [(line["event"], line.get("lost")) for line in lines(disk)] == [
+        ("request.failed", None),
+        ("log.lost", 2),
+        ("request.failed", None),
+    ]

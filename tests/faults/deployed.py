@@ -73,11 +73,7 @@ class Deployed:
     b: Tenant
     workers: int = 1
     process: subprocess.Popen[bytes] | None = None
-    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        return f"https://{self.home.settings().listen.public}"
+    clients: dict[tuple[str, bool], httpx.AsyncClient] = field(default_factory=dict)
 
     @property
     def postgresql(self) -> EmbeddedServer:
@@ -96,19 +92,27 @@ class Deployed:
         """Every process of PostgreSQL's, the postmaster included."""
         return postmaster.processes_of(self.postgresql.data)
 
-    def client(self, role: str = "integration", tenant: Tenant | None = None) -> httpx.AsyncClient:
+    def client(
+        self, role: str = "integration", tenant: Tenant | None = None, *, admin: bool = False
+    ) -> httpx.AsyncClient:
         """Return a client that signs in with a key of `tenant` (default: the first)."""
         key = (tenant or self.a).keys[role]
-        if key not in self.clients:
-            self.clients[key] = self.fresh_client(key)
-        return self.clients[key]
+        if (key, admin) not in self.clients:
+            self.clients[key, admin] = self.fresh_client(key, admin=admin)
+        return self.clients[key, admin]
 
-    def fresh_client(self, key: str) -> httpx.AsyncClient:
+    def fresh_client(self, key: str, *, admin: bool = False) -> httpx.AsyncClient:
         """Return a client with connections of its own."""
-        trust = ssl.create_default_context(cafile=str(self.home.resolve(self.home.settings().tls.certificate)))
+        settings = self.home.settings()
+        listen = settings.listen
+        trust = ssl.create_default_context(cafile=str(self.home.resolve(settings.tls.certificate)))
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.AsyncClient(
-            base_url=self.url, headers=headers, verify=trust, timeout=CLIENT_SECONDS, trust_env=False
+            base_url=f"https://{listen.admin if admin else listen.public}",
+            headers=headers,
+            verify=trust,
+            timeout=CLIENT_SECONDS,
+            trust_env=False,
         )
 
     async def start(self) -> None:

@@ -9,10 +9,12 @@ path of an address in a log that more people read than the vault.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 from uuid import UUID
@@ -129,13 +131,28 @@ class RequestLine(msgspec.Struct, gc=False):
 
 
 class _Sink:
-    """Where lines of this process go."""
+    """Where lines of this process go.
 
-    __slots__ = ("clock", "stream")
+    One that can't be written is lost and counted: a full disk under the log must not stop what the log is about.
+    """
+
+    __slots__ = ("clock", "lost", "stream")
 
     def __init__(self) -> None:
         self.stream: TextIO | None = None
         self.clock: Clock = SystemClock()
+        self.lost = 0
+
+    def write(self, line: bytes) -> None:
+        """Write one line, and how many were lost before it."""
+        stream = self.stream or sys.stderr
+        try:
+            stream.write(line.decode() + "\n")
+            if self.lost:
+                stream.write(f'{{"time":"{iso(self.clock.now())}","event":"log.lost","lost":{self.lost}}}\n')
+                self.lost = 0
+        except (OSError, ValueError):
+            self.lost += 1
 
 
 _sink = _Sink()
@@ -147,7 +164,35 @@ def request_line(
 ) -> None:  # fmt: skip
     """Write the line of one request."""
     line = RequestLine(_sink.clock.now(), listener, method, route, status, ms, request, tenant, code)
-    (_sink.stream or sys.stderr).write(msgspec.json.encode(line).decode() + "\n")
+    _sink.write(msgspec.json.encode(line))
+
+
+def lines_to(where: Path | int | None) -> TextIO:
+    """Return a stream that hands each line on whole, so that several processes may share what is behind it.
+
+    A path is appended to and readable by its owner alone (0600); a number is a descriptor that every worker inherits;
+    None is standard error.
+    """
+    if where is None:
+        return sys.stderr
+    if isinstance(where, int):
+        opened = os.dup(where)
+    else:
+        opened = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.fdopen(opened, "w", buffering=1, encoding="utf-8")
+
+
+class _Lines:
+    """What structlog writes through: every level goes to the same place."""
+
+    def __init__(self, *_names: object) -> None:
+        """Take what structlog hands to each logger."""
+
+    def line(self, line: bytes) -> None:
+        """Write one line."""
+        _sink.write(line)
+
+    debug = info = warning = error = critical = line
 
 
 class _Quiet(logging.Handler):
@@ -166,13 +211,13 @@ def configure(*, stream: TextIO | None = None, clock: Clock | None = None) -> No
     def stamp(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {"time": iso(timekeeper.now()), **line}
 
-    def render(_logger: object, _method: str, line: MutableMapping[str, Any]) -> str:
-        return msgspec.json.encode(line).decode()
+    def render(_logger: object, _method: str, line: MutableMapping[str, Any]) -> bytes:
+        return msgspec.json.encode(line)
 
     structlog.configure(
         processors=[structlog.processors.add_log_level, allow, stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()

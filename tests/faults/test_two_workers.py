@@ -1,0 +1,156 @@
+"""Two worker processes behind one address: what is decided on one holds on the other with the next request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from faults.audit import Auditor, replayed
+from faults.deployed import RECORDS, Deployed, Template, declare, deployment
+from faults.load import Load
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.fault]
+
+_CONNECTIONS = 24
+"""The kernel spreads connections over the workers; with so many, one worker has them all once in eight million runs."""
+_ENTRIES = "SELECT count(*) AS count FROM ledger.entry WHERE tenant_id = $1 AND action = $2 AND outcome = 'done'"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def deployed(template: Template) -> AsyncIterator[Deployed]:
+    """Serve with two workers."""
+    async with deployment(template, workers=2) as made:
+        await declare(made)
+        yield made
+
+
+class Crowd:
+    """Clients with a connection each, held open, so that both workers are asked."""
+
+    def __init__(self, clients: list[httpx.AsyncClient], key_id: str) -> None:
+        self.clients = clients
+        self.key_id = key_id
+
+    async def ask(self, method: str, url: str, **request: Any) -> list[httpx.Response]:
+        """Send the same request over every connection at once."""
+        return await asyncio.gather(*(client.request(method, url, **request) for client in self.clients))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def crowd(deployed: Deployed) -> AsyncIterator[Crowd]:
+    """Connect many times with one key of its own."""
+    answer = await deployed.client("administrator", admin=True).post(
+        f"/v1/tenants/{deployed.a.id}/apikeys", json={"name": "crowd", "roles": ["integration"], "days": 1}
+    )
+    assert answer.status_code == 201, answer.text
+    async with AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(deployed.fresh_client(answer.json()["key"])) for _ in range(_CONNECTIONS)
+        ]
+        yield Crowd(made, answer.json()["about"]["id"])
+
+
+async def count(deployed: Deployed, action: str) -> int:
+    found: int = (await deployed.fetch(_ENTRIES, deployed.a.id, action))[0]["count"]
+    return found
+
+
+async def test_a_revocation_holds_on_both_with_the_next_request(deployed: Deployed, crowd: Crowd) -> None:
+    made = await crowd.clients[0].post(RECORDS, json={"fields": {"code": "R1"}})
+    where = f"{RECORDS}/{made.json()['id']}"
+    warm = await crowd.ask("GET", where)
+    assert {answer.status_code for answer in warm} == {200}
+    administrator = deployed.client("administrator", admin=True)
+    gone = await administrator.delete(f"/v1/tenants/{deployed.a.id}/apikeys/{crowd.key_id}")
+    assert gone.status_code == 204, gone.text
+    asked = [
+        *await crowd.ask("GET", where),
+        *await crowd.ask("POST", RECORDS, json={"fields": {"code": "R2"}}),
+        *await crowd.ask("POST", f"{RECORDS}/search", json={"where": {"code": "R1"}}),
+        *await crowd.ask("PATCH", where, json={"fields": {"visits": 3}}, headers={"If-Match": '"1"'}),
+    ]
+    assert Counter(answer.status_code for answer in asked) == {401: 4 * _CONNECTIONS}
+    assert (await deployed.client().get(where)).json()["revision"] == 1
+
+
+async def test_of_many_writers_on_one_revision_one_wins(deployed: Deployed, crowd: Crowd) -> None:
+    made = await crowd.clients[0].post(RECORDS, json={"fields": {"code": "W1", "visits": 0}})
+    where = f"{RECORDS}/{made.json()['id']}"
+    changed = await count(deployed, "record.change")
+    for revision in (1, 2, 3):
+        answers = await asyncio.gather(
+            *(
+                client.patch(where, json={"fields": {"visits": number}}, headers={"If-Match": f'"{revision}"'})
+                for number, client in enumerate(crowd.clients)
+            )
+        )
+        told = Counter(answer.status_code for answer in answers)
+        assert told == {200: 1, 412: _CONNECTIONS - 1}
+        (winner,) = [number for number, answer in enumerate(answers) if answer.status_code == 200]
+        now = (await crowd.clients[0].get(where)).json()
+        assert (now["revision"], now["fields"]["visits"]) == (revision + 1, winner)
+    assert await count(deployed, "record.change") == changed + 3
+
+
+async def test_one_idempotency_key_is_one_execution_and_one_answer(deployed: Deployed, crowd: Crowd) -> None:
+    created = await count(deployed, "record.create")
+    request: dict[str, Any] = {
+        "json": {"fields": {"code": "I1", "body": "once"}},
+        "headers": {"Idempotency-Key": "only-once"},
+    }
+    answers = [*await crowd.ask("POST", RECORDS, **request), *await crowd.ask("POST", RECORDS, **request)]
+    assert {answer.status_code for answer in answers} == {201}, {answer.text for answer in answers}
+    assert len({answer.content for answer in answers}) == 1
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+    assert await count(deployed, "record.create") == created + 1
+    found = await crowd.clients[0].post(f"{RECORDS}/search", json={"where": {"code": "I1"}})
+    assert len(found.json()["records"]) == 1
+
+
+async def test_the_same_key_for_a_change_of_one_revision(deployed: Deployed, crowd: Crowd) -> None:
+    """Repeated, it is the first answer, although the record has the next revision by now."""
+    made = await crowd.clients[0].post(RECORDS, json={"fields": {"code": "I2"}})
+    where = f"{RECORDS}/{made.json()['id']}"
+    headers = {"If-Match": '"1"', "Idempotency-Key": "change-once"}
+    answers = await crowd.ask("PATCH", where, json={"fields": {"visits": 7}}, headers=headers)
+    assert {answer.status_code for answer in answers} == {200}, {answer.text for answer in answers}
+    assert len({answer.content for answer in answers}) == 1
+    assert (await crowd.clients[0].get(where)).json()["revision"] == 2
+
+
+async def test_the_same_key_with_another_body_is_a_conflict(deployed: Deployed, crowd: Crowd) -> None:
+    headers = {"Idempotency-Key": "two-bodies"}
+    answers = await asyncio.gather(
+        *(
+            client.post(RECORDS, json={"fields": {"code": f"B{number}"}}, headers=headers)
+            for number, client in enumerate(crowd.clients)
+        )
+    )
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: _CONNECTIONS - 1}
+    assert {answer.json()["type"] for answer in answers if answer.status_code == 409} == {"/problems/conflict"}
+
+
+async def test_the_same_external_id_is_one_record(deployed: Deployed, crowd: Crowd) -> None:
+    answers = await crowd.ask("PUT", f"{RECORDS}/by-external-id/twin", json={"fields": {"code": "E1"}})
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 200: _CONNECTIONS - 1}, [
+        answer.text for answer in answers
+    ]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_the_load_on_two_workers_adds_up(deployed: Deployed) -> None:
+    auditor = Auditor(deployed)
+    await auditor.begin()
+    async with Load(deployed.client(), seed=71) as load:
+        await load.served(150)
+        account = await load.stop()
+    assert not account.refused
+    assert await auditor.end(account, in_flight=0) == 0
+    await replayed(deployed)
