@@ -21,6 +21,13 @@ from wellkeep.vault import definition
 from wellkeep.vault.outcomes import Written
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", description="a name of letters, digits and _")]
+Target = Annotated[
+    str,
+    Meta(
+        pattern="^([a-z][a-z0-9_]{0,62}|@(external_id|patient|subject|ignore))$",
+        description="a field's name, or @external_id, @patient, @subject or @ignore",
+    ),
+]
 Fields = Annotated[
     dict[str, msgspec.Raw], Meta(max_length=1000, description="values by field name, as the collection defines them")
 ]
@@ -79,7 +86,7 @@ class ImportInput(Input, frozen=True, kw_only=True):
 
     collection: Name
     format: Literal["ndjson", "csv", "fhir"]
-    map: Annotated[dict[Annotated[str, Meta(max_length=200)], Name], Meta(max_length=1000)] | None = None
+    map: Annotated[dict[Annotated[str, Meta(max_length=200)], Target], Meta(max_length=1000)] | None = None
 
 
 class ExportInput(Input, frozen=True, kw_only=True):
