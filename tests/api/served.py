@@ -26,6 +26,9 @@ class SlowReadiness:
         await asyncio.sleep(float(os.environ.get("SLOW", "0")))
         return {f"process_{os.getpid()}": True}
 
+    async def findings(self) -> Mapping[str, int]:
+        return {}
+
 
 @asynccontextmanager
 async def bare_runtime() -> AsyncIterator[Any]:

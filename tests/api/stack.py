@@ -68,6 +68,9 @@ class StackReadiness:
     async def check(self) -> Mapping[str, bool]:
         return self.parts
 
+    async def findings(self) -> Mapping[str, int]:
+        return {"high": 2}
+
 
 @dataclass
 class Stack:

@@ -211,3 +211,10 @@ async def test_a_request_that_takes_too_long_is_given_up(opened: Stack, monkeypa
     async with opened.client() as client:
         refused = await client.get("/readyz")
     assert (refused.status_code, refused.json()["parts"]) == (503, {"answer_in_time": False})
+
+
+async def test_readiness_counts_what_is_open_and_names_nothing(opened: Stack) -> None:
+    async with opened.client() as client:
+        told = (await client.get("/readyz")).json()
+    assert told["findings"] == {"high": 2}
+    assert set(told) == {"ready", "parts", "findings"}

@@ -1,7 +1,7 @@
 """Whether this server is alive, whether it is ready, and what it counted.
 
-Rule: these three are open, so they tell names of parts and yes or no, nothing of any tenant. `/metrics` exists on the
-administration listener alone.
+Rule: these three are open, so they tell names of parts, yes or no, and how many findings are open, nothing of any
+tenant. `/metrics` exists on the administration listener alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import msgspec
 
 from wellkeep.api import answers
 from wellkeep.api.answers import Answer
+from wellkeep.api.logs import log
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Call, Route
-from wellkeep.base.errors import Unavailable
+from wellkeep.base.errors import Unavailable, WellkeepError
 
 _READY_SECONDS = 3.0
 
@@ -26,10 +27,14 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What the service stands on, each part true where it holds."""
+    """What the service stands on, each part true where it holds.
+
+    `findings` counts what was noticed and is still open, by severity; null while the database does not say.
+    """
 
     ready: bool
     parts: dict[str, bool]
+    findings: dict[str, int] | None
 
 
 _ALIVE = answers.encode(Alive())
@@ -42,14 +47,16 @@ async def alive(_call: Call) -> Answer:
 
 async def ready(call: Call) -> Answer:
     """Say whether database, keys, ledger and detectors hold; 503 where one of them does not."""
+    parts, findings = {"answer_in_time": False}, None
     try:
         async with asyncio.timeout(_READY_SECONDS):
             parts = dict(await call.runtime.readiness.check())
-    except TimeoutError:
-        parts = {"answer_in_time": False}
+            findings = dict(await call.runtime.readiness.findings())
+    except (TimeoutError, WellkeepError) as trouble:
+        log.warning("not_ready", error=type(trouble).__name__)
     holds = all(parts.values())
     headers = () if holds else ((b"retry-after", b"2"),)
-    return answers.json(Ready(holds, parts), status=200 if holds else Unavailable.status, headers=headers)
+    return answers.json(Ready(holds, parts, findings), status=200 if holds else Unavailable.status, headers=headers)
 
 
 HEALTH = (

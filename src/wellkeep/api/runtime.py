@@ -37,6 +37,10 @@ class Readiness(Protocol):
         """Return each part by name: database, keys, ledger, detectors."""
         ...
 
+    async def findings(self) -> Mapping[str, int]:
+        """Return how many findings are open in the deployment, by severity."""
+        ...
+
 
 class Runtime(Protocol):
     """The services of one process."""

@@ -49,18 +49,20 @@ def serve(
     home: Path,
     workers: int = 1,
     on_ready: Callable[[Addresses], None] | None = None,
+    log: Path | int | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status of the process.
 
     `runtime_factory` makes one runtime a worker; with several workers it is called in other processes, so it must be
-    picklable (a module's function, or a partial of one). `on_ready` is called once every worker answers. Raises
-    Misconfigured where an address is taken or the TLS files do not fit.
+    picklable (a module's function, or a partial of one). `on_ready` is called once every worker answers. JSON lines go
+    to `log`: a file, a descriptor of ours, or (None) standard error. Raises Misconfigured where an address is taken or
+    the TLS files do not fit.
     """
     certificate, key = home / settings.tls.certificate, home / settings.tls.key
     server_context(certificate=certificate, key=key)
     sockets = bind(settings.listen)
     addresses = Addresses(**{name: _address(bound) for name, bound in sockets.items()})
-    plan = _Plan(runtime_factory, settings.host, certificate, key, addresses)
+    plan = _Plan(runtime_factory, settings.host, certificate, key, addresses, log)
 
     def ready() -> None:
         if on_ready is not None:
@@ -70,6 +72,7 @@ def serve(
         if workers == 1:
             _run(plan, sockets, Metrics(catalogue.names()), on_ready=ready, link=None)
             return 0
+        logs.configure(stream=logs.lines_to(log))
         return Supervisor(_work, plan, sockets, workers=workers, on_ready=ready).run()
     finally:
         for bound in sockets.values():
@@ -85,6 +88,7 @@ class _Plan:
     certificate: Path
     key: Path
     addresses: Addresses
+    log: Path | int | None
 
 
 def _address(bound: Any) -> str:
@@ -107,7 +111,7 @@ def _work(plan: _Plan, sockets: dict[Listener, Any], link: WorkerLink) -> None:
 def _run(
     plan: _Plan, sockets: Sockets, metrics: Metrics, *, on_ready: Callable[[], None], link: WorkerLink | None
 ) -> None:
-    logs.configure()
+    logs.configure(stream=logs.lines_to(plan.log))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(plan, sockets, metrics, on_ready, link))
 

@@ -88,7 +88,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Return 0 after a stop that was asked for, 1 where the workers kept dying."""
-        logs.configure()
         before = {name: signal.signal(name, self._stop) for name in (signal.SIGTERM, signal.SIGINT)}
         try:
             for worker in range(self._count):

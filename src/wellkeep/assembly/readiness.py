@@ -28,8 +28,12 @@ class Readiness:
             "database": await self._database(),
             "keys": not states.get(TenantState.LOCKED, 0),
             "ledger": self._core.writer.healthy and not self._core.gate.holds_changes,
-            "findings": not self._core.findings.backlog and not self._core.findings.lost,
+            "findings": not self._core.findings.backlog,
         }
+
+    async def findings(self) -> Mapping[str, int]:
+        """Return how many findings are open in the deployment, by severity. Raises DatabaseUnavailable."""
+        return await self._core.findings.open_counts()
 
     async def _database(self) -> bool:
         try:
