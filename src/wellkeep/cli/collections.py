@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from wellkeep.cli.client import connect
+from wellkeep.cli.client import Url, connect
 from wellkeep.cli.console import done, print_json, refuse, table
 from wellkeep.cli.local import HomeOption, locate
-from wellkeep.cli.transfers import Url
 from wellkeep.vault import templates
 
 app = typer.Typer(no_args_is_help=True, help="What a tenant stores.")
@@ -22,7 +21,7 @@ def collections() -> None:
 
 @app.command()
 def template(
-    name: Annotated[str | None, typer.Argument(help="e.g. patients [default: list them]")] = None,
+    name: Annotated[str | None, typer.Argument(help="e.g. patients (default: list them)")] = None,
     create: Annotated[bool, typer.Option("--create", help="Create the collection through the API")] = False,
     home: HomeOption = None,
     url: Url = None,

@@ -23,7 +23,6 @@ from wellkeep.assembly.installation import initialise
 from wellkeep.base.settings import ListenSettings
 from wellkeep.cli import prove
 from wellkeep.cli.console import done, err, out, refuse
-from wellkeep.cli.demo_data import PATIENTS, fill
 from wellkeep.cli.demo_tenants import DemoTenant, make_tenants
 from wellkeep.cli.demo_tour import tour
 from wellkeep.cli.local import run
@@ -32,6 +31,7 @@ from wellkeep.prove.evidence import Evidence, State
 from wellkeep.prove.registry import PROBES
 from wellkeep.prove.server import ServerProcess, free_addresses
 
+PATIENTS = 200
 _PID_FILE = "demo.pid"
 
 
@@ -61,6 +61,8 @@ def demo(
 
 
 async def _demo(home: Home, patients: int, *, keep: bool) -> list[Evidence]:
+    from wellkeep.cli.demo_data import fill  # noqa: PLC0415 -- faker takes its time, and only the demo needs it
+
     async with _deployment(home, keep=keep) as deployment:
         tenants = await make_tenants(deployment)
         await fill(deployment, tenants, patients)

@@ -18,7 +18,6 @@ from wellkeep.cli.demo_tenants import COLLECTIONS, DemoTenant
 from wellkeep.prove.deployment import Deployment, Unseen, created
 from wellkeep.prove.synthetic import SyntheticPatients
 
-PATIENTS = 200
 _SEED = 20_260_101
 _PART_BYTES = 4 * 1024 * 1024
 _POLL_SECONDS = 0.2

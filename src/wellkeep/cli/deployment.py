@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wellkeep.api.server import Addresses
-from wellkeep.api.server import serve as serve_http
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.diagnosis import Verdict, diagnose
 from wellkeep.assembly.installation import Installed, initialise
@@ -17,9 +16,13 @@ from wellkeep.assembly.keeper import kept
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.secrets import Secret
 from wellkeep.cli.console import done, err, out, print_json, refuse_error, table
-from wellkeep.cli.local import Directory, Json, locate, run, started
-from wellkeep.cli.serving import worker_runtime
+from wellkeep.cli.local import Directory, Json, left_as_found, locate, run, started
 
+if TYPE_CHECKING:
+    from wellkeep.api.server import Addresses
+
+LOG_NAME = "server.jsonl"
+_STDOUT = 1
 _DSN_VARIABLE = "WELLKEEP_DATABASE_DSN"
 
 
@@ -42,15 +45,14 @@ def init(
     home = locate(directory)
 
     async def work() -> Installed:
-        made = await initialise(
-            home,
-            environment=environment,
-            host=host,
-            administrator_dsn=None if database is None else Secret(database),
-            tell=lambda step: err.print(f"[dim]· {step}[/]"),
-        )
-        Database(home, made.settings).stop()
-        return made
+        async with left_as_found(home):
+            return await initialise(
+                home,
+                environment=environment,
+                host=host,
+                administrator_dsn=None if database is None else Secret(database),
+                tell=lambda step: err.print(f"[dim]· {step}[/]"),
+            )
 
     made = run(work())
     if json:
@@ -69,12 +71,21 @@ def init(
 def serve(
     directory: Directory = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets")] = 1,
+    log_to_stdout: Annotated[
+        bool, typer.Option("--log-to-stdout", help="JSON log lines on stdout, for containers, not in log/server.jsonl")
+    ] = False,
 ) -> None:
     """Serve HTTPS: /v1 on the public listener, administration on its own, until SIGTERM or Ctrl-C.
 
+    Log lines go to DIR/log/server.jsonl, one JSON object each, without any patient's data.
+
     Example: wellkeep serve /srv/wellkeep --workers 2
     """
+    from wellkeep.api.server import serve as serve_http  # noqa: PLC0415 -- only a server pays for what serves
+    from wellkeep.cli.serving import worker_runtime  # noqa: PLC0415 -- as above
+
     home = locate(directory)
+    log = None if log_to_stdout else home.log / LOG_NAME
     try:
         settings = home.settings()
         home.check()
@@ -87,7 +98,8 @@ def serve(
                     settings,
                     home=home.path,
                     workers=workers,
-                    on_ready=announce,
+                    on_ready=functools.partial(_announce, log),
+                    log=_STDOUT if log is None else log,
                 )
         finally:
             server.stop()
@@ -96,10 +108,12 @@ def serve(
     raise typer.Exit(code)
 
 
-def announce(addresses: Addresses) -> None:
-    """Say where the listeners are."""
-    done(f"Serving https://{addresses.public} (API), https://{addresses.admin} (administration)")
+def _announce(log: Path | None, addresses: Addresses) -> None:
+    """Say where the listeners are: on stderr, for stdout may be the log."""
+    err.print(f"[bold green]✓[/] Serving https://{addresses.public} (API), https://{addresses.admin} (administration)")
     err.print(f"  Readable API: https://{addresses.public}/docs   ·   pid {os.getpid()}, stop with Ctrl-C or SIGTERM")
+    if log is not None:
+        err.print(f"  Log: {log}")
 
 
 def doctor(directory: Directory = None, json: Json = False) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
-import asyncpg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.ledger_check import verify_on_record
 from wellkeep.assembly.runtime import open_runtime
-from wellkeep.cli.console import done, err, out, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.console import done, err, out, print_json, refuse, words
+from wellkeep.cli.local import HomeOption, Json, locate, started
 from wellkeep.cli.tenants import find
 from wellkeep.ledger.report import COULD_NOT_VERIFY, Report
 
@@ -26,7 +26,7 @@ def ledger() -> None:
 
 @app.command()
 def verify(
-    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's log [default: all]")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's log (default: all)")] = None,
     home: HomeOption = None,
     json: Json = False,
 ) -> None:
@@ -45,9 +45,10 @@ def verify(
                 )
 
     try:
-        report = run(work())
-    except (asyncpg.PostgresError, OSError):
-        refuse("The ledger could not be read.", hint="Is PostgreSQL up? wellkeep doctor", code=COULD_NOT_VERIFY)
+        report = asyncio.run(work())
+    except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict: exit 1 would say tampered
+        message, hint = words(error)
+        refuse(f"The ledger was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
     _show(report, as_json=json)
     raise typer.Exit(report.exit_code)
 

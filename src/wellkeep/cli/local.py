@@ -20,10 +20,10 @@ from wellkeep.cli.console import refuse_error
 T = TypeVar("T")
 
 Directory = Annotated[
-    Path | None, typer.Argument(metavar="[DIR]", help="The deployment [default: $WELLKEEP_HOME or ./wellkeep-data]")
+    Path | None, typer.Argument(metavar="[DIR]", help="The deployment (default: $WELLKEEP_HOME or ./wellkeep-data)")
 ]
 HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="The deployment [default: $WELLKEEP_HOME or ./wellkeep-data]")
+    Path | None, typer.Option("--home", help="The deployment (default: $WELLKEEP_HOME or ./wellkeep-data)")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of words")]
 
@@ -42,17 +42,34 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
+async def left_as_found(home: Home) -> AsyncIterator[None]:
+    """Stop the embedded PostgreSQL of `home` at the end, unless it ran before."""
+    if _runs(home):
+        yield
+        return
+    try:
+        yield
+    finally:
+        if home.settings_file.exists():
+            await asyncio.to_thread(Database(home, home.settings()).stop)
+
+
+@asynccontextmanager
 async def started(home: Home) -> AsyncIterator[tuple[Settings, Database]]:
     """Lend the deployment's database; an embedded server that we had to start is stopped again."""
     settings = home.settings()
-    database = Database(home, settings)
-    ran_before = database.embedded is not None and database.embedded.pid is not None
-    await asyncio.to_thread(database.start)
-    try:
+    home.check()
+    async with left_as_found(home):
+        database = Database(home, settings)
+        await asyncio.to_thread(database.start)
         yield settings, database
-    finally:
-        if not ran_before:
-            await asyncio.to_thread(database.stop)
+
+
+def _runs(home: Home) -> bool:
+    if not home.settings_file.exists():
+        return False
+    database = Database(home, home.settings())
+    return database.embedded is not None and database.embedded.pid is not None
 
 
 def with_runtime(directory: Path | None, work: Callable[[Runtime], Awaitable[T]]) -> T:

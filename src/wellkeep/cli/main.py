@@ -1,49 +1,36 @@
-"""The command `wellkeep`: which command is which function, and nothing else."""
+"""The command `wellkeep`: runs the command line and turns whatever goes wrong into words.
+
+Rule: no traceback ever, for it would quote what a command was given. That holds from the first import on, so the
+commands are imported inside.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated
+import sys
 
-import typer
-
-from wellkeep.cli import api_keys, collections, database, demo, deployment, findings, ledger, prove, tenants, transfers
-from wellkeep.cli.console import out
-
-app = typer.Typer(
-    name="wellkeep",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="The self-hosted security core for health software that proves itself.",
-)
-app.command()(demo.demo)
-app.command()(deployment.init)
-app.command()(deployment.serve)
-app.command()(deployment.doctor)
-app.command(name="import")(transfers.import_file)
-app.command(name="export")(transfers.export_file)
-app.command(name="prove")(prove.prove_claims)
-app.command()(findings.findings)
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(api_keys.app, name="apikey")
-app.add_typer(collections.app, name="collections")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(database.app, name="db")
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    ask_version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is, and end", is_eager=True)
-    ] = False,
-) -> None:
-    """Keep patients' data in a vault, record every access to it, and prove it."""
-    if ask_version:
-        out.print(version("wellkeep"))
-        raise typer.Exit
+_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line and end with its exit code."""
+    try:
+        sys.exit(_run())
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _run() -> int:
+    import typer  # noqa: PLC0415 -- as said above
+
+    from wellkeep.cli.commands import app  # noqa: PLC0415 -- as said above
+    from wellkeep.cli.console import refuse, words  # noqa: PLC0415 -- as said above
+
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 -- the last place where an error can become words
+        message, hint = words(error)
+        try:
+            refuse(message, hint=hint)
+        except typer.Exit as ended:
+            return ended.exit_code
+    return 0
