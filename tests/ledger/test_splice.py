@@ -40,8 +40,9 @@ def test_whatever_is_spliced_verifies(batches: list[tuple[list[UUID], int]]) -> 
         spliced = SPLICER.splice(heads, batch, now=NOW + timedelta(seconds=seconds))
         assert not spliced.refused or max(spliced.refused.values()) > TOLERANCE.total_seconds()
         heads.update(spliced.heads)
-        for tenant, _, seq, event_id, time, *columns, request, leaf, entry in spliced.entries:
-            text = [None if value is None else str(value) for value in (event_id, *columns, request)]
+        for step, seq, *columns, leaf, entry in spliced.entries:
+            tenant, *_, time, _, _, _, _ = spliced.steps[step - 1]
+            text = [None if value is None else str(value) for value in columns]
             rows.setdefault(tenant, []).append((seq, leaf, entry, time, *text))
         for tenant, *_, size, leaf, _, _, key_id, root, mac in spliced.steps:
             seals.setdefault(tenant, []).append(Seal(size, key_id, leaf, root, mac))

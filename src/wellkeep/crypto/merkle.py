@@ -43,6 +43,20 @@ class Frontier:
         self.hashes.append(leaf)
         self.size += 1
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes in their order: the same as `append` for each, a level of the tree at a time."""
+        nodes, size, odd = list(leaves), self.size, []
+        self.size += len(nodes)
+        while nodes:
+            if size & 1:
+                nodes.insert(0, self.hashes.pop())
+            if len(nodes) & 1:
+                odd.append(nodes.pop())
+            pairs = iter(nodes)
+            nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+            size >>= 1
+        self.hashes.extend(reversed(odd))
+
     def root(self) -> bytes:
         """Return the 32-byte root of what was appended."""
         if not self.hashes:

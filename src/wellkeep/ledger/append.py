@@ -18,7 +18,7 @@ from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection, Record
 from wellkeep.findings.grammar import Kind, Severity, finding_key
-from wellkeep.ledger.splice import Appended, Head, Splicer, Submitted
+from wellkeep.ledger.splice import Appended, Head, Place, Splicer, Submitted
 
 _APPEND = "SELECT answer, already, current FROM ledger.append_batch($1, $2, $3, $4)"
 _HEADS = 'SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.heads($1)'
@@ -27,9 +27,6 @@ _LOCK_HEADS = 'SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FRO
 _OPTIMISTIC_TRIES = 3
 _TRIES = 12
 _HEADS_KEPT = 10_000
-
-Place = tuple[UUID, UUID]
-"""A tenant and an event id: what an event is found by."""
 
 
 class Reporter(Protocol):
@@ -61,7 +58,7 @@ class Appender:
         had, and what the connection raises: then the outcome is unknown.
         """
         places: dict[Place, Appended] = {}
-        await self._learn({submitted.tenant for submitted in batch}, connection)
+        await self._learn({submitted.tenant.int: submitted.tenant for submitted in batch}.values(), connection)
         for attempt in range(_TRIES):
             if not batch:
                 return places
@@ -110,10 +107,10 @@ class Appender:
         self, already: Iterable[Record], batch: Sequence[Submitted], places: dict[Place, Appended]
     ) -> Sequence[Submitted]:
         """Note where the events that are chained already stand, and return the others."""
-        found = {(row["tenant_id"], row["event_id"]): row for row in already}
+        found = {(row["tenant_id"].int, row["event_id"].int): row for row in already}
         rest = []
         for each in batch:
-            place = (each.tenant, each.prepared.event.id)
+            place = each.place
             row = found.get(place)
             if row is None:
                 rest.append(each)
@@ -126,12 +123,12 @@ class Appender:
                 places[place] = Appended(each.tenant, row["epoch"], row["seq"], row["leaf"])
         if len(rest) == len(batch):
             # Only the entry that opens a log can be meant: the log is gone, but what it announced is not.
-            for tenant, _ in found:
-                self._report_broken(tenant, "log")
+            for row in found.values():
+                self._report_broken(row["tenant_id"], "log")
             raise LedgerUnavailable("A log of the ledger is missing; run `wellkeep ledger verify`")
         return rest
 
-    async def _learn(self, tenants: set[UUID], connection: Connection) -> None:
+    async def _learn(self, tenants: Iterable[UUID], connection: Connection) -> None:
         unknown = [tenant for tenant in tenants if tenant not in self._heads]
         if unknown:
             if len(self._heads) > _HEADS_KEPT:

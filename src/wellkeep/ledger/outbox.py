@@ -52,7 +52,7 @@ async def _drain_locked(connection: Connection, appender: Appender, older: timed
         rows = await connection.fetch(_LEFTOVERS, older, _ROWS)
         batch = [submitted for row in rows if (submitted := _submitted(row, reporter)) is not None]
         places = await appender.append(connection, batch)
-        chained = sum((each.tenant, each.prepared.event.id) in places for each in batch)
+        chained = sum(each.place in places for each in batch)
         drained += chained
         if chained < len(rows):
             raise LedgerUnavailable("Rows of the outbox can't be chained; see the findings")

@@ -9,12 +9,15 @@ clamped. Clocks of several writers differ by less, and there the head's time sta
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from wellkeep.base.clock import iso
 from wellkeep.base.ids import PLATFORM_TENANT
@@ -52,12 +55,21 @@ class Appended(NamedTuple):
     leaf: bytes
 
 
-class Submitted(NamedTuple):
+Place = tuple[int, int]
+"""A tenant and an event id, what an event is found by; as integers, because a UUID's own hash is slow Python."""
+
+
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     """An event on its way into the log of `tenant`; `outbox` where a row there waits to be chained."""
 
     tenant: UUID
     prepared: PreparedEvent
     outbox: bool
+
+    @property
+    def place(self) -> Place:
+        """Return what the event is found by."""
+        return self.tenant.int, self.prepared.event.id.int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ class Spliced:
     subjects: list[tuple[Any, ...]]
     outboxed: list[tuple[UUID, UUID]]
     heads: dict[UUID, Head]
-    places: dict[tuple[UUID, UUID], Appended]
+    places: dict[Place, Appended]
     refused: dict[UUID, int]
 
 
@@ -105,12 +117,12 @@ class Splicer:
 
     def _by_log(self, heads: Mapping[UUID, Head], batch: Sequence[Submitted]) -> dict[UUID, list[Submitted]]:
         logs: dict[UUID, list[Submitted]] = {}
+        last: UUID | None = None
         for submitted in batch:
-            events = logs.get(submitted.tenant)
-            if events is None:
-                logs[submitted.tenant] = [submitted]
-            else:
-                events.append(submitted)
+            if submitted.tenant is not last:
+                last = submitted.tenant
+                events = logs.setdefault(last, [])
+            events.append(submitted)
         opening = [tenant for tenant in logs if tenant not in heads]
         if not opening:
             return logs
@@ -145,57 +157,65 @@ class Splicer:
 
     def _extend(self, head: Head, batch: Sequence[Submitted], time: datetime, result: Spliced) -> None:
         tenant, epoch, name, seq, leaf = head.tenant, head.epoch, head.origin, head.size, head.leaf
-        frontier = Frontier(size=seq, hashes=head.frontier)
         middle = b',"log":"%b","prev":"' % name.encode("ascii")
         end = b',"time":"%b","v":1}' % iso(time).encode("ascii")
-        add_entry, add_leaf = result.entries.append, frontier.append
-        for _, prepared, outbox in batch:
-            event, encoded = prepared
-            entry = b'{"event":%b%b%b","seq":%d%b' % (encoded, middle, leaf.hex().encode("ascii"), seq, end)
+        number, step = tenant.int, len(result.steps) + 1
+        entries, places, leaves = result.entries, result.places, []
+        for submitted in batch:
+            event, encoded = submitted.prepared
+            entry = b'{"event":%b%b%b","seq":%d%b' % (encoded, middle, hexlify(leaf), seq, end)
             leaf = sha256(b"\x00" + entry).digest()
-            add_leaf(leaf)
-            event_id, subject = event.id, event.subject
-            add_entry(
+            leaves.append(leaf)
+            event_id = event.id
+            entries.append(
                 (
-                    tenant,
-                    epoch,
+                    step,
                     seq,
                     event_id,
-                    time,
                     event.actor_id,
                     event.action,
                     event.purpose,
                     event.resource_type,
                     event.resource_id,
-                    subject,
+                    event.subject,
                     event.outcome,
                     event.request,
                     leaf,
                     entry,
                 )
             )
-            if event.subjects:
-                others = prepared.named_subjects() - {subject}
-                result.subjects.extend((tenant, other, epoch, seq) for other in others)
-            if outbox:
-                result.outboxed.append((tenant, event_id))
-            result.places[tenant, event_id] = Appended(tenant, epoch, seq, leaf)
+            places[number, event_id.int] = Appended(tenant, epoch, seq, leaf)
+            if event.subjects or submitted.outbox:
+                self._beside(submitted, epoch, seq, result)
             seq += 1
+        self._step(head, Head(tenant, epoch, name, seq, leaf, time, ()), leaves, result)
+
+    def _beside(self, submitted: Submitted, epoch: int, seq: int, result: Spliced) -> None:
+        """Put down what an entry takes beside its own row: further subjects, and the outbox row that it came from."""
+        tenant, prepared = submitted.tenant, submitted.prepared
+        others = prepared.named_subjects() - {prepared.event.subject}
+        result.subjects.extend((tenant, other, epoch, seq) for other in others)
+        if submitted.outbox:
+            result.outboxed.append((tenant, prepared.event.id))
+
+    def _step(self, old: Head, new: Head, leaves: list[bytes], result: Spliced) -> None:
+        """Seal the log where `leaves` have brought it, and put down its way there."""
+        frontier = Frontier(size=old.size, hashes=old.frontier)
+        frontier.extend(leaves)
         root = frontier.root()
-        mac = self._seal_key.mac(origin=name, size=seq, leaf=leaf, root=root)
-        hashes = tuple(frontier.hashes)
-        result.heads[tenant] = Head(tenant, epoch, name, seq, leaf, time, hashes)
+        mac = self._seal_key.mac(origin=new.origin, size=new.size, leaf=new.leaf, root=root)
+        result.heads[new.tenant] = new._replace(frontier=tuple(frontier.hashes))
         result.steps.append(
             (
-                tenant,
-                epoch,
-                name,
-                head.size,
-                head.leaf,
-                seq,
-                leaf,
-                time,
-                list(hashes),
+                new.tenant,
+                new.epoch,
+                new.origin,
+                old.size,
+                old.leaf,
+                new.size,
+                new.leaf,
+                new.time,
+                list(frontier.hashes),
                 self._seal_key.key_id,
                 root,
                 mac,

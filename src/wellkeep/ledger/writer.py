@@ -22,17 +22,18 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
-from wellkeep.ledger.append import Appender, Place, Reporter
+from wellkeep.ledger.append import Appender, Reporter
 from wellkeep.ledger.event import PreparedEvent
 from wellkeep.ledger.outbox import drain, oldest_seconds
 from wellkeep.ledger.seal import SealKey
-from wellkeep.ledger.splice import Appended, Splicer, Submitted
+from wellkeep.ledger.splice import Appended, Place, Splicer, Submitted
 
 BATCH_ENTRIES: Final = 500
 BATCH_BYTES: Final = 1_000_000
@@ -48,25 +49,14 @@ _RETRY_AFTER = 2
 _log = structlog.get_logger("wellkeep.ledger")
 
 
-class _Waiting:
+class _Waiting(msgspec.Struct):
     """One call of `append` on its way."""
 
-    __slots__ = ("answer", "events", "outbox", "size", "tenant")
-
-    def __init__(
-        self,
-        tenant: UUID,
-        events: Sequence[PreparedEvent],
-        size: int,
-        answer: asyncio.Future[list[Appended]],
-        *,
-        outbox: bool,
-    ) -> None:
-        self.tenant = tenant
-        self.events = events
-        self.size = size
-        self.answer = answer
-        self.outbox = outbox
+    tenant: UUID
+    events: Sequence[PreparedEvent]
+    size: int
+    answer: asyncio.Future[list[Appended]]
+    outbox: bool
 
 
 class LedgerWriter:
@@ -135,13 +125,15 @@ class LedgerWriter:
         """
         if not events:
             return []
-        size = sum(len(event.encoded) for event in events)
+        size = 0
+        for prepared in events:
+            size += len(prepared.encoded)
         if self._stopping or self._task is None or self._task.done():
             raise LedgerUnavailable(retry_after=_RETRY_AFTER)
         if self._entries + len(events) > QUEUE_ENTRIES or self._bytes + size > QUEUE_BYTES:
             raise LedgerUnavailable("The ledger's queue is full; try again", retry_after=_RETRY_AFTER)
         answer: asyncio.Future[list[Appended]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(tenant, events, size, answer, outbox=outbox))
+        self._queue.append(_Waiting(tenant, events, size, answer, outbox))
         self._entries += len(events)
         self._bytes += size
         self._wake.set()
@@ -207,7 +199,9 @@ class LedgerWriter:
         for waiting in batch:
             tenant, outbox = waiting.tenant, waiting.outbox
             for prepared in waiting.events:
-                submitted.setdefault((tenant, prepared.event.id), Submitted(tenant, prepared, outbox))
+                place = (tenant.int, prepared.event.id.int)
+                if place not in submitted:
+                    submitted[place] = Submitted(tenant, prepared, outbox)
         try:
             async with self._pool.connection() as connection:
                 places = await self._appender.append(connection, list(submitted.values()))
@@ -267,8 +261,9 @@ class LedgerWriter:
 def _answer(waiting: _Waiting, places: dict[Place, Appended]) -> None:
     if waiting.answer.done():
         return
+    tenant = waiting.tenant.int
     try:
-        waiting.answer.set_result([places[waiting.tenant, event.event.id] for event in waiting.events])
+        waiting.answer.set_result([places[tenant, prepared.event.id.int] for prepared in waiting.events])
     except KeyError:
         _refuse_one(waiting.answer)
 

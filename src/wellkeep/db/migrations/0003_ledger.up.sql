@@ -124,11 +124,9 @@ CREATE TYPE ledger.step AS (
 COMMENT ON TYPE ledger.step IS 'One log''s way through a batch: the head expected, the new head, and the seal over it.';
 
 CREATE TYPE ledger.entry_in AS (
-    tenant_id     uuid,
-    epoch         integer,
+    step          integer,
     seq           bigint,
     event_id      uuid,
-    "time"        timestamptz,
     actor         text,
     action        text,
     purpose       text,
@@ -140,6 +138,7 @@ CREATE TYPE ledger.entry_in AS (
     leaf          bytea,
     entry         bytea
 );
+COMMENT ON TYPE ledger.entry_in IS 'An entry as it is handed in; tenant, epoch and time are those of its step (from 1).';
 CREATE TYPE ledger.subject_in AS (tenant_id uuid, subject uuid, epoch integer, seq bigint);
 COMMENT ON TYPE ledger.subject_in IS 'A subject that an entry names beside the one in its column.';
 CREATE TYPE ledger.event_ref AS (tenant_id uuid, event_id uuid);
@@ -190,66 +189,78 @@ CREATE FUNCTION ledger.append_batch(
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+-- A batch is a handful of rows whatever the tables hold: one plan for good, by the indexes.
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_mergejoin = off
 AS $body$
 DECLARE
-    expected   constant integer := cardinality(steps);
-    matching   integer;
-    backwards  boolean;
-    opening    constant boolean := EXISTS (SELECT FROM unnest(steps) AS s WHERE s.old_size = 0);
+    expected constant integer := cardinality(steps);
+    opening  boolean := false;
+    moved    integer;
+    opened   integer := 0;
 BEGIN
     -- A later snapshot per statement is what makes the comparison below see the head that the lock was waited for.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'wellkeep: the ledger is appended to under READ COMMITTED' USING ERRCODE = 'WK010';
     END IF;
+    FOR place IN 1 .. expected LOOP
+        opening := opening OR steps[place].old_size = 0;
+    END LOOP;
     IF opening THEN
         -- A head that is not there yet can't be locked: those who open logs queue here instead.
         PERFORM pg_advisory_xact_lock(hashtextextended('wellkeep/ledger/open', 0));
     END IF;
-
-    WITH head AS MATERIALIZED (
-        SELECT l.tenant_id, l.epoch, l.size, l.leaf, l."time"
-        FROM ledger.log AS l
-        JOIN unnest(steps) AS s ON s.tenant_id = l.tenant_id AND s.epoch = l.epoch
-        ORDER BY l.tenant_id, l.epoch
-        FOR NO KEY UPDATE OF l
-    )
-    SELECT count(*) FILTER (WHERE CASE WHEN s.old_size = 0 THEN h.size IS NULL
-                                       ELSE h.size = s.old_size AND h.leaf = s.old_leaf END),
-           bool_or(s."time" < h."time" OR abs(extract(epoch FROM s."time" - clock_timestamp())) > 300)
-    INTO matching, backwards
-    FROM unnest(steps) AS s
-    LEFT JOIN head AS h ON h.tenant_id = s.tenant_id AND h.epoch = s.epoch
-    WHERE NOT EXISTS (SELECT FROM ledger.log AS later WHERE later.tenant_id = s.tenant_id AND later.epoch > s.epoch);
-
-    IF matching <> expected THEN
-        answer := 'stale';
-        current := ARRAY(SELECT c FROM ledger.heads(ARRAY(SELECT s.tenant_id FROM unnest(steps) AS s)) AS c);
-        RETURN;
-    END IF;
-    IF backwards THEN
-        answer := 'clock';
-        RETURN;
+    IF expected > 1 THEN
+        -- Always in the same order, so that no two writers wait for each other.
+        PERFORM FROM ledger.log AS l JOIN unnest(steps) AS s ON s.tenant_id = l.tenant_id AND s.epoch = l.epoch
+            ORDER BY l.tenant_id, l.epoch FOR NO KEY UPDATE OF l;
     END IF;
 
     BEGIN
+        -- Compared and moved at once: a head that is not the expected one stays, and then nothing below happens.
+        UPDATE ledger.log AS l SET size = s.size, leaf = s.leaf, "time" = s."time", frontier = s.frontier
+            FROM unnest(steps) AS s
+            WHERE l.tenant_id = s.tenant_id AND l.epoch = s.epoch AND l.size = s.old_size AND l.leaf = s.old_leaf
+              AND s."time" BETWEEN greatest(l."time", clock_timestamp() - interval '5 minutes')
+                               AND clock_timestamp() + interval '5 minutes'
+              AND NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch > s.epoch);
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        IF opening THEN
+            INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
+                SELECT s.tenant_id, s.epoch, s.origin, s.size, s.leaf, s."time", s.frontier
+                FROM unnest(steps) AS s
+                WHERE s.old_size = 0 AND abs(extract(epoch FROM s."time" - clock_timestamp())) <= 300
+                  AND NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch >= s.epoch);
+            GET DIAGNOSTICS opened = ROW_COUNT;
+        END IF;
+        IF moved + opened <> expected THEN
+            RAISE EXCEPTION 'wellkeep: a head is not the expected one' USING ERRCODE = 'WK012';
+        END IF;
+
         IF cardinality(outboxed) > 0 THEN
             -- The row must hold the very event that the entry begins with: {"event":<event>,…
             WITH gone AS (
                 DELETE FROM ledger.outbox AS o
                 USING unnest(entries) AS e
-                JOIN unnest(outboxed) AS r ON r.tenant_id = e.tenant_id AND r.event_id = e.event_id
-                WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id
+                JOIN unnest(outboxed) AS r ON r.tenant_id = (steps[e.step]).tenant_id AND r.event_id = e.event_id
+                WHERE o.tenant_id = r.tenant_id AND o.event_id = r.event_id
                   AND o.event = substr(e.entry, 10, length(o.event))
                 RETURNING 1
             )
-            SELECT count(*) INTO matching FROM gone;
-            IF matching <> cardinality(outboxed) THEN
+            SELECT count(*) INTO moved FROM gone;
+            IF moved <> cardinality(outboxed) THEN
                 RAISE EXCEPTION 'wellkeep: an outbox row is gone' USING ERRCODE = 'WK011';
             END IF;
         END IF;
 
         -- One statement, so that the entries are taken out of their array once.
-        WITH e AS MATERIALIZED (SELECT * FROM unnest(entries)),
+        WITH e AS MATERIALIZED (
+            SELECT s.tenant_id, s.epoch, s."time", i.* FROM unnest(entries) AS i
+            JOIN ROWS FROM (unnest(steps)) WITH ORDINALITY
+                AS s (tenant_id, epoch, origin, old_size, old_leaf, size, leaf, "time", frontier, key_id, root, mac, step)
+                ON s.step = i.step),
+        sealed AS (
+            INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
+                SELECT s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac FROM unnest(steps) AS s),
         placed AS (
             INSERT INTO ledger.event_id (tenant_id, event_id, epoch, seq)
                 SELECT e.tenant_id, e.event_id, e.epoch, e.seq FROM e),
@@ -263,11 +274,23 @@ BEGIN
             SELECT e.tenant_id, e.epoch, e.seq, e.event_id, e."time", e.actor, e.action, e.purpose, e.resource_type,
                    e.resource_id, e.subject, e.outcome, e.request, e.leaf, e.entry
             FROM e;
-    EXCEPTION WHEN unique_violation OR SQLSTATE 'WK011' THEN
+    EXCEPTION WHEN SQLSTATE 'WK012' THEN
+        SELECT CASE WHEN bool_and(CASE WHEN s.old_size = 0 THEN l.size IS NULL
+                                       ELSE l.size = s.old_size AND l.leaf = s.old_leaf END)
+                     AND bool_or(s."time" < l."time" OR abs(extract(epoch FROM s."time" - clock_timestamp())) > 300)
+                    THEN 'clock' ELSE 'stale' END
+            INTO answer
+            FROM unnest(steps) AS s LEFT JOIN ledger.log AS l ON l.tenant_id = s.tenant_id AND l.epoch = s.epoch
+            WHERE NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch > s.epoch);
+        IF answer = 'stale' THEN
+            current := ARRAY(SELECT c FROM ledger.heads(ARRAY(SELECT s.tenant_id FROM unnest(steps) AS s)) AS c);
+        END IF;
+        RETURN;
+    WHEN unique_violation OR SQLSTATE 'WK011' THEN
         answer := 'chained';
         already := ARRAY(
             SELECT ROW(e.tenant_id, e.event_id, i.epoch, i.seq, c.leaf, c.entry)::ledger.event_at
-            FROM unnest(entries) AS e
+            FROM (SELECT (steps[given.step]).tenant_id, given.event_id, given.entry FROM unnest(entries) AS given) AS e
             LEFT JOIN ledger.event_id AS i ON i.tenant_id = e.tenant_id AND i.event_id = e.event_id
             LEFT JOIN ledger.entry AS c ON c.tenant_id = i.tenant_id AND c.epoch = i.epoch AND c.seq = i.seq
             WHERE i.seq IS NOT NULL
@@ -284,16 +307,6 @@ BEGIN
         RETURN;
     END;
 
-    INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
-        SELECT s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac FROM unnest(steps) AS s;
-    UPDATE ledger.log AS l SET size = s.size, leaf = s.leaf, "time" = s."time", frontier = s.frontier
-        FROM unnest(steps) AS s
-        WHERE l.tenant_id = s.tenant_id AND l.epoch = s.epoch AND s.old_size > 0;
-    IF opening THEN
-        INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
-            SELECT s.tenant_id, s.epoch, s.origin, s.size, s.leaf, s."time", s.frontier
-            FROM unnest(steps) AS s WHERE s.old_size = 0;
-    END IF;
     answer := 'appended';
 END
 $body$;
