@@ -23,6 +23,7 @@ class Place:
     """What the requests are about; what is not given exists nowhere, so that a request about it changes nothing."""
 
     record: UUID
+    doomed: UUID
     subject: UUID
     tenant: UUID
     revision: int = 999
@@ -41,6 +42,7 @@ class Place:
         unknown = [uuid7() for _ in range(7)]
         return cls(
             record=UUID(record),
+            doomed=UUID(record),
             subject=UUID(subject),
             tenant=tenant,
             merged=unknown[0],
@@ -124,8 +126,8 @@ def _changing(place: Place) -> Iterator[Request]:
     yield _request("record_batch", "record:create", "POST", f"{base}/records/batch", json={"records": [label]})
     yield _request("record_upsert", "record:change", "PUT", external, json=label)
     yield _request("record_change", "record:change", "PATCH", record, json=label, headers=match)
-    later = {"If-Match": f'"{place.revision + 1}"'}
-    yield _request("record_delete", "record:delete", "DELETE", record, headers=later)
+    doomed = f"{base}/records/{place.doomed}"
+    yield _request("record_delete", "record:delete", "DELETE", doomed, headers=match)
     yield _request("subject_create", "subject:create", "POST", "/v1/subjects")
     into = {"into": str(place.into)}
     yield _request("subject_merge", "subject:merge", "POST", f"/v1/subjects/{place.merged}/merge", json=into)

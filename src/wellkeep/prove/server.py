@@ -33,6 +33,21 @@ def free_addresses(count: int) -> list[str]:
             one.close()
 
 
+def opened_apart(home: Path) -> tuple[bool, str]:
+    """Open the deployment in `home` in a process of its own, as a worker does; return whether it did and what it said.
+
+    Raises Unseen where it takes too long.
+    """
+    command = [sys.executable, "-m", "wellkeep", "tenant", "list", "--home", str(home)]
+    try:
+        ended = subprocess.run(  # noqa: S603 -- our own program
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READY_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unseen("a process of ours neither opened the deployment nor refused to") from None
+    return ended.returncode == 0, (ended.stdout + ended.stderr).decode(errors="replace")
+
+
 class ServerProcess:
     """`wellkeep serve` on one home."""
 

@@ -7,14 +7,18 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import httpx
 
+from wellkeep.base.secrets import Secret
 from wellkeep.db.connection import Connection
 from wellkeep.prove.canary import Canary
 from wellkeep.prove.deployment import created
 from wellkeep.prove.evidence import Notes, Where
+from wellkeep.prove.places import platform_key, sender, somewhere
 from wellkeep.prove.probe import Probe
+from wellkeep.prove.requests import requests
 from wellkeep.prove.sample import PEOPLE, person
 from wellkeep.prove.scratch import Scratch
 from wellkeep.prove.world import World
@@ -28,6 +32,10 @@ _REQUESTS = """
 SELECT request::text AS request, count(*) AS entries FROM ledger.entry
 WHERE tenant_id = $1 AND action IN ('record.create', 'record.read', 'record.search') GROUP BY request
 """
+_ENTERED = "SELECT count(*) FROM ledger.entry WHERE request = $1"
+_MAY_COME_TOO_LATE = frozenset({"import_stop"})
+"""A short import has often ended before it can be stopped."""
+
 _REFUSE = """
 CREATE FUNCTION ledger.wk_probe_refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '53100'; END $$;
@@ -51,12 +59,16 @@ async def run(world: World, notes: Notes) -> None:
     secret = Canary.make("unrecorded").value
     record = await created(client, f"/v1/collections/{PEOPLE}/records", person(history=secret))
     path = f"/v1/collections/{PEOPLE}/records/{record['id']}"
-    async with scratch.as_superuser() as connection:
+    async with scratch.as_superuser() as connection, platform_key(scratch) as platform:
         await _remember(scratch, connection)
         load = Load()
         await _work(client, path, load)
         await _compare(scratch, connection, notes, load, f"{_CALLERS} callers created, read and searched")
-        await _refusing(client, connection, notes, path, secret)
+        await _each_action(scratch, connection, notes, platform, secret)
+        await _refusing(scratch, connection, notes, platform, secret)
+        notes.check(
+            "let it take entries again", held=await _recovers(client, path), seen="reads and changes were tried"
+        )
         await _killed(scratch, connection, notes, path)
 
 
@@ -103,23 +115,55 @@ async def _compare(scratch: Scratch, connection: Connection, notes: Notes, load:
     )
 
 
-async def _refusing(client: httpx.AsyncClient, connection: Connection, notes: Notes, path: str, secret: str) -> None:
+async def _each_action(
+    scratch: Scratch, connection: Connection, notes: Notes, platform: Secret[str], secret: str
+) -> None:
+    """Do everything once that administers, changes or discloses, and look for its entry when it is answered."""
+    place = await somewhere(scratch, platform, secret=secret)
+    silent, failed, done = [], [], 0
+    for request in requests(place):
+        answer = await request.send(await sender(scratch, request, platform))
+        if request.entered and answer.is_success:
+            done += 1
+            if not await connection.fetchval(_ENTERED, UUID(answer.headers["X-Request-Id"])):
+                silent.append(request.operation)
+        elif not answer.is_success and request.operation not in _MAY_COME_TOO_LATE:
+            failed.append(f"{request.operation} → {answer.status_code}")
+    notes.check(
+        f"did each of {done} kinds of administration, change and access over the API, and looked for its entry",
+        held=done > 0 and not silent,
+        seen="each had its entry when it was answered" if not silent else f"without an entry: {', '.join(silent[:5])}",
+    )
+    if failed:
+        notes.blind("did every kind of act", why=f"these did not succeed: {', '.join(failed[:5])}")
+
+
+async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, platform: Secret[str], secret: str) -> None:
+    """Make the ledger refuse, then do everything again: nothing may succeed, nothing may be shown."""
+    place = await somewhere(scratch, platform, secret=secret)
+    # Reads before changes, and changes twice: the first one is what learns that the ledger refuses.
+    attempts = [request for request in requests(place) if request.entered]
+    again = _requests(f"/v1/collections/{PEOPLE}/records/{place.record}")
+    client = await scratch.client(scratch.a.keys["integration"])
+    allowed, shown = [], []
     await connection.execute(_REFUSE)
     try:
-        read = await client.get(path)
-        found = await client.post(f"/v1/collections/{PEOPLE}/records/search", json={"where": {"ssn": "999-00-0000"}})
-        await client.post(f"/v1/collections/{PEOPLE}/records", json=person())
-        change = await client.post(f"/v1/collections/{PEOPLE}/records", json=person())
+        answers = [(one.operation, await one.send(await sender(scratch, one, platform))) for one in attempts]
+        answers += [(str(one["method"]), await client.request(**one)) for one in again]
     finally:
         await connection.execute(_ACCEPT)
-    told = [answer.status_code for answer in (read, found, change)]
-    shown = any(secret in answer.text for answer in (read, found, change))
+    for name, answer in answers:
+        if answer.status_code != _REFUSED:
+            allowed.append(f"{name} → {answer.status_code}")
+        if secret in answer.text:
+            shown.append(name)
     notes.check(
-        "made the ledger refuse entries, then read, searched and changed",
-        held=all(status == _REFUSED for status in told) and not shown,
-        seen=f"HTTP {', '.join(map(str, told))}, no PHI in any answer" if not shown else "PHI was answered",
+        f"made the ledger refuse entries, then tried {len(answers)} acts of every kind",
+        held=not allowed and not shown,
+        seen="each was refused (503), no PHI in any answer"
+        if not (allowed or shown)
+        else f"not refused: {', '.join(allowed[:5])}; PHI shown by: {', '.join(shown[:5]) or 'none'}",
     )
-    notes.check("let it take entries again", held=await _recovers(client, path), seen="reads and changes work again")
 
 
 async def _recovers(client: httpx.AsyncClient, path: str) -> bool:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected
-from wellkeep.ledger.report import Report
+from wellkeep.ledger.report import Report, What
 from wellkeep.ledger.verify import verify
 from wellkeep.prove import tampering
 from wellkeep.prove.deployment import created
@@ -21,6 +20,7 @@ from wellkeep.prove.scratch import Scratch
 from wellkeep.prove.world import World
 
 _ACCESSES = 24
+_SEALED = "SELECT size FROM ledger.seal WHERE tenant_id = $1 AND epoch = 1 ORDER BY size"
 _SIZE = "SELECT size FROM ledger.log WHERE tenant_id = $1"
 
 
@@ -40,23 +40,41 @@ async def run(world: World, notes: Notes) -> None:
     )
     async with scratch.as_superuser() as connection, tampering.undone(connection) as put_back:
         size = await connection.fetchval(_SIZE, scratch.a.id)
+        sealed = [row["size"] for row in await connection.fetch(_SEALED, scratch.a.id)]
         for name, attack in tampering.ATTACKS.items():
-            await _try(scratch, connection, notes, name, attack, size // 2)
+            touched = await attack(connection, scratch.a.id, size // 2)
+            _judge(notes, name, await _verify(scratch), scratch.a.id, touched, sealed)
             await put_back()
+        await tampering.remove(connection, scratch.a.id, 0)
+        _judge_removal(notes, await _verify(scratch))
+        await put_back()
     after = await _verify(scratch)
     notes.check("put everything back and verified again", held=after.ok, seen="it holds" if after.ok else "it does not")
 
 
-async def _try(
-    scratch: Scratch, connection: Connection, notes: Notes, name: str, attack: tampering.Attack, seq: int
-) -> None:
-    await attack(connection, scratch.a.id, seq)
-    report = await _verify(scratch)
-    place = next((bad for bad in report.bad if _is_log_of(bad.log, scratch.a.id)), None)
+def _judge(notes: Notes, name: str, report: Report, tenant: UUID, touched: int, sealed: list[int]) -> None:
+    """Note whether the report names this log and a place inside the sealed batch of the entry that was touched.
+
+    A broken link shows at the entry after it: which of the two was changed, the chain alone can't tell.
+    """
+    start = max((size for size in sealed if size <= touched), default=0)
+    place = next((bad for bad in report.bad if _is_log_of(bad.log, tenant)), None)
+    located = place is not None and start <= place.seq <= touched + 1
     notes.check(
         name,
-        held=place is not None,
-        seen=f"found at seq {place.seq}: {place.what.value}" if place else "the ledger still verifies",
+        held=located,
+        seen=f"{'found' if located else 'found elsewhere'}: seq {place.seq} for {touched}, by {place.what.value}"
+        if place
+        else "the ledger still verifies",
+    )
+
+
+def _judge_removal(notes: Notes, report: Report) -> None:
+    found = next((bad for bad in report.bad if bad.what is What.LOG_MISSING), None)
+    notes.check(
+        "took a whole log away",
+        held=found is not None,
+        seen=f"found: the root log announced it at seq {found.seq}" if found else "the ledger still verifies",
     )
 
 
