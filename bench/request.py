@@ -41,7 +41,7 @@ from request_deployment import (
 )
 from request_load import Run, connect, request
 from request_neighbour import neighbour
-from request_parts import parts
+from request_parts import own_parts, table
 from request_twin import TABLE
 
 CALLERS = 16
@@ -175,6 +175,30 @@ async def measured(sides: list[Side], tenants: list[Tenant], *, rounds: int, cou
     }
 
 
+async def parts(side: Side, tenants: list[Tenant], *, count: int) -> None:
+    """Print where the CPU goes."""
+    chance = random.Random(count)  # noqa: S311 - made-up people
+    people = [request_data.fields(number, chance) for number in range(count)]
+    await side.execute(side.empty)
+    stock = Stock(tenants, people)
+    print("\nparts, µs of CPU a request (PostgreSQL by role)")
+    for name in OPERATIONS:
+        if name == "create":
+            requests = creates(side, stock, first=0, count=count)
+        else:
+            requests = (reads if name == "read" else searches)(side, stock, range(count))
+        before = await side.backends()
+        cost = await timed(side, requests)
+        after = await side.backends()
+        if name == "create":
+            stock.ids = [UUID(msgspec.json.decode(body)["id"]) for body in cost.run.bodies]
+            await settle([side])
+        spent = {role: (after[role] - before.get(role, 0.0)) / count * 1e6 for role in after}
+        print(table(name, spent, cost.server))
+    print("  alone, of the server: " + "   ".join(f"{name} {cost:.1f}" for name, cost in own_parts(people[0]).items()))
+    print(flush=True)
+
+
 async def run(home: Path, *, rounds: int, count: int, quick: bool) -> dict[str, float]:
     ours, theirs = home / "wellkeep", home / "twin"
     theirs.mkdir(mode=0o711)
@@ -188,7 +212,7 @@ async def run(home: Path, *, rounds: int, count: int, quick: bool) -> dict[str, 
             result = await measured([side, twin], tenants, rounds=rounds, count=count)
             result["rss_mb"] = round(side.rss(), 1)
             if not quick:
-                await parts(side, twin, tenants, count=count)
+                await parts(side, tenants, count=count)
                 result["neighbour"] = await neighbour(side, tenants)
         finally:
             side.stop()

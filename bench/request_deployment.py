@@ -149,9 +149,7 @@ def serve_twin(home: Path, certificates: Path) -> tuple[Side, EmbeddedServer]:
         raise SystemExit(f"the twin did not begin to serve:\n{(home / 'serve.log').read_text()}")
     postmaster = server.pid
     assert postmaster is not None
-    side = Side(
-        "twin", process, postmaster, Target("127.0.0.1", int(line)), administrator, "TRUNCATE public.charts"
-    )
+    side = Side("twin", process, postmaster, Target("127.0.0.1", int(line)), administrator, "TRUNCATE public.charts")
     return side, server
 
 
