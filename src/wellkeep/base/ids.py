@@ -27,6 +27,13 @@ def uuid7() -> UUID:
     return UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT | random)
 
 
+def uuid7s(count: int) -> list[UUID]:
+    """Return `count` new UUIDv7 of one millisecond, in no order: as `uuid7`, with one call to the kernel for all."""
+    begin = (time.time_ns() // 1_000_000 << 80) | _VERSION_7 | _VARIANT
+    random, read = os.urandom(10 * count), int.from_bytes
+    return [UUID(int=begin | read(random[at : at + 10]) & _RANDOM_MASK) for at in range(0, 10 * count, 10)]
+
+
 def parse_uuid(text: str) -> UUID | None:
     """Return the UUID that `text` spells in its one canonical form, or None; other spellings are not ids of ours."""
     try:

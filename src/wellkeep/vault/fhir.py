@@ -16,7 +16,7 @@ import msgspec
 
 from wellkeep.base import strict_json
 from wellkeep.base.errors import Validation
-from wellkeep.vault.fhir_paths import Leaf, Path, WrongType, parse, value
+from wellkeep.vault.fhir_paths import Leaf, Path, Reader, WrongType, parse, reader
 from wellkeep.vault.imports_line import Decoded, LineError, Row, Value
 from wellkeep.vault.ndjson_source import Line
 from wellkeep.vault.templates import RESOURCE_FIELD, Template
@@ -29,6 +29,8 @@ _REFERENCE = re.compile(
     r"(?:https?://[^\s?#]+/)?Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?|urn:uuid:([0-9a-f\-]{36})"
 )
 _DATE_LENGTH = len("2023-02-28")
+_TEXTS = ("string", "text", "date", "datetime")
+_NAMES_KEPT = 1_000
 _LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{16}")
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _LONG_DIGITS = b"0" * 16
@@ -51,9 +53,13 @@ class FhirMapper:
         """Compile the paths of `template`."""
         self._resource = template.resource
         self._id = parse(template.external_id)
-        self._references = tuple(map(parse, template.reference))
+        self._read_id = _reader((self._id,))
+        references = tuple(map(parse, template.reference))
+        self._place = references[0].shown if references else ""
+        self._read_reference = _reader(references) if references else None
+        self._named: dict[str, str] = {}
         kinds = {field.name: field.type for field in template.fields}
-        self._fields = tuple((name, kinds[name], paths) for name, paths in template.paths().items())
+        self._fields = tuple((name, _field_reader(kinds[name], paths)) for name, paths in template.paths().items())
 
     def row(self, line: Line) -> Decoded:
         """Return the row of `line`, or what is wrong with it."""
@@ -66,56 +72,76 @@ class FhirMapper:
 
     def _row(self, number: int, end: int, data: bytes) -> Row:
         resource = strict(data)
-        if not isinstance(resource, dict):
+        if type(resource) is not dict:
             raise Refused("", "wrong-type")
         if resource.get("resourceType") != self._resource:
             raise Refused("resourceType", "wrong-resource-type")
-        identity = _read(resource, (self._id,))
+        identity = self._read_id(resource)
         if not isinstance(identity, str) or not _ID.fullmatch(identity):
             raise Refused(self._id.shown, "required" if identity is None else "wrong-type")
-        whole_resource = msgspec.Raw(data)
-        fields: dict[str, Value] = {RESOURCE_FIELD: whole_resource}
-        for name, kind, paths in self._fields:
-            found = _read(resource, paths)
+        whole = msgspec.Raw(data)
+        fields: dict[str, Value] = {RESOURCE_FIELD: whole}
+        for name, read in self._fields:
+            found = read(resource)
             if found is not None:
-                whole = _of_kind(found, kind, paths[0])
-                if whole is not None:
-                    fields[name] = whole
-        place = self._references[0].shown if self._references else ""
-        return Row(number, end, identity, self._reference(resource), None, fields, data, place, whole_resource)
+                fields[name] = found
+        return Row(number, end, identity, self._reference(resource), None, fields, data, self._place, whole)
 
-    def _reference(self, resource: dict[str, object]) -> str | None:
-        if not self._references:
+    def _reference(self, resource: object) -> str | None:
+        if self._read_reference is None:
             return None
-        found = _read(resource, self._references)
-        place = self._references[0].shown
-        if found is None:
-            raise Refused(place, "required")
-        named = _REFERENCE.fullmatch(found) if isinstance(found, str) else None
+        found = self._read_reference(resource)
+        if not isinstance(found, str):
+            raise Refused(self._place, "required" if found is None else "unresolved-reference")
+        known = self._named.get(found)
+        return known if known is not None else self._parsed(found)
+
+    def _parsed(self, reference: str) -> str:
+        """Return whom `reference` names; the last ones are kept, for lines of one patient stand together."""
+        named = _REFERENCE.fullmatch(reference)
         if named is None:
-            raise Refused(place, "unresolved-reference")
-        return named[1] or named[2]
+            raise Refused(self._place, "unresolved-reference")
+        if len(self._named) >= _NAMES_KEPT:
+            self._named.clear()
+        known: str = named[1] or named[2]
+        self._named[reference] = known
+        return known
 
 
-def _read(resource: dict[str, object], paths: tuple[Path, ...]) -> Leaf:
-    for path in paths:
-        try:
-            found = value(resource, path)
-        except WrongType:
-            raise Refused(path.shown, "wrong-type") from None
-        if found is not None:
-            return found
-    return None
+def _reader(paths: tuple[Path, ...]) -> Reader:
+    """Return what reads the first of `paths` that yields; it raises `Refused` for another shape."""
+    ways = tuple((reader(path), path.shown) for path in paths)
+
+    def read(resource: object) -> Leaf:
+        for way, shown in ways:
+            try:
+                found = way(resource)
+            except WrongType:
+                raise Refused(shown, "wrong-type") from None
+            if found is not None:
+                return found
+        return None
+
+    return read
 
 
-def _of_kind(found: Leaf, kind: str, path: Path) -> Leaf:
-    if kind in {"string", "text", "date", "datetime"} and not isinstance(found, str):
-        raise Refused(path.shown, "wrong-type")
-    if isinstance(found, str) and kind == "date":
-        return found[:_DATE_LENGTH] if len(found) >= _DATE_LENGTH else None
-    if isinstance(found, str) and kind == "datetime":
-        return found if len(found) > _DATE_LENGTH else None
-    return found
+def _field_reader(kind: str, paths: tuple[Path, ...]) -> Reader:
+    """Return what reads a field of the type `kind`; a date or time of which only a part is known yields None."""
+    anything, shown = _reader(paths), paths[0].shown
+    if kind not in _TEXTS:
+        return anything
+
+    def read(resource: object) -> Leaf:
+        found = anything(resource)
+        if found is None:
+            return None
+        if not isinstance(found, str):
+            raise Refused(shown, "wrong-type")
+        if kind == "date":
+            return found[:_DATE_LENGTH] if len(found) >= _DATE_LENGTH else None
+        return found if kind != "datetime" or len(found) > _DATE_LENGTH else None
+
+    return read
 
 
 def strict(data: bytes) -> object:

@@ -12,6 +12,7 @@ looks deeper, `*` standing for "any element of the list".
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wellkeep.base.errors import Misconfigured
@@ -21,6 +22,8 @@ _KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*|\*")
 
 Leaf = str | int | float | bool | None
 """What a path may end in: FHIR's primitive types as JSON has them."""
+Reader = Callable[[object], Leaf]
+"""What a path is compiled to."""
 
 
 class WrongType(Exception):
@@ -79,34 +82,69 @@ def _ungrammatical(text: str) -> Misconfigured:
 
 def value(resource: object, path: Path) -> Leaf:
     """Return what stands at `path` in a decoded `resource`, or None; raises `WrongType` where its shape differs."""
-    return _walk(resource, path.steps, 0)
+    return reader(path)(resource)
 
 
-def _walk(node: object, steps: tuple[Step, ...], at: int) -> Leaf:
-    for place in range(at, len(steps)):
-        step = steps[place]
-        if type(node) is not dict:
-            raise WrongType
-        node = node.get(step.name)
-        if node is None:
-            return None
-        if step.listed:
-            if type(node) is not list:
-                raise WrongType
-            if step.position is None and not step.where:
-                return _join(node, steps, place + 1)
-            node = _pick(node, step)
-            if node is None:
-                return None
-    if isinstance(node, str | int | float):
+def reader(path: Path) -> Reader:
+    """Return `value` for one path, compiled: a closure a step, made once and called once a line."""
+    return _reader(path.steps)
+
+
+def _reader(steps: tuple[Step, ...]) -> Reader:
+    step, follow = steps[0], _reader(steps[1:]) if len(steps) > 1 else _leaf
+    if not step.listed:
+        return _plain(step.name, follow)
+    if step.position is None and not step.where:
+        return _joined(step.name, follow)
+    return _picked(step, follow)
+
+
+def _leaf(node: object) -> Leaf:
+    if isinstance(node, str):
+        return node
+    if isinstance(node, int | float):
         return node
     raise WrongType
 
 
-def _join(elements: list[object], steps: tuple[Step, ...], at: int) -> str | None:
-    found = [_walk(element, steps, at) for element in elements if element is not None]
-    texts = [str(item) for item in found if item is not None]
-    return " ".join(texts) if texts else None
+def _plain(name: str, follow: Reader) -> Reader:
+    def read(node: object) -> Leaf:
+        if type(node) is not dict:
+            raise WrongType
+        found = node.get(name)
+        return None if found is None else follow(found)
+
+    return read
+
+
+def _picked(step: Step, follow: Reader) -> Reader:
+    name = step.name
+
+    def read(node: object) -> Leaf:
+        elements = _elements(node, name)
+        found = None if elements is None else _pick(elements, step)
+        return None if found is None else follow(found)
+
+    return read
+
+
+def _joined(name: str, follow: Reader) -> Reader:
+    def read(node: object) -> Leaf:
+        elements = _elements(node, name) or ()
+        found = [follow(element) for element in elements if element is not None]
+        texts = [str(item) for item in found if item is not None]
+        return " ".join(texts) if texts else None
+
+    return read
+
+
+def _elements(node: object, name: str) -> list[object] | None:
+    if type(node) is not dict:
+        raise WrongType
+    found = node.get(name)
+    if found is not None and type(found) is not list:
+        raise WrongType
+    return found
 
 
 def _pick(elements: list[object], step: Step) -> object:

@@ -8,7 +8,6 @@ external id stands twice.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -34,7 +33,8 @@ from wellkeep.vault.imports_batch import (
     rows_digest,
 )
 from wellkeep.vault.imports_line import Decoded, LineError, Row
-from wellkeep.vault.imports_plan import ROWS_BEFORE_YIELD, Plan, Planner
+from wellkeep.vault.imports_plan import Planner
+from wellkeep.vault.imports_seal import Plan
 from wellkeep.vault.imports_source import Source
 from wellkeep.vault.imports_table import ImportRow
 from wellkeep.vault.templates import PATIENTS
@@ -151,18 +151,18 @@ class _Run:
         waiting: list[Decoded] = []
         names: set[str] = set()
         size = 0
-        async for item in source.decoded():
-            if len(waiting) % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
-            twice = isinstance(item, Row) and item.external_id in names
-            if twice or len(waiting) == BATCH or size > _BATCH_BYTES:
-                await self._write(waiting, stopping)
-                waiting, size = [], 0
-                names.clear()
-            waiting.append(item)
-            if isinstance(item, Row):
-                names.add(item.external_id)
-                size += len(item.payload)
+        async for items in source.decoded():
+            for item in items:
+                row = item if isinstance(item, Row) else None
+                twice = row is not None and row.external_id in names
+                if twice or len(waiting) == BATCH or size > _BATCH_BYTES:
+                    await self._write(waiting, stopping)
+                    waiting, size = [], 0
+                    names.clear()
+                waiting.append(item)
+                if row is not None:
+                    names.add(row.external_id)
+                    size += len(row.payload)
         if waiting:
             await self._write(waiting, stopping)
         await self._end()

@@ -6,7 +6,8 @@ is bounded by a part and a line; the map of columns comes from the sealed source
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Protocol
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from wellkeep.vault.ndjson_source_rows import RecordMapper
 from wellkeep.vault.templates import template
 
 _MAP_PART = 0
+_LINES_AT_ONCE = 50
 
 
 class Mapper(Protocol):
@@ -46,59 +48,55 @@ class Source:
         self._kinds = {field.name: field.type for field in to.definition.fields}
         self._collection = to
 
-    async def decoded(self) -> AsyncIterator[Decoded]:
-        """Yield every line behind the checkpoint, decoded; raises `Validation` where the upload can't be read."""
+    async def decoded(self) -> AsyncIterator[list[Decoded]]:
+        """Yield the lines behind the checkpoint, decoded, a few at a time, giving the loop back before each few.
+
+        Raises `Validation` where the upload can't be read.
+        """
         done = self._row.lines
         if self._row.format == "csv":
             mapper, lines = await self._csv()
         else:
             mapper, lines = self._mapper(), self._lines(whole=False)
-        async for line in lines:
-            if line.number > done:
-                yield mapper.row(line)
+        async for some in lines:
+            behind = [line for line in some if line.number > done]
+            for at in range(0, len(behind), _LINES_AT_ONCE):
+                await asyncio.sleep(0)
+                yield [mapper.row(line) for line in behind[at : at + _LINES_AT_ONCE]]
 
     def _mapper(self) -> Mapper:
         if self._row.format == "fhir":
             return FhirMapper(template(self._collection.name))
         return RecordMapper(self._kinds)
 
-    async def _csv(self) -> tuple[Mapper, AsyncIterator[Line]]:
+    async def _csv(self) -> tuple[Mapper, AsyncIterator[list[Line]]]:
         mapping = msgspec.json.decode(await self._part(_MAP_PART), type=dict[str, str])
         mapper = CsvMapper(self._kinds, mapping=mapping)
         return mapper, self._csv_records(mapper)
 
-    async def _csv_records(self, mapper: CsvMapper) -> AsyncIterator[Line]:
+    async def _csv_records(self, mapper: CsvMapper) -> AsyncIterator[list[Line]]:
         splitter, headed, end = CsvSplitter(), False, 0
-        async for line in self._lines(whole=True):
-            end = line.end
-            record = splitter.record(line)
-            if record is None:
-                continue
-            if headed:
-                yield record
-            else:
-                mapper.header(record)
+        async for lines in self._lines(whole=True):
+            end = lines[-1].end if lines else end
+            records = [record for record in map(splitter.record, lines) if record is not None]
+            if records and not headed:
+                mapper.header(records.pop(0))
                 headed = True
+            yield records
         last = splitter.finish(end)
         if last is not None and headed:
-            yield last
+            yield [last]
 
-    async def _lines(self, *, whole: bool) -> AsyncIterator[Line]:
+    async def _lines(self, *, whole: bool) -> AsyncIterator[list[Line]]:
         inflater, splitter = Inflater(), LineSplitter(whole=whole)
         for n in range(1, (self._row.parts or 0) + 1):
-            for line in _split(splitter, inflater.feed(await self._part(n))):
-                yield line
-        for line in _split(splitter, inflater.finish()):
-            yield line
-        for line in splitter.finish():
-            yield line
+            for chunk in inflater.feed(await self._part(n)):
+                yield splitter.feed(chunk)
+        for chunk in inflater.finish():
+            yield splitter.feed(chunk)
+        yield splitter.finish()
 
     async def _part(self, n: int) -> bytes:
         async with self._pool.tenant_transaction(tenant=self._tenant) as connection:
             sealed = await blobs.sealed_part(connection, blob=self._row.source_id, n=n)
         return self._reader.open(n, sealed)
-
-
-def _split(splitter: LineSplitter, chunks: Iterator[bytes]) -> Iterator[Line]:
-    for chunk in chunks:
-        yield from splitter.feed(chunk)

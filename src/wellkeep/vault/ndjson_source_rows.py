@@ -19,6 +19,7 @@ from wellkeep.vault.imports_line import Decoded, LineError, Row, Value
 from wellkeep.vault.ndjson_source import Line
 
 _LONGEST_ID = 512
+_PASSED_OVER = msgspec.Raw(b"null")
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
 
@@ -30,9 +31,10 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     fields: dict[str, msgspec.Raw]
     subject: UUID | None = None
     patient: str | None = None
-    id: msgspec.Raw | None = None
-    revision: msgspec.Raw | None = None
-    withheld: msgspec.Raw | None = None
+    # Not `Raw | None`: a union with Raw takes null alone.
+    id: msgspec.Raw = _PASSED_OVER
+    revision: msgspec.Raw = _PASSED_OVER
+    withheld: msgspec.Raw = _PASSED_OVER
 
 
 _decode = msgspec.json.Decoder(_Record).decode

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from struct import Struct
 from uuid import UUID
 
 from wellkeep.crypto import envelope
+from wellkeep.crypto.blind import Mac
 from wellkeep.crypto.keys import SealingKey
 from wellkeep.crypto.padding import ValueType
 from wellkeep.keys.tenant import TenantKeys
@@ -22,17 +24,32 @@ from wellkeep.vault.tags import Payload, Tag
 from wellkeep.vault.values import kind_of
 
 _CONTENT = "content/1"
+_mac_head = Struct(">II").pack
 
 
 def content_mac(
     keys: TenantKeys, *, collection: int, external_tag: bytes, payloads: Sequence[Payload], subject: UUID | None
 ) -> bytes:
     """Return the 32-byte MAC over everything that an import could change about a record."""
-    parts = [collection.to_bytes(4, "big"), external_tag, b"" if subject is None else subject.bytes]
-    for field, payload in sorted(payloads, key=lambda item: item[0].id):
-        parts += (field.id.to_bytes(4, "big"), len(payload).to_bytes(4, "big"), payload)
-    # One call over all of it: a fifth of the time that an updated hmac object takes, and an import asks once a line.
-    return hmac.digest(keys.mac_key(_CONTENT), b"".join(parts), "sha256")
+    ordered = sorted(payloads, key=lambda item: item[0].id)
+    parts = [mac_part(field.id, payload) for field, payload in ordered]
+    message = content_message(collection, external_tag, subject, parts)
+    return hmac.digest(keys.mac_key(_CONTENT), message, "sha256")
+
+
+def content_macs(keys: TenantKeys) -> Mac:
+    """Return what makes the MACs of `content_mac` from `content_message`, for whoever needs many of them."""
+    return Mac(keys.mac_key(_CONTENT))
+
+
+def content_message(collection: int, external_tag: bytes, subject: UUID | None, parts: Sequence[bytes]) -> bytes:
+    """Return what the content MAC is over; `parts` are in the order of their fields."""
+    return b"".join((collection.to_bytes(4, "big"), external_tag, subject.bytes if subject else b"", *parts))
+
+
+def mac_part(field: int, payload: bytes) -> bytes:
+    """Return one field of a content message: number u32, length u32, payload."""
+    return _mac_head(field, len(payload)) + payload
 
 
 def seal_state(
@@ -76,10 +93,15 @@ def state_of(
     return SealedState(
         field_ids=field_ids,
         sealed=sealed,
-        plain=json.dumps({str(number): text for number, text in plain.items()}) if plain else None,
+        plain=plain_json(plain),
         tag_fields=[tag.field for tag in ordered],
         tags=[tag.tag for tag in ordered],
         unique_tags=sum(tag.unique for tag in ordered),
         content_mac=mac,
         digest=envelope.digest(record.bytes, zip(field_ids, sealed, strict=True)),
     )
+
+
+def plain_json(plain: Mapping[int, str]) -> str | None:
+    """Return the plain values as they are stored: JSON of field number to text."""
+    return json.dumps({str(number): text for number, text in plain.items()}) if plain else None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wellkeep.base.errors import FieldProblem, Validation
-from wellkeep.crypto.blind import IndexKind, query_tokens, tokens
+from wellkeep.crypto.blind import BlindIndex, IndexKind, query_tokens, tokens
 from wellkeep.crypto.errors import CryptoError
 from wellkeep.crypto.normalise import normalise
 from wellkeep.keys.tenant import TenantKeys
@@ -42,10 +42,14 @@ class Condition(NamedTuple):
     tags: tuple[bytes, ...]
 
 
+def external_index(keys: TenantKeys, *, collection: int) -> BlindIndex:
+    """Return the index of a collection's external ids, for a batch of them."""
+    return keys.index_key(collection=collection, field=EXTERNAL_ID, index=IndexKind.UNIQUE, normaliser=_EXACT_BYTES)
+
+
 def external_tag(keys: TenantKeys, *, collection: int, external_id: str) -> bytes:
     """Return the tag of an external id in a collection."""
-    index = keys.index_key(collection=collection, field=EXTERNAL_ID, index=IndexKind.UNIQUE, normaliser=_EXACT_BYTES)
-    return index.tag(external_id)
+    return external_index(keys, collection=collection).tag(external_id)
 
 
 def tags_of(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], region: str) -> list[Tag]:
