@@ -24,7 +24,9 @@ def _run() -> int:
 
     from wellkeep.cli.commands import app  # noqa: PLC0415 -- as said above
     from wellkeep.cli.console import refuse, words  # noqa: PLC0415 -- as said above
+    from wellkeep.cli.quiet import quieten  # noqa: PLC0415 -- as said above
 
+    quieten()
     try:
         app()
     except Exception as error:  # noqa: BLE001 -- the last place where an error can become words

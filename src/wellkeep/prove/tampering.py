@@ -40,8 +40,8 @@ _CUT = (
     "DELETE FROM ledger.seal WHERE tenant_id = $1 AND size > $2",
 )
 _REMOVE = "DELETE FROM ledger.log WHERE tenant_id = $1"
-_FIRST_SUBJECT = "SELECT min(seq) FROM ledger.entry_subject WHERE tenant_id = $1"
-_UNSUBJECT = "DELETE FROM ledger.entry_subject WHERE tenant_id = $1"
+_NEXT_SUBJECT = "SELECT min(seq) FROM ledger.entry_subject WHERE tenant_id = $1 AND seq >= $2"
+_UNSUBJECT = "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2"
 
 _FORGED = "somebody"
 _ASIDE = 10**12
@@ -156,11 +156,11 @@ async def cut_inside_batch(connection: Connection, tenant: UUID, _seq: int) -> i
     return size
 
 
-async def forget_subjects(connection: Connection, tenant: UUID, _seq: int) -> int:
-    """Hide who looked at which patient from searches."""
-    first: int = await connection.fetchval(_FIRST_SUBJECT, tenant)
-    await connection.execute(_UNSUBJECT, tenant)
-    return first
+async def forget_subject(connection: Connection, tenant: UUID, seq: int) -> int:
+    """Hide from searches who looked at one patient."""
+    touched: int = await connection.fetchval(_NEXT_SUBJECT, tenant, seq)
+    await connection.execute(_UNSUBJECT, tenant, touched)
+    return touched
 
 
 async def remove(connection: Connection, tenant: UUID, _seq: int) -> int:
@@ -181,7 +181,7 @@ ATTACKS: dict[str, Attack] = {
     "added an entry that nobody wrote": add,
     "took the newest seal away": unseal,
     "cut the tail off inside a batch": cut_inside_batch,
-    "hid who saw which patient": forget_subjects,
+    "hid who saw a patient": forget_subject,
 }
 """What is done to a log that stays; `remove` is apart, because only the root log can tell of it."""
 
