@@ -172,6 +172,20 @@ async def test_killed_postmaster_restarts_with_what_was_committed(server: Embedd
 
 
 @pytest.mark.fault
+def test_a_killed_postmaster_that_nobody_collects_is_replaced(
+    server: EmbeddedServer, home: Path, prefixes: Path
+) -> None:
+    """Its zombie keeps the pid that the pid file and the socket's lock name, as under a pid 1 that waits not."""
+    server.start()
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    with EmbeddedServer(home, ENVIRONMENT, prefixes=prefixes) as other:
+        os.kill(pid, 0)
+        assert other.pid not in {None, pid}
+
+
+@pytest.mark.fault
 def test_children_that_hang_do_not_block_the_restart(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postmaster, "_ORPHANS_LEAVE_SECONDS", 0.3)
     server.start()

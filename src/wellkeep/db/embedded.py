@@ -118,15 +118,15 @@ class EmbeddedServer:
         require_traversable(self.root, account)
         with self._launcher_lock():
             binaries = self._binaries()
-            self._sockets = self._socket_directory(account)
+            sockets = self._sockets = self._socket_directory(account)
             self._passwords = passwords.load_or_create(self.root / "passwords.json", (cluster.SUPERUSER, *LOGIN_ROLES))
             expected = cluster.identity(self.environment, self.deployment, binaries)
             if self.data.exists():
                 cluster.require_identity(self.data, expected)
             else:
                 cluster.create(self.data, expected, binaries, account, self._password(cluster.SUPERUSER))
-            configuration = cluster.write_configuration(self.root, self.data, self._sockets, self._settings)
-            self._start_or_adopt(binaries, account, configuration)
+            configuration = cluster.write_configuration(self.root, self.data, sockets, self._settings)
+            self._start_or_adopt(binaries, account, configuration, sockets)
 
     def stop(self) -> None:
         """Stop the server fast: open transactions are rolled back, what was committed is flushed.
@@ -157,13 +157,15 @@ class EmbeddedServer:
             return programs.installed(self._bin_dir)
         return programs.packaged(self._prefixes)
 
-    def _start_or_adopt(self, binaries: programs.Binaries, account: Account, configuration: Path) -> None:
+    def _start_or_adopt(
+        self, binaries: programs.Binaries, account: Account, configuration: Path, sockets: Path
+    ) -> None:
         found = postmaster.running(self.data)
         if found is not None and found.stopping:
             postmaster.wait_until_gone(found.pid, self.data, self._stop_seconds)
             found = postmaster.running(self.data)
         if found is not None:
-            if found.sockets and Path(found.sockets) != self._sockets:
+            if found.sockets and Path(found.sockets) != sockets:
                 raise Misconfigured(
                     f"A server runs in {self.data} with its socket in {found.sockets}. Stop it (`pg_ctl stop`) first."
                 )
@@ -171,7 +173,7 @@ class EmbeddedServer:
             self._wait_until_ready(found.pid)
             return
         self._reap()
-        postmaster.clear_leftovers(self.data)
+        postmaster.clear_leftovers(self.data, socket=sockets / _SOCKET_NAME)
         self._process = self._launch(binaries, account, configuration)
         self._wait_until_ready(self._process.pid)
 

@@ -71,11 +71,14 @@ def running(data: Path) -> PidFile | None:
     return recorded
 
 
-def clear_leftovers(data: Path) -> None:
-    """Wait for the children of a killed postmaster to leave, then remove its stale pid file.
+def clear_leftovers(data: Path, *, socket: Path) -> None:
+    """Wait for the children of a killed postmaster to leave, then remove its stale pid file and the lock of `socket`.
 
     They notice by themselves; one that was stopped or hangs is killed, as PostgreSQL's manual advises, since no
     transaction of theirs can commit any more. Raises Misconfigured where one does not even die.
+
+    Both files name a pid, and PostgreSQL takes them for a running server's while anything has that number: a stranger
+    after a restart of the machine, or its own zombie where the parent collects no children (pid 1 of a container).
     """
     began = time.monotonic()
     while orphans := processes_of(data):
@@ -88,7 +91,8 @@ def clear_leftovers(data: Path) -> None:
                     os.kill(pid, signal.SIGKILL)
         time.sleep(_PAUSE_SECONDS)
     if (_PROC / "self").exists():
-        (data / "postmaster.pid").unlink(missing_ok=True)
+        for stale in (data / "postmaster.pid", socket, socket.with_name(f"{socket.name}.lock")):
+            stale.unlink(missing_ok=True)
 
 
 def wait_until_gone(pid: int, data: Path, seconds: float) -> bool:
