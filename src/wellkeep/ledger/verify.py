@@ -17,12 +17,13 @@ from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection
+from wellkeep.ledger.bulk import Bulk
 from wellkeep.ledger.report import Bad, Report, What
 from wellkeep.ledger.seal import Seal, SealKey
 from wellkeep.ledger.splice import Head
 from wellkeep.ledger.walk import LogWalk
 
-CHUNK: Final = 4096
+CHUNK: Final = 2048
 
 Progress = Callable[[str, int, int], None]
 """Told the log's origin, how many entries were verified and how many its head says there are."""
@@ -38,6 +39,15 @@ SELECT coalesce((SELECT max(seq) + 1 FROM ledger.entry WHERE tenant_id = $1 AND 
 _LEAVES = """
 SELECT seq, leaf FROM ledger.entry
 WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 AND seq < $4 ORDER BY seq LIMIT $5
+"""
+_BULK = r"""
+SELECT string_agg(int8send(e.seq), ''), string_agg(int4send(length(e.entry)), ''), string_agg(e.entry, '\x00'),
+       string_agg(e.leaf, ''), string_agg(timestamptz_send(e."time"), ''),
+       sum(num_nulls(e.purpose, e.resource_type, e.resource_id, e.subject)),
+       string_agg(e.event_id || E'\x1f' || e.actor || E'\x1f' || e.action || E'\x1f' || coalesce(e.purpose, E'\x1e')
+           || E'\x1f' || coalesce(e.resource_type, E'\x1e') || E'\x1f' || coalesce(e.resource_id, E'\x1e')
+           || E'\x1f' || coalesce(e.subject::text, E'\x1e') || E'\x1f' || e.outcome || E'\x1f' || e.request, E'\x1f')
+FROM (SELECT * FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4) AS e
 """
 _ENTRIES = """
 SELECT seq, leaf, entry, "time", event_id::text, actor, action, purpose, resource_type, resource_id, subject::text,
@@ -158,11 +168,11 @@ async def _walk(
         walk.expect(Seal(*row) for row in await connection.fetch(_SEALS, *place, before, reach))
         if before < start:
             walk.leaves(await connection.fetch(_LEAVES, *place, before, start, CHUNK))
-        else:
+        elif not walk.bulk(Bulk(*(await connection.fetch(_BULK, *place, before, CHUNK))[0])):
             walk.entries(await connection.fetch(_ENTRIES, *place, before, CHUNK))
         if progress is not None:
             progress(head.origin, walk.size, head.size)
-        if walk.size == before:
+        if walk.size == before or (before >= start and walk.size < before + CHUNK):
             break
     if walk.finish() is None:
         what = await _disagreement(connection, walk, place, start)

@@ -5,9 +5,8 @@ and never a second serialisation; each entry must name this log, the leaf before
 not run backwards; the search columns must say what the entry says; each seal must be ours and fit the tree at its size;
 the last seal, the last entry and the head must be one.
 
-An entry's end is known before it is read: log, prev, seq and time are compared as one run of bytes. So are the columns,
-where the event is of the usual shape: its keys are sorted and no string in it holds a quote, and the seal vouches that
-its bytes came from the writer that sees to that. An event of another shape is parsed, of that what the columns repeat.
+An entry's end is known before it is read: log, prev, seq and time are compared as one run of bytes. Of the event that
+is parsed which the columns repeat. What is good is read in bulk; entries one by one only to say which is wrong.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ import msgspec
 
 from wellkeep.base.clock import iso
 from wellkeep.crypto.merkle import Frontier
+from wellkeep.ledger.bulk import Bulk, Subjects, read
 from wellkeep.ledger.event import Action
-from wellkeep.ledger.grammar import EventRefused, unpack_id
+from wellkeep.ledger.grammar import EventRefused
 from wellkeep.ledger.report import Bad, What
 from wellkeep.ledger.seal import Seal, SealKey
 from wellkeep.ledger.splice import NO_LEAF, Head
@@ -71,7 +71,7 @@ class _Found(Exception):  # not an error: the answer
 
 
 class LogWalk:
-    """One log, fed in order: `entries` (or `leaves`, whose content is not read again), then `finish`."""
+    """One log, fed in order: `bulk` or `entries` (or `leaves`, whose content is not read again), then `finish`."""
 
     def __init__(self, head: Head, *, keys: Mapping[str, SealKey]) -> None:
         """Take the stored head and the seal keys by their ids."""
@@ -87,7 +87,6 @@ class LogWalk:
         self.bad: Bad | None = None
         self.seals = 0
         self.announced: dict[str, int] = {}
-        self.single_subjects = 0
         self.further_subjects: set[tuple[int, str]] = set()
 
     def expect(self, seals: Iterable[Seal]) -> None:
@@ -103,6 +102,45 @@ class LogWalk:
                 self._add(leaf)
         except _Found as found:
             self._note(found)
+
+    def bulk(self, bulk: Bulk) -> bool:
+        """Take a chunk of entries where all of it holds, its seals too; otherwise say so and stay where the walk is."""
+        if not bulk.seqs:
+            return True
+        found = read(bulk, origin=self._head.origin, size=self.size, leaf=self._leaf, time=self._time)
+        if found is None or not self._sealed_in_bulk(found.leaves):
+            return False
+        self._leaf, self._time = found.leaves[-1], found.time
+        self._time_text = iso(found.time).encode("ascii")
+        self.size += len(found.leaves)
+        self.further_subjects |= found.further
+        self.announced |= found.announced
+        return True
+
+    def _sealed_in_bulk(self, leaves: list[bytes]) -> bool:
+        """Grow the tree by `leaves` where each seal within them holds; otherwise leave it as it is."""
+        frontier = Frontier(size=self.size, hashes=self._frontier.hashes)
+        done, reach = 0, self.size + len(leaves)
+        due = [seal for seal in reversed(self._seals) if seal.size <= reach]
+        for seal in due:
+            upto = seal.size - self.size
+            if upto <= done:
+                return False
+            frontier.extend(leaves[done:upto])
+            if not self._holds(seal, leaves[upto - 1], frontier):
+                return False
+            done = upto
+        frontier.extend(leaves[done:])
+        self._frontier = frontier
+        if due:
+            del self._seals[-len(due) :]
+            self._sealed = due[-1].size
+            self.seals += len(due)
+        return True
+
+    def _holds(self, seal: Seal, leaf: bytes, frontier: Frontier) -> bool:
+        fits = (seal.size, seal.leaf, seal.root) == (frontier.size, leaf, frontier.root())
+        return fits and seal.holds(origin=self._head.origin, keys=self._keys)
 
     def entries(self, rows: Iterable[Iterable[Any]]) -> None:
         """Take entries: rows of seq, leaf, entry, time, then the columns in the order of `_columns`."""
@@ -127,44 +165,27 @@ class LogWalk:
 
     def _entries(self, rows: Iterable[Iterable[Any]]) -> None:
         tail = b',"log":"%b","prev":"%%b","seq":%%d,"time":"%%b","v":1}' % self._head.origin.encode("ascii")
-        for seq, leaf, entry, time, event_id, actor, action, purpose, kind, thing, subject, outcome, request in rows:
+        for seq, leaf, entry, time, *columns in rows:
             if seq != self.size:
                 raise _Found(self.size, What.SEQ)
-            if sha256(b"\x00" + entry).digest() != leaf:
+            if None in (entry, time) or sha256(b"\x00" + entry).digest() != leaf:
                 raise _Found(seq, What.CONTENT)
             if time != self._time:
                 self._advance(seq, time)
             end = tail % (self._leaf.hex().encode("ascii"), seq, self._time_text)
             if not (entry.startswith(_START) and entry.endswith(end)):
                 raise _Found(seq, self._misfit(entry, seq))
-            # The columns as they must stand in the sorted event, where it is of the usual shape.
-            meant = f',"purpose":"{purpose}"' if purpose is not None else ""
-            run = (
-                f'"id":"{event_id}","outcome":"{outcome}"{meant},"request":"{request}",'
-                f'"resource":{{"id":"{thing}","type":"{kind}"}}'
-            )
-            if (
-                action != _OPENED
-                and entry.endswith(f',"subject":"{subject}"}}'.encode(), 0, -len(end))
-                and run.encode() in entry
-                and entry.startswith(f'{{"event":{{"action":"{action}","actor":{{"id":"{actor}",'.encode())
-            ):
-                self.single_subjects += 1
-            else:
-                columns = [event_id, actor, action, purpose, kind, thing, subject, outcome, request]
-                self._compare(seq, entry[len(_START) : -len(end)], columns)
+            self._compare(seq, entry[len(_START) : -len(end)], columns)
             self._add(leaf)
 
     def _compare(self, seq: int, encoded: bytes, columns: list[str | None]) -> None:
-        """Compare the columns with an event of any shape, by reading it."""
+        """Compare the columns with the event, by reading it."""
         try:
             event = _decode_event(encoded)
         except msgspec.MsgspecError:
             raise _Found(seq, What.FORM) from None
         if columns != _columns(event):
             raise _Found(seq, What.COLUMNS)
-        if event.subject is not None:
-            self.single_subjects += 1
         if event.subjects:
             self._further(seq, event)
         if event.action == _OPENED:
@@ -182,8 +203,7 @@ class LogWalk:
             self._check_seal(self._seals.pop())
 
     def _check_seal(self, seal: Seal) -> None:
-        fits = (seal.size, seal.leaf, seal.root) == (self.size, self._leaf, self._frontier.root())
-        if not (fits and seal.holds(origin=self._head.origin, keys=self._keys)):
+        if not self._holds(seal, self._leaf, self._frontier):
             raise _Found(self._sealed, What.SEAL)
         self._sealed = self.size
         self.seals += 1
@@ -210,10 +230,9 @@ class LogWalk:
 
     def _further(self, seq: int, event: _Event) -> None:
         try:
-            named = {str(unpack_id("subjects", text)) for text in event.subjects}
+            self.further_subjects |= Subjects(seq, event.subject or "", event.subjects).further()
         except EventRefused:
             raise _Found(seq, What.FORM) from None
-        self.further_subjects.update((seq, subject) for subject in named if subject != event.subject)
 
     def _note(self, found: _Found) -> None:
         if self.bad is None:
