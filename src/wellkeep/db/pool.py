@@ -9,10 +9,10 @@ each release is a hidden round trip (63-172 microseconds) and is sent only where
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +26,7 @@ from wellkeep.db.dsn import Endpoint
 from wellkeep.db.errors import CONNECTION_ERRORS, DRIVER_ERRORS, Codes, translate
 
 _ENTER = "SELECT wk.enter($1)"
+_TYPE = "SELECT pg_catalog.to_regtype($1)::pg_catalog.oid"
 _STATEMENTS_CACHED = 512
 _QUERIES_PER_CONNECTION = 10_000_000
 _IDLE_CONNECTION_SECONDS = 300.0
@@ -61,7 +62,13 @@ class Limits:
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    _DriverConnection = asyncpg.Connection[Record]
+    class _DriverConnection(asyncpg.Connection[Record]):
+        """The driver's connection with what its stubs leave out."""
+
+        _protocol: Any
+
+        def _drop_local_statement_cache(self) -> None: ...
+
 else:
     _DriverConnection = asyncpg.Connection
 
@@ -69,9 +76,25 @@ else:
 class _PooledConnection(_DriverConnection):
     """A connection that is not reset at each release; an open transaction is rolled back all the same."""
 
+    _packed: frozenset[str] = frozenset()
+
     def get_reset_query(self) -> str:
         """Return nothing: what sessions of ours set is transaction-local, and `Connection._reset` ends transactions."""
         return ""
+
+    async def take_packed(self, kinds: Sequence[str]) -> None:
+        """Take values of these composite types as bytes in PostgreSQL's own binary form from now on.
+
+        The driver's public `set_type_codec` offers this for scalar types alone; what it does for those is done here.
+        """
+        for kind in kinds:
+            if kind not in self._packed:
+                oid = await self.fetchval(_TYPE, kind)
+                schema, _, name = kind.partition(".")
+                settings = self._protocol.get_settings()
+                settings.add_python_codec(oid, name, schema, [], "scalar", bytes, bytes, "binary")
+                self._drop_local_statement_cache()
+                self._packed = self._packed | {kind}
 
 
 class Pool:
@@ -159,14 +182,16 @@ class Pool:
         return self._context_key.token(tenant=tenant, pid=connection.get_server_pid(), now=self._clock.seconds())
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection, each statement its own transaction.
+    async def connection(self, *, packed: Sequence[str] = ()) -> AsyncIterator[Connection]:
+        """Lend a connection, each statement its own transaction; values of the types `packed` are handed over as bytes.
 
         Raises what `errors.translate` makes of the driver's errors; errors of the caller's own pass.
         """
         async with self._own_errors():
             connection = await self._acquire()
             try:
+                if packed:
+                    await cast("_PooledConnection", connection).take_packed(packed)
                 yield connection
             except CONNECTION_ERRORS:
                 _discard(connection)  # a statement may still be running there

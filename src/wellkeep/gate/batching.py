@@ -116,7 +116,7 @@ class Lane:
 
     async def _fly(self) -> None:
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(packed=self._batch.packed) as connection:
                 self._boarding = False
                 usable = True
                 while usable and (batch := self._board(ROWS)):

@@ -25,13 +25,17 @@ Row = tuple[object, ...]
 
 
 class BatchedSql(msgspec.Struct, frozen=True):
-    """A batched function: its name, the literal that calls it, whether it changes anything, what its statuses mean."""
+    """A batched function: its name, the literal that calls it, whether it changes anything, what its statuses mean.
+
+    `packed` names the composite types in its elements whose values come as bytes in PostgreSQL's own binary form.
+    """
 
     name: str
     sql: str
     kind: Literal["read", "write"]
     done: frozenset[str] = frozenset({"ok"})
     quiet: frozenset[str] = frozenset({"replay", "stale_collection", "stale_key", "unchanged"})
+    packed: tuple[str, ...] = ()
 
 
 class ReadCall(Protocol):

@@ -27,7 +27,6 @@ from wellkeep.base.errors import (
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
-from wellkeep.gate.calls import Row
 from wellkeep.gate.events import Facts
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
@@ -67,7 +66,7 @@ class RowOutcome(msgspec.Struct, frozen=True):
 class _Attempt:
     """One try: the composites, and which row each record is."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
     places: dict[UUID, int] = field(default_factory=dict)
     keyings: list[Keying] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)

@@ -12,9 +12,13 @@ from typing import ClassVar
 from uuid import UUID
 
 from wellkeep.gate.calls import BatchedSql, Row
+from wellkeep.vault import packed
 
 NIL = UUID(int=0)
 """The slot of a unique tag, and where a list of pages begins."""
+
+BULK_ROW = "vault.bulk_row"
+"""The composite whose values are handed over packed."""
 
 _READ = BatchedSql(name="vault.read", sql="SELECT * FROM vault.read_batch($1::vault.read_in[])", kind="read")
 _SEARCH = BatchedSql(name="vault.search", sql="SELECT * FROM vault.search_batch($1::vault.search_in[])", kind="read")
@@ -35,6 +39,7 @@ _BULK = BatchedSql(
     sql="SELECT * FROM vault.bulk($1::vault.bulk_in[])",
     kind="write",
     quiet=frozenset({"replay", "stale_collection", "refused"}),
+    packed=(BULK_ROW,),
 )
 
 
@@ -234,7 +239,7 @@ class ChangeRecord:
 
 @dataclass(frozen=True, slots=True)
 class BulkWrite:
-    """Write up to 500 rows with one event; `rows` are composites `vault.bulk_row`, made by `bulk_row`."""
+    """Write up to 500 rows with one event; `rows` are composites `vault.bulk_row`, packed by `bulk_row`."""
 
     batch: ClassVar[BatchedSql] = _BULK
     credential: UUID | None
@@ -242,7 +247,7 @@ class BulkWrite:
     version: int
     at: datetime
     claim: Claim | None
-    rows: list[Row]
+    rows: list[bytes]
 
     def row(self, token: str, event_id: UUID, event: bytes) -> Row:
         """Return the composite `vault.bulk_in`."""
@@ -253,10 +258,18 @@ class BulkWrite:
         )
 
 
-def bulk_row(record: UUID, *, expected: int, use: KeyUse, state: SealedState) -> Row:
-    """Return the composite `vault.bulk_row`; `expected` 0 makes the record."""
-    return (
-        *(record, expected, use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, use.lease),
-        *(state.field_ids, state.sealed, state.plain, state.tag_fields, state.tags, state.unique_tags),
-        *(state.content_mac, state.digest),
+def bulk_row(record: UUID, *, expected: int, use: KeyUse, state: SealedState) -> bytes:
+    """Return the composite `vault.bulk_row`, packed; `expected` 0 makes the record."""
+    return packed.bulk_row(
+        record,
+        expected=expected,
+        keyed=packed.key_columns(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, lease=use.lease),
+        field_ids=tuple(state.field_ids),
+        sealed=state.sealed,
+        plain=state.plain,
+        tag_fields=tuple(state.tag_fields),
+        tags=state.tags,
+        unique_tags=state.unique_tags,
+        content_mac=state.content_mac,
+        digest=state.digest,
     )

@@ -18,11 +18,12 @@ from uuid import UUID
 
 import msgspec
 
+from wellkeep.crypto.blind import Mac
 from wellkeep.gate.calls import BatchedSql
 from wellkeep.gate.calls import Row as Composite
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.vault.blobs import SealedPart
-from wellkeep.vault.calls import BulkWrite
+from wellkeep.vault.calls import BULK_ROW, BulkWrite
 from wellkeep.vault.imports_line import LineError, Row
 
 MOST_ERRORS = 10_000
@@ -35,6 +36,7 @@ _SQL = BatchedSql(
     sql="SELECT * FROM vault.import_batch($1::vault.import_in[])",
     kind="write",
     quiet=frozenset({"refused", "stale_collection", "superseded"}),
+    packed=(BULK_ROW,),
 )
 
 
@@ -68,7 +70,7 @@ class WriteBatch:
     collection: int
     version: int
     at: datetime
-    rows: list[Composite]
+    rows: list[bytes]
     import_id: UUID
     runner: UUID
     before: Checkpoint
@@ -93,8 +95,8 @@ class WriteBatch:
 
 def lines_digest(keys: TenantKeys, rows: Iterable[Row]) -> int:
     """Return the sum of the MACs of `rows`, as a number below 2^256."""
-    key = keys.mac_key(_DIGEST)
-    return sum(int.from_bytes(line_mac(key, row.external_id, row.payload), "big") for row in rows) % _MODULUS
+    mac, number = Mac(keys.mac_key(_DIGEST)).of, int.from_bytes
+    return sum([number(mac(_line(row.external_id, row.payload)), "big") for row in rows]) % _MODULUS
 
 
 def payload_digest(keys: TenantKeys, external_id: str, payload: bytes) -> int:
@@ -104,8 +106,12 @@ def payload_digest(keys: TenantKeys, external_id: str, payload: bytes) -> int:
 
 def line_mac(key: bytes, external_id: str, payload: bytes) -> bytes:
     """Return HMAC-SHA-256(key, length u32 of the external id | external id | payload)."""
+    return hmac.digest(key, _line(external_id, payload), "sha256")
+
+
+def _line(external_id: str, payload: bytes) -> bytes:
     name = external_id.encode()
-    return hmac.digest(key, len(name).to_bytes(4, "big") + name + payload, "sha256")
+    return len(name).to_bytes(4, "big") + name + payload
 
 
 def added(digest: int, more: int) -> int:

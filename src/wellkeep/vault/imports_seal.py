@@ -8,6 +8,7 @@ is not stored; a row whose patient has no key any more is an error of its line.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from wellkeep.base.ids import uuid7, uuid7s
@@ -15,10 +16,9 @@ from wellkeep.crypto import envelope
 from wellkeep.crypto.keys import SealingKey
 from wellkeep.crypto.padding import ValueType
 from wellkeep.db.connection import Record
-from wellkeep.gate.calls import Row as Composite
 from wellkeep.keys.subject import HeldSubjectKey
 from wellkeep.keys.tenant import TenantKeys
-from wellkeep.vault.calls import KeyUse, SealedState, bulk_row
+from wellkeep.vault import packed
 from wellkeep.vault.definition import EXTERNAL_ID, Collection, SubjectMode
 from wellkeep.vault.imports_cells import Cell
 from wellkeep.vault.imports_line import LineError, Row
@@ -30,7 +30,7 @@ from wellkeep.vault.sealing import content_macs, content_message, plain_json
 class Plan:
     """One batch: composites to write, by line so that a refused one can be named, and what is counted without them."""
 
-    rows: list[Composite] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
     lines: dict[UUID, Row] = field(default_factory=dict)
     created: set[UUID] = field(default_factory=set)
     subjects: set[UUID] = field(default_factory=set)
@@ -46,6 +46,14 @@ class Plan:
         self.takes.clear()
 
 
+class _Keying(NamedTuple):
+    """A key to seal with, whose it is, and the columns of a row that name it."""
+
+    key: SealingKey
+    subject: UUID | None
+    columns: bytes
+
+
 class RowSealer:
     """Seals the rows of one batch into its plan."""
 
@@ -57,14 +65,16 @@ class RowSealer:
         self._keys = keys
         self._found = found
         self._mac = content_macs(keys)
-        self._data: SealingKey | None = None
+        self._data: _Keying | None = None
+        self._keyings: dict[UUID, _Keying] = {}
         self._ids: list[UUID] = []
 
     async def reserve(self, seals: int, *, rows: int) -> None:
         """Make the ids of at most `rows` new records, and count the `seals` of records of no patient."""
         self._ids = uuid7s(rows)
         if self._collection.subject is SubjectMode.NONE:
-            self._data = await self._keys.data_key(seals=seals)
+            key = await self._keys.data_key(seals=seals)
+            self._data = _Keying(key, None, packed.key_columns(0, None, None, None, None, lease=False))
 
     async def put(self, row: Row, cells: list[Cell], external: bytes, known: Record | None) -> None:
         """Put `row` into the plan: to be written, unchanged, or an error. `known` is the record that it was before."""
@@ -88,64 +98,79 @@ class RowSealer:
         if keying is None:
             self._refuse(row, "subject-erased")
             return
-        key, use = keying
-        record = self._ids.pop() if known is None else known["id"]
-        state = self._sealed(key, record, row, cells, external, mac)
-        self._keep(row, record, known, use, state)
+        self._write(row, cells, external, mac, known, keying)
 
     def _refuse(self, row: Row, code: str) -> None:
         self._plan.errors.append(LineError(row.line, row.end, row.place, code))
 
-    def _sealed(
-        self, key: SealingKey, record: UUID, row: Row, cells: list[Cell], external: bytes, mac: bytes
-    ) -> SealedState:
+    def _write(
+        self, row: Row, cells: list[Cell], external: bytes, mac: bytes, known: Record | None, keying: _Keying
+    ) -> None:
+        record = self._ids.pop() if known is None else known["id"]
+        identity = record.bytes
         items = [cell.item for cell in cells if cell.sealed]
         items.append((EXTERNAL_ID, ValueType.STRING, row.external_id.encode(), False))
-        identity = record.bytes
         sealed = envelope.seal_record(
-            key, tenant=self._tenant, collection=self._collection.id, record=identity, items=items
+            keying.key, tenant=self._tenant, collection=self._collection.id, record=identity, items=items
         )
-        field_ids = [item[0] for item in items]
+        field_ids = tuple([item[0] for item in items])
+        digest = envelope.digest(identity, zip(field_ids, sealed, strict=True))
         unique = [(cell.field, tag) for cell in cells for tag in cell.unique]
         unique.append((EXTERNAL_ID, external))
         tags = unique + [(cell.field, tag) for cell in cells for tag in cell.ordinary]
-        return SealedState(
+        packed_row = packed.bulk_row(
+            record,
+            expected=0 if known is None else known["revision"],
+            keyed=keying.columns,
             field_ids=field_ids,
             sealed=sealed,
             plain=plain_json({cell.field: cell.item[2].decode() for cell in cells if not cell.sealed}),
-            tag_fields=[field for field, _ in tags],
+            tag_fields=tuple([field for field, _ in tags]),
             tags=[tag for _, tag in tags],
             unique_tags=len(unique),
             content_mac=mac,
-            digest=envelope.digest(identity, zip(field_ids, sealed, strict=True)),
+            digest=digest,
         )
+        self._keep(row, record, known, keying, packed_row, digest)
 
-    def _keep(self, row: Row, record: UUID, known: Record | None, use: KeyUse, state: SealedState) -> None:
+    def _keep(
+        self, row: Row, record: UUID, known: Record | None, keying: _Keying, packed_row: bytes, digest: bytes
+    ) -> None:
         plan = self._plan
-        plan.rows.append(bulk_row(record, expected=0 if known is None else known["revision"], use=use, state=state))
+        plan.rows.append(packed_row)
         plan.lines[record] = row
-        plan.digests.append((record, state.digest))
+        plan.digests.append((record, digest))
         if known is None:
             plan.created.add(record)
-        owner = known["subject_id"] if known is not None else use.subject
+        owner = known["subject_id"] if known is not None else keying.subject
         if owner is not None:
             plan.subjects.add(owner)
 
-    async def _keying(
-        self, known: Record | None, holder: Holder | None, *, seals: int
-    ) -> tuple[SealingKey, KeyUse] | None:
+    def _keyed(self, holder: Holder, *, seals: int) -> _Keying:
+        """Return the key of a subject that exists; rows of one subject share the columns that name it."""
+        leased = self._take(holder.key, seals)
+        known = self._keyings.get(holder.subject)
+        if known is not None and not leased:
+            return known
+        columns = packed.key_columns(2, holder.subject, holder.key.kid, None, None, lease=leased)
+        keying = _Keying(holder.key, holder.subject, columns)
+        if not leased:
+            self._keyings[holder.subject] = keying
+        return keying
+
+    async def _keying(self, known: Record | None, holder: Holder | None, *, seals: int) -> _Keying | None:
         """Return the key that seals a row and how the write names it; None where its subject has no key any more."""
         if self._data is not None:
-            return self._data, KeyUse(0)
+            return self._data
         if holder is not None:
-            leased = self._take(holder.key, seals)
-            return holder.key, KeyUse(2, holder.subject, holder.key.kid, lease=leased)
+            return self._keyed(holder, seals=seals)
         if known is not None or self._collection.subject is not SubjectMode.SELF:
             return None
         subject = uuid7()
         new = await self._keys.new_subject_key(subject)
         self._take(new.key, seals)
-        return new.key, KeyUse(1, subject, new.kid, new.wrapped, new.wrap_epoch)
+        columns = packed.key_columns(1, subject, new.kid, new.wrapped, new.wrap_epoch, lease=False)
+        return _Keying(new.key, subject, columns)
 
     def _take(self, key: HeldSubjectKey, seals: int) -> bool:
         leased = key.meter.take(seals)
