@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -169,7 +170,8 @@ def _say_where(deployment: Deployment, tenants: list[DemoTenant]) -> None:
     base = deployment.public_url.replace("127.0.0.1", "localhost")
     out.rule("[bold]Now you[/]", align="left")
     out.print(f"It keeps running. API: {base}   docs: {base}/docs   files: {deployment.home.path}")
-    out.print("Stop and remove it with: [bold]wellkeep demo --stop[/]\n")
+    program = _program()
+    out.print(f"Stop and remove it with: [bold]{program} demo --stop[/]\n")
     for tenant in tenants:
         for role, key in tenant.keys.items():
             out.print(f"  {tenant.name:16} {role:14} {key.reveal()}")
@@ -179,5 +181,10 @@ def _say_where(deployment: Deployment, tenants: list[DemoTenant]) -> None:
         "  curl -s --cacert $CA -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"where": {{"ssn": "{first.known_ssn}"}}}}\' $WK/v1/collections/patients/records/search'
     )
-    out.print(f"  WELLKEEP_HOME={deployment.home.path} wellkeep ledger verify")
-    out.print(f"  WELLKEEP_HOME={deployment.home.path} wellkeep prove")
+    out.print(f"  WELLKEEP_HOME={deployment.home.path} {program} ledger verify")
+    out.print(f"  WELLKEEP_HOME={deployment.home.path} {program} prove")
+
+
+def _program() -> str:
+    """Return what to type for `wellkeep`: after `make demo` it is on nobody's path."""
+    return "wellkeep" if shutil.which("wellkeep") else str(Path(sys.executable).with_name("wellkeep"))
