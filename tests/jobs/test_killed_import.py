@@ -13,6 +13,7 @@ from jobs.killing import import_and_die, in_a_fork
 from jobs.transfer import Transfer, ndjson, spec
 from vault.stack import open_stack
 from wellkeep.vault.imports_batch import line_mac
+from wellkeep.vault.replay import Replay
 
 LINES = [
     f'{{"resourceType":"Practitioner","id":"d{n}","name":[{{"family":"Doctor{n}"}}]}}'.encode() for n in range(1_250)
@@ -50,6 +51,10 @@ async def test_killed_and_resumed_ends_as_the_source_is(transfer: Transfer, die_
         "(SELECT FROM ledger.entry e WHERE e.tenant_id = r.tenant_id AND e.event_id = r.event_id)"
     )
     assert left["count"] == 0
+    await transfer.load(ndjson(lines), "practitioners")
+    replayed = await Replay(stack.vault.context, pool=stack.pool).run(stack.tenant)
+    assert replayed.ok, replayed
+    assert replayed.entries > len(lines) // 500
 
 
 async def test_a_run_that_lost_the_import_writes_nothing(transfer: Transfer) -> None:

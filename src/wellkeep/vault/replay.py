@@ -183,7 +183,10 @@ def _compare(entry: Record, states: Sequence[Record], result: Replayed) -> None:
     if set(digests) != set(named) or len(states) != len(named):
         _report_missing(entry, named, digests.keys(), result)
         return
-    if entry["action"] in _SINGLE:
+    if not named:
+        # The end of an import, or a batch that found every line stored as it was.
+        right = event.digest is None
+    elif entry["action"] in _SINGLE:
         found = digests[named[0]]
         right = found.hex() == event.digest and states[0]["revision"] == event.revision
     else:
