@@ -1,0 +1,117 @@
+"""Reading in bulk passes what the walk passes and nothing else; what differs leaves the walk where it was."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from struct import pack
+from typing import Any
+
+import pytest
+
+from ledger.making import HOST, KEYS, SEAL_KEY, prepared
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.ledger.bulk import NULL, SEPARATOR, Bulk
+from wellkeep.ledger.seal import Seal
+from wellkeep.ledger.splice import Spliced, Splicer, Submitted
+from wellkeep.ledger.walk import LogWalk
+
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+TIME = (NOW - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+EVENTS = [*prepared(3), *prepared(1, subject=None, subjects=(uuid7(), uuid7())), *prepared(1)]
+SPLICED = Splicer(host=HOST, seal_key=SEAL_KEY).splice(
+    {}, [Submitted(PLATFORM_TENANT, each, outbox=False) for each in EVENTS], now=NOW
+)
+ENTRIES = len(EVENTS) + 1
+
+
+def bulk_of(spliced: Spliced) -> Bulk:
+    """Return the chunk that the database would make of these entries."""
+    seqs, lengths, entries, leaves, columns = [], [], [], [], []
+    for _, seq, *values, leaf, entry in spliced.entries:
+        seqs.append(seq)
+        lengths.append(len(entry))
+        entries.append(entry)
+        leaves.append(leaf)
+        columns += [NULL if value is None else str(value) for value in values]
+    count = len(seqs)
+    return Bulk(
+        seqs=pack(f">{count}q", *seqs),
+        lengths=pack(f">{count}i", *lengths),
+        entries=b"\x00".join(entries),
+        leaves=b"".join(leaves),
+        times=pack(f">{count}q", *[TIME] * count),
+        nulls=columns.count(NULL),
+        columns=SEPARATOR.join(columns),
+    )
+
+
+def seals() -> list[Seal]:
+    *_, size, leaf, _, _, key_id, root, mac = SPLICED.steps[0]
+    return [Seal(size, key_id, leaf, root, mac)]
+
+
+def walk() -> LogWalk:
+    return LogWalk(SPLICED.heads[PLATFORM_TENANT], keys=KEYS)
+
+
+GOOD = bulk_of(SPLICED)
+
+
+def test_what_is_good_is_read_at_once() -> None:
+    good = walk()
+    good.expect(seals())
+    assert good.bulk(GOOD)
+    assert good.bulk(Bulk(None, None, None, None, None, None, None))
+    assert good.finish() is None
+    assert (good.size, good.seals, len(good.further_subjects)) == (ENTRIES, 1, 2)
+    assert good.announced == {str(PLATFORM_TENANT): 0}
+
+
+def edited(value: bytes, old: bytes, new: bytes) -> bytes:
+    assert value.count(old)
+    return value.replace(old, new, 1)
+
+
+assert GOOD.entries is not None
+assert GOOD.columns is not None
+FIRST_NULL = GOOD.columns.replace(NULL, "something", 1)
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("a seq twice, though first, last and count are right", {"seqs": pack(">6q", 0, 1, 1, 3, 4, 5)}),
+    ("no entries", {"entries": None}),
+    ("a length missing", {"lengths": pack(">1i", 5)}),
+    ("a time missing", {"times": pack(">1q", TIME)}),
+    ("a time that is none", {"times": pack(">6q", *[TIME] * 5, 2**63 - 1)}),
+    ("another time", {"times": pack(">6q", *[TIME] * 5, TIME + 1)}),
+    ("time that runs backwards", {"times": pack(">6q", TIME + 1, *[TIME] * 5)}),
+    ("content", {"entries": edited(GOOD.entries, b'"count":1', b'"count":2')}),
+    ("a leaf", {"leaves": bytes(32 * ENTRIES)}),
+    ("a null that became text", {"columns": FIRST_NULL}),
+    ("a null that became the mark for null", {"nulls": (GOOD.nulls or 0) - 1}),
+    ("a row's columns missing", {"columns": GOOD.columns.rpartition(SEPARATOR)[0]}),
+    ("all columns missing", {"columns": None}),
+]
+
+
+@pytest.mark.parametrize("changes", [case[1] for case in BAD], ids=[case[0] for case in BAD])
+def test_what_differs_is_left_to_the_walk(changes: dict[str, Any]) -> None:
+    left = walk()
+    left.expect(seals())
+    assert not left.bulk(GOOD._replace(**changes))
+    assert (left.size, left.seals, left.bad) == (0, 0, None)
+    assert left.bulk(GOOD)
+    assert left.finish() is None
+
+
+def test_seals_that_do_not_hold_are_left_to_the_walk() -> None:
+    (good,) = seals()
+    for wrong in ([good, good], [good._replace(mac=bytes(32))], [good._replace(root=bytes(32))]):
+        left = walk()
+        left.expect(wrong)
+        assert not left.bulk(GOOD)
+        assert left.size == 0
+
+
+def test_entries_without_a_seal_are_read_and_then_named() -> None:
+    unsealed = walk()
+    assert unsealed.bulk(GOOD)
+    assert unsealed.finish() is not None
