@@ -50,7 +50,7 @@ PEOPLE: dict[str, Any] = {
     ],
 }
 RECORDS = "/v1/collections/people/records"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 40.0
 CLIENT_SECONDS = 40.0
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from faults.audit import Auditor, replayed
-from faults.deployed import RECORDS, Deployed, Template, declare, deployment
+from faults.deployed import RECORDS, Deployed, Template, declare, deployment, eventually
 from faults.load import Load
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.fault]
@@ -29,6 +32,22 @@ async def deployed(template: Template) -> AsyncIterator[Deployed]:
     async with deployment(template, workers=2) as made:
         await declare(made)
         yield made
+
+
+def workers(deployed: Deployed) -> dict[int, int]:
+    """Return the worker processes, each with the number of its open sockets."""
+    assert deployed.process is not None
+    supervisor = deployed.process.pid
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    spawned = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return {int(pid): sum(_is_socket(file) for file in Path(f"/proc/{pid}/fd").iterdir()) for pid in spawned}
+
+
+def _is_socket(file: Path) -> bool:
+    try:
+        return str(file.readlink()).startswith("socket:")
+    except FileNotFoundError:
+        return False
 
 
 class Crowd:
@@ -65,7 +84,10 @@ async def count(deployed: Deployed, action: str) -> int:
 async def test_a_revocation_holds_on_both_with_the_next_request(deployed: Deployed, crowd: Crowd) -> None:
     made = await crowd.clients[0].post(RECORDS, json={"fields": {"code": "R1"}})
     where = f"{RECORDS}/{made.json()['id']}"
+    before = workers(deployed)
     warm = await crowd.ask("GET", where)
+    served = [pid for pid, sockets in workers(deployed).items() if sockets > before[pid]]
+    assert len(served) == 2, "both workers must be asked for this to mean anything"
     assert {answer.status_code for answer in warm} == {200}
     administrator = deployed.client("administrator", admin=True)
     gone = await administrator.delete(f"/v1/tenants/{deployed.a.id}/apikeys/{crowd.key_id}")
@@ -154,3 +176,22 @@ async def test_the_load_on_two_workers_adds_up(deployed: Deployed) -> None:
     assert not account.refused
     assert await auditor.end(account, in_flight=0) == 0
     await replayed(deployed)
+
+
+async def test_a_killed_worker_takes_nothing_along(deployed: Deployed) -> None:
+    """The other one goes on, chains what the dead one left before it holds changes up, and a new one joins."""
+    auditor = Auditor(deployed)
+    await auditor.begin()
+    both = set(workers(deployed))
+    async with Load(deployed.client(), seed=72) as load:
+        await load.served(100)
+        os.kill(min(both), signal.SIGKILL)
+        await load.all_served()
+        account = await load.stop()
+    await auditor.end(account)
+    await replayed(deployed)
+
+    async def replaced() -> bool:
+        return len(set(workers(deployed)) - both) == 1
+
+    await eventually(replaced, seconds=30, what="a new worker is there")
