@@ -179,11 +179,14 @@ async def _injections(connection: Connection, notes: Notes) -> None:
 
 
 async def _rows(connection: Connection, table: str, condition: str = "true", *values: object) -> int | None:
-    """Return how many rows of `table` (a name from the catalogue) are seen, or None where the database refuses."""
+    """Return how many rows of `table` (a name from the catalogue) are seen, or None where the database refuses.
+
+    A context that is no token at all may be refused as data, before anybody asks whose it is.
+    """
     try:
         # The name comes from PostgreSQL's own catalogue, quoted by format(%I); the condition is a literal of ours.
         count: int = await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {condition}", *values)  # noqa: S608
-    except asyncpg.InsufficientPrivilegeError:
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.DataError):
         return None
     return count
 
