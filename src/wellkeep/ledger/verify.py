@@ -28,7 +28,7 @@ CHUNK: Final = 2048
 Progress = Callable[[str, int, int], None]
 """Told the log's origin, how many entries were verified and how many its head says there are."""
 
-_BECOME_OWNER = "SET LOCAL ROLE wk_owner"
+_BECOME_OWNER = "SET LOCAL ROLE wk_owner; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off"
 _LOGS = """
 SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.log
 WHERE $1::uuid IS NULL OR tenant_id = $1 ORDER BY tenant_id, epoch
@@ -58,7 +58,6 @@ _SEALS = """
 SELECT size, key_id, leaf, root, mac FROM ledger.seal
 WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4 ORDER BY size
 """
-_LATER_SEALS = "SELECT EXISTS (SELECT FROM ledger.seal WHERE tenant_id = $1 AND epoch = $2 AND size > $3)"
 _SUMS = """
 SELECT row(count(*), coalesce(sum(hashint8extended(e.seq, uuid_hash_extended(e.event_id, $4))), 0)) =
            (SELECT count(*), coalesce(sum(hashint8extended(i.seq, uuid_hash_extended(i.event_id, $4))), 0)
@@ -68,7 +67,8 @@ SELECT row(count(*), coalesce(sum(hashint8extended(e.seq, uuid_hash_extended(e.e
                    (SELECT sum(hashint8extended(f.seq, uuid_hash_extended(f.subject, $4)))
                     FROM unnest($5::bigint[], $6::uuid[]) AS f (seq, subject)), 0)) =
            (SELECT count(*), coalesce(sum(hashint8extended(s.seq, uuid_hash_extended(s.subject, $4))), 0)
-            FROM ledger.entry_subject AS s WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3)
+            FROM ledger.entry_subject AS s WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3),
+       EXISTS (SELECT FROM ledger.seal AS l WHERE l.tenant_id = $1 AND l.epoch = $2 AND l.size > $7)
 FROM ledger.entry AS e WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3
 """
 _EVENT_ID_ASTRAY = """
@@ -176,8 +176,6 @@ async def _walk(
             break
     if walk.finish() is None:
         what = await _disagreement(connection, walk, place, start)
-        if what is None and await connection.fetchval(_LATER_SEALS, *place, walk.size):
-            what = (walk.size, What.SEQ)
         if what is not None:
             walk.bad = Bad(head.origin, *what)
     return walk
@@ -186,7 +184,7 @@ async def _walk(
 async def _disagreement(
     connection: Connection, walk: LogWalk, place: tuple[UUID, int], start: int
 ) -> tuple[int, What] | None:
-    """Return the first seq where the tables beside the entries don't follow from them, or None.
+    """Return the first seq where the tables beside the entries don't follow from them or seals go on, or None.
 
     Compared are counts and sums of hashes under a seed that nobody knew when the rows were written; only where those
     differ are the rows joined, to find the place.
@@ -194,8 +192,9 @@ async def _disagreement(
     further = sorted(walk.further_subjects)
     seed = secrets.randbits(63)
     seqs, subjects = [seq for seq, _ in further], [subject for _, subject in further]
-    if await connection.fetchval(_SUMS, *place, start, seed, seqs, subjects):
-        return None
+    agrees, sealed_on = (await connection.fetch(_SUMS, *place, start, seed, seqs, subjects, walk.size))[0]
+    if agrees:
+        return (walk.size, What.SEQ) if sealed_on else None
     astray = await connection.fetchval(_EVENT_ID_ASTRAY, *place, start)
     if astray is None:
         astray = await connection.fetchval(_EVENT_ID_TOO_MANY, *place, start)
