@@ -113,3 +113,10 @@ async def test_a_wrong_secret_of_a_key_that_exists_names_the_key(door: Door, ten
         await door.worker().authenticate(f"Bearer {issued.about.prefix}_{'0' * 64}", request=uuid7())
     event = (await door.home.events(PLATFORM_TENANT))[-1]
     assert event["resource"] == {"id": str(issued.about.id), "type": "api_key"}
+
+
+async def test_the_schemes_name_is_read_in_any_case(door: Door, tenant: UUID) -> None:
+    issued = await issue(door, tenant)
+    for scheme in ("bearer", "BEARER", "Bearer"):
+        principal = await door.worker().authenticate(f"{scheme} {issued.key.reveal()}", request=uuid7())
+        assert principal.credential == issued.about.id

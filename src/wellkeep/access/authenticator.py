@@ -31,7 +31,7 @@ from wellkeep.gate.gate import Gate
 FRESH = 30.0
 _KEPT = 10_000
 _ROUNDS_SECONDS = 60.0
-_SCHEME = "Bearer "
+_SCHEME = "bearer "
 _NOBODYS_DIGEST = bytes(32)
 
 _LOOK_UP = "SELECT tenant_id, id, digest, roles, scopes, expires_at, revoked_at FROM access.api_key WHERE id = $1"
@@ -87,7 +87,7 @@ class Authenticator:
 
         Raises Unauthenticated, always with the same words, once the failure is entered or counted.
         """
-        key = header[len(_SCHEME) :] if header is not None and header.startswith(_SCHEME) else ""
+        key = _key_of(header)
         digest = key_format.digest(key)
         known = self._known.get(digest)
         if known is not None and self._clock.monotonic() < known.until and self._clock.seconds() < known.expires:
@@ -145,3 +145,10 @@ class Authenticator:
             self._known.pop(next(iter(self._known)))
         self._known[digest] = _Known(principal, self._clock.monotonic() + FRESH, row["expires_at"].timestamp())
         return principal
+
+
+def _key_of(header: str | None) -> str:
+    """Return what follows the scheme, whose name is case-insensitive (RFC 9110, section 11.1)."""
+    if header is None or header[: len(_SCHEME)].lower() != _SCHEME:
+        return ""
+    return header[len(_SCHEME) :]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from litestar import Request
 from litestar.types import ASGIApp, Scope
 
-from wellkeep.api import decoding, headers, problems, query
+from wellkeep.api import decoding, headers, peer, problems, query
 from wellkeep.api.answers import Answer, Stream
 from wellkeep.api.exchange import Exchange, exchange_of
 from wellkeep.api.limits import read_body
@@ -65,8 +65,7 @@ def refused(error: Exception, exchange: Exchange, *, allow: str | None = None) -
 
 
 async def _identify(runtime: Runtime, exchange: Exchange, scope: Scope, found: dict[bytes, bytes]) -> Caller:
-    client = scope.get("client")
-    ip = client[0] if client else None
+    ip = peer.address(scope)
     agent = headers.agent(found)
     principal = await runtime.authenticator.authenticate(
         headers.authorization(found), request=exchange.request, ip=ip, agent=agent

@@ -60,6 +60,8 @@ def _bind_one(address: str) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # what was asked for, and no more
         bound.bind((host, int(port)))
         bound.listen(_BACKLOG)
         bound.setblocking(False)
