@@ -53,7 +53,10 @@ class Home:
 
     def check(self) -> None:
         """Raise Misconfigured where others may read the secrets, saying how to mend it."""
-        status = self.secrets.lstat()
+        try:
+            status = self.secrets.lstat()
+        except FileNotFoundError:
+            raise Misconfigured(f"{self.secrets} is gone. Restore it from your backup of the secrets.") from None
         if not stat.S_ISDIR(status.st_mode):
             raise Misconfigured(f"{self.secrets} is not a directory. Restore it from your backup of the secrets.")
         if status.st_mode & 0o077:

@@ -24,7 +24,9 @@ from wellkeep.base.settings import default_home, load
 from wellkeep.cli.console import WRONG_USAGE, refuse, refuse_error
 from wellkeep.prove.deployment import pinned
 
-_ATTEMPTS = 5
+_ATTEMPTS = 6
+_FIRST_ATTEMPTS = 2
+"""A server that never answered is not started yet; one that did may be starting anew."""
 _LONGEST_PAUSE_SECONDS = 5.0
 _TIMEOUT_SECONDS = 60.0
 _PROBLEM_BYTES = 64 << 10
@@ -47,6 +49,7 @@ class ApiClient:
 
     def __init__(self, *, base_url: str, key: str, verify: ssl.SSLContext) -> None:
         """Talk to `base_url`; `verify` says which certificates are trusted."""
+        self._answered = False
         self._http = httpx.Client(
             base_url=base_url,
             headers={"Authorization": f"Bearer {key}"},
@@ -70,7 +73,7 @@ class ApiClient:
         that are idempotent by number or key.
         """
         answer: httpx.Response | None = None
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS if self._answered else _FIRST_ATTEMPTS):
             if attempt:
                 time.sleep(min(0.5 * 2**attempt, _LONGEST_PAUSE_SECONDS))
             try:
@@ -78,6 +81,7 @@ class ApiClient:
             except httpx.TransportError as error:
                 self._refuse_stranger(error)
                 answer = None
+            self._answered |= answer is not None
             if answer is not None and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
         if answer is None:

@@ -80,6 +80,11 @@ def done(message: str) -> None:
     out.print(f"[bold green]✓[/] {message}")
 
 
+def partly_done(message: str) -> None:
+    """Say that something was done, but not all of it; `message` may hold markup of ours."""
+    out.print(f"[bold yellow]![/] {message}")
+
+
 def print_json(value: object) -> None:
     """Write one JSON document to stdout, for programs."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")

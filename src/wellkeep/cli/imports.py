@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import typer
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -26,7 +27,7 @@ from rich.progress import (
 )
 
 from wellkeep.cli.client import ApiClient, Url, connect
-from wellkeep.cli.console import INTERRUPTED, done, err, out, print_json, refuse
+from wellkeep.cli.console import INTERRUPTED, done, err, out, partly_done, print_json, refuse
 from wellkeep.cli.local import HomeOption, Json
 from wellkeep.cli.source_file import guess_format, look, read_mapping
 
@@ -188,7 +189,8 @@ def _report(job: _Job, errors: Path, *, as_json: bool) -> None:
         out.print(f"This file was imported before ({_made(status)} UTC); nothing was done. To run it again: --again")
         out.print(f"  That import: {_counted(status)}.")
     elif status["state"] == "done":
-        done(f"{job.file.name} is in {status['collection']}: {_counted(status)}.")
+        tell = partly_done if failed else done
+        tell(f"{escape(job.file.name)} is in {status['collection']}: {_counted(status)}.")
     if listed and not as_json:
         _show_errors(failed, listed, errors)
     if status["state"] == "failed":
