@@ -1,14 +1,19 @@
 """CPU of an import per record, sealed, indexed and on record, against a plaintext COPY of the same decoded rows.
 
-Both sides run in this process against the same PostgreSQL, in turn, fresh tables each round, in batches of 500. Ours is
-the job as the worker runs it: parts opened, lines read strictly and mapped, references resolved, every field sealed,
-tags, entry and checkpoint committed with each batch and the entry chained. The twin is handed the decoded rows and
-copies them into one table of text columns with as many index rows a record (primary key, external id, encounter,
-subject, time: 5 as ours: record's primary key, subject, event, two tags). `import` counts the decoding of the lines
-on both sides, which either import must do; `import_against_copy_alone` counts it on ours alone.
-CPU is this process and the postmaster's whole tree, reaped children included.
+Both sides run in this process against the same PostgreSQL, in turn, fresh tables each round, in batches of 500 with a
+commit each. Ours is the job as the worker runs it: parts opened, lines read strictly and mapped, references resolved, every
+field sealed, tags, entry and checkpoint committed with each batch and the entry chained. The twin is handed the decoded
+rows, whole resources included, and copies them in the clear. An observation has two index rows (external id, encounter)
+and stands in three further indexes (id, subject, time or event), here as there:
 
-    make bench NAME=import            the ratio, then all sample lines
+- `import`: the twin copies its two index rows into a table of them, as ours are rows of `vault.tag`;
+- `import_ordinary_indexes`: the twin has no index rows, but two more ordinary indexes on its one table.
+
+In both the decoding of lines counts on our side alone. `import_decoding_on_both` is `import` with it on both sides. The
+other keys are medians of the parts, in microseconds of CPU a record: this process and the postmaster's whole tree,
+reaped children included.
+
+    make bench NAME=import            the ratios, then all sample lines
     make bench NAME=import ARGS=--rounds=5
 """
 # ruff: noqa: E402 -- the house of the tests is found first
@@ -23,6 +28,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
@@ -33,6 +39,7 @@ from database import Background, Database, Server, launch, scratch_home
 from jobs.transfer import Transfer, ndjson, sample_lines, spec
 from measure import cpu_seconds, median, own_cpu_seconds
 from vault.stack import open_stack
+from wellkeep.api.server import settle_memory
 from wellkeep.base.ids import uuid7
 from wellkeep.db.connection import Connection
 from wellkeep.vault.fhir import FhirMapper
@@ -42,19 +49,34 @@ from wellkeep.vault.templates import names, template
 
 BATCH = 500
 COLUMNS = ("id", "subject", "external_id", "resource", "code", "encounter", "effective", "created_at")
-TWIN = """
-DROP TABLE IF EXISTS public.plain;
+INDEX_COLUMNS = ("field", "value", "record")
+INDEXED = ((0, 2), (1, 5))
+"""The number of an indexed field, and its place among `COLUMNS`."""
+PLAIN = """
+DROP TABLE IF EXISTS public.plain, public.plain_index;
 CREATE TABLE public.plain (id uuid PRIMARY KEY, subject uuid, external_id text, resource text, code text,
   encounter text, effective text, created_at timestamptz DEFAULT now());
-CREATE UNIQUE INDEX ON public.plain (external_id);
-CREATE INDEX ON public.plain (encounter);
 CREATE INDEX ON public.plain (subject);
 CREATE INDEX ON public.plain (created_at);
+"""
+INDEX_TABLE = """
+CREATE TABLE public.plain_index (field integer, value text, record uuid, PRIMARY KEY (field, value, record));
+"""
+ORDINARY_INDEXES = """
+CREATE UNIQUE INDEX ON public.plain (external_id);
+CREATE INDEX ON public.plain (encounter);
 """
 EMPTY = """
 TRUNCATE vault.record, vault.tag, vault.revision, vault.subject, keys.subject_key, vault.blob, vault.blob_segment,
   vault.import, ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox
 """
+
+
+class Source(NamedTuple):
+    """What is imported: observations line by line, and the file of their patients."""
+
+    lines: list[bytes]
+    patients: bytes
 
 
 def cpu(postmaster: int) -> tuple[float, float]:
@@ -69,9 +91,10 @@ def decoded(lines: list[bytes]) -> list[Row]:
     return [row for row in found if isinstance(row, Row)]
 
 
-async def copy(connection: Connection, rows: list[Row], people: dict[str, UUID]) -> None:
-    """Copy decoded rows in the clear, a transaction each batch."""
-    now = (await connection.fetchrow("SELECT now() AS now"))["now"]
+async def copy(connection: Connection, rows: list[Row], *, index_rows: bool) -> None:
+    """Copy decoded rows in the clear, a transaction each batch; their index rows too where there is a table of them."""
+    people: dict[str, UUID] = {}
+    now = await connection.fetchval("SELECT now()")
     for at in range(0, len(rows), BATCH):
         records = [
             (
@@ -84,42 +107,79 @@ async def copy(connection: Connection, rows: list[Row], people: dict[str, UUID])
             )
             for row in rows[at : at + BATCH]
         ]
-        await connection.copy_records_to_table("plain", schema_name="public", records=records, columns=COLUMNS)
+        index = [
+            (field, value, record[0])
+            for record in records
+            for field, value in ((number, record[place]) for number, place in INDEXED)
+            if index_rows and value is not None
+        ]
+        async with connection.transaction():
+            await connection.copy_records_to_table("plain", schema_name="public", records=records, columns=COLUMNS)
+            if index:
+                await connection.copy_records_to_table(
+                    "plain_index", schema_name="public", records=index, columns=INDEX_COLUMNS
+                )
+
+
+class Round(NamedTuple):
+    """CPU of one round in microseconds a record; `ordinary` is the twin with ordinary indexes."""
+
+    python: float
+    postgres: float
+    copy: float
+    ordinary: float
+    decode: float
+
+    @property
+    def ours(self) -> float:
+        return self.python + self.postgres
+
+
+async def one_round(transfer: Transfer, plain: Connection, postmaster: int, source: Source) -> Round:
+    """Measure ours and both twins once, on fresh tables."""
+    count = len(source.lines)
+    await transfer.stack.as_superuser(EMPTY)
+    transfer.stack.writer._appender._heads.clear()
+    assert (await transfer.load(source.patients, "patients")).failed == 0
+    started = await transfer.upload(ndjson(source.lines), "observations")
+    marks = [cpu(postmaster)]
+    done = await transfer.run(started.id)
+    marks.append(cpu(postmaster))
+    assert (done.state, done.created) == ("done", count), done
+    rows = decoded(source.lines)
+    for tables, index_rows in ((INDEX_TABLE, True), (ORDINARY_INDEXES, False)):
+        await plain.execute(PLAIN + tables)
+        marks.append(cpu(postmaster))
+        await copy(plain, rows, index_rows=index_rows)
+        marks.append(cpu(postmaster))
+    decoded(source.lines)
+    marks.append(cpu(postmaster))
+    python, postgres = ((b - a) / count * 1e6 for a, b in zip(marks[0], marks[1], strict=True))
+    total = [sum(mark) / count * 1e6 for mark in marks]
+    return Round(python, postgres, total[3] - total[2], total[5] - total[4], total[6] - total[5])
 
 
 async def ratios(transfer: Transfer, postmaster: int, samples: Path, *, rounds: int, count: int) -> dict[str, float]:
-    """Return the median ratios over rounds, the first of which warms up."""
-    lines = sample_lines(samples, "Observation", most=count)
-    rows, data, patients = decoded(lines), ndjson(lines), ndjson(sample_lines(samples, "Patient"))
+    """Return the medians over rounds, the first of which warms up."""
+    source = Source(sample_lines(samples, "Observation", most=count), ndjson(sample_lines(samples, "Patient")))
     plain: Connection = await asyncpg.connect(**transfer.stack.database.superuser.arguments())
-    against_rows, against_lines = [], []
+    measured = []
     for number in range(rounds + 1):
-        await transfer.stack.as_superuser(EMPTY)
-        transfer.stack.writer._appender._heads.clear()
-        assert (await transfer.load(patients, "patients")).failed == 0
-        started = await transfer.upload(data, "observations")
-        before = cpu(postmaster)
-        done = await transfer.run(started.id)
-        after = cpu(postmaster)
-        assert (done.state, done.created) == ("done", count), done
-        ours = [(b - a) / count * 1e6 for a, b in zip(before, after, strict=True)]
-        await plain.execute(TWIN)
-        before = cpu(postmaster)
-        await copy(plain, rows, {})
-        middle = cpu(postmaster)
-        decoded(lines)
-        after = cpu(postmaster)
-        twin = [(b - a) / count * 1e6 for a, b in zip(before, middle, strict=True)]
-        mapped = (sum(after) - sum(middle)) / count * 1e6
+        one = await one_round(transfer, plain, postmaster, source)
         print(
-            f"round {number}: ours {sum(ours):.0f} µs a record (python {ours[0]:.0f}, postgres {ours[1]:.0f}); "
-            f"copy {sum(twin):.0f} (python {twin[0]:.0f}, postgres {twin[1]:.0f}), decoding {mapped:.0f}"
+            f"round {number}: ours {one.ours:.0f} µs a record (python {one.python:.0f}, postgres {one.postgres:.0f}; "
+            f"of python, decoding {one.decode:.0f}); copy {one.copy:.0f}, with ordinary indexes {one.ordinary:.0f}"
         )
         if number:
-            against_rows.append(sum(ours) / sum(twin))
-            against_lines.append(sum(ours) / (sum(twin) + mapped))
+            measured.append(one)
     await plain.close()
-    return {"import": round(median(against_lines), 2), "import_against_copy_alone": round(median(against_rows), 2)}
+    found = {
+        "import": median([one.ours / one.copy for one in measured]),
+        "import_ordinary_indexes": median([one.ours / one.ordinary for one in measured]),
+        "import_decoding_on_both": median([one.ours / (one.copy + one.decode) for one in measured]),
+        **{f"{part}_us": median([getattr(one, part) for one in measured]) for part in Round._fields},
+    }
+    return {key: round(value, 2) for key, value in found.items()}
 
 
 async def everything(transfer: Transfer, samples: Path) -> tuple[int, float]:
@@ -164,6 +224,7 @@ def main() -> int:
     if not samples.is_dir():
         print("there is no sample data: set WELLKEEP_SAMPLES", file=sys.stderr)
         return 2
+    settle_memory()  # as each process of the server does
     background, home = Background(), scratch_home()
     server = launch(home, background)
     try:

@@ -676,7 +676,7 @@ CREATE TYPE vault.bulk_in AS (
 CREATE TYPE vault.bulk_out AS (i integer, status text, refused uuid[], stored_mac bytea, answer bytea);
 
 -- Write the rows that make records, set by set; returns the ids that may not be written. Unpacking an array of rows is
--- most of the cost here, so it is gone through once for each table and twice for what must be known before.
+-- most of the cost here, so it is gone through once for each table and once for what must be known before.
 CREATE FUNCTION vault.bulk_create(owner uuid, batch vault.bulk_in) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
@@ -690,13 +690,13 @@ DECLARE
   refused uuid[];
 BEGIN
   SELECT coalesce(sum(cardinality(b.tags)), 0), coalesce(bool_or(b.subject_mode = 1), false),
-         coalesce(bool_or(b.subject_mode = 2 AND b.lease), false)
-    INTO wanted, newcomers, leases
+         coalesce(bool_or(b.subject_mode = 2 AND b.lease), false),
+         array_agg(b.subject_id) FILTER (WHERE b.subject_mode = 2), array_agg(b.kid) FILTER (WHERE b.subject_mode = 2)
+    INTO wanted, newcomers, leases, people, kids
     FROM unnest(batch.rows) b WHERE b.expected = 0;
-  SELECT array_agg(d.subject_id), array_agg(d.kid) INTO people, kids
-    FROM (SELECT DISTINCT b.subject_id, b.kid FROM unnest(batch.rows) b
-          WHERE b.expected = 0 AND b.subject_mode = 2) d;
   IF people IS NOT NULL THEN
+    SELECT array_agg(d.subject_id), array_agg(d.kid) INTO people, kids
+      FROM (SELECT DISTINCT p.subject_id, p.kid FROM unnest(people, kids) AS p(subject_id, kid)) d;
     SELECT count(*) INTO added FROM (
       SELECT s.id FROM unnest(people, kids) AS p(subject_id, kid)
       JOIN vault.subject s ON s.tenant_id = owner AND s.id = p.subject_id
