@@ -1,12 +1,14 @@
-"""A process to be killed: a writer with 32 callers that says on its output what was acknowledged.
+"""A process of its own, to be killed or not: a writer with callers that says on its output what was acknowledged.
 
-Run as `python crashing.py`, with the DSN of wk_ledger and the tenant as two lines on its input.
+Run as `python crashing.py`, with the DSN of wk_ledger, the tenant, how many callers and how often each (0: for ever) as
+four lines on its input.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -22,15 +24,16 @@ from wellkeep.ledger.writer import LedgerWriter
 
 
 async def main() -> None:
-    """Append until killed; a line of `<event id>` for each acknowledged one, in one write."""
+    """Append as often as asked, or until killed; a line of `<event id>` for each acknowledged one, in one write."""
     endpoint = dsn.parse(Secret(sys.stdin.readline().strip()))
     tenant = UUID(sys.stdin.readline().strip())
+    callers, calls = int(sys.stdin.readline()), int(sys.stdin.readline())
     async with Pool(endpoint, context_key=None, limits=Limits(max_size=2, command_seconds=5.0)) as pool:
         writer = LedgerWriter(pool, host=HOST, seal_key=SEAL_KEY, clock=SystemClock(), reporter=Reports())
         await writer.start()
 
         async def caller() -> None:
-            while True:
+            for _ in range(calls) if calls else count():
                 events = prepared(2)
                 try:
                     await writer.append(tenant, events)
@@ -40,7 +43,8 @@ async def main() -> None:
                 sys.stdout.write("".join(f"{each.event.id}\n" for each in events))
                 sys.stdout.flush()
 
-        await asyncio.gather(*(caller() for _ in range(32)))
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        await writer.stop()
 
 
 asyncio.run(main())

@@ -21,10 +21,10 @@ PROGRAM = Path(__file__).with_name("crashing.py")
 CALLS_IN_FLIGHT = 32 * 2
 
 
-async def started(database: Database, tenant: UUID) -> Process:
+async def started(database: Database, tenant: UUID, *, callers: int = 32, calls: int = 0) -> Process:
     process = await asyncio.create_subprocess_exec(sys.executable, str(PROGRAM), stdin=PIPE, stdout=PIPE)
     assert process.stdin is not None
-    process.stdin.write(f"{database.dsn('wk_ledger')}\n{tenant}\n".encode())
+    process.stdin.write(f"{database.dsn('wk_ledger')}\n{tenant}\n{callers}\n{calls}\n".encode())
     await process.stdin.drain()
     return process
 
@@ -45,6 +45,19 @@ async def chained(database: Database, tenant: UUID) -> set[UUID]:
     async with database.connect() as connection:
         rows = await connection.fetch("SELECT event_id FROM ledger.entry WHERE tenant_id = $1 AND seq > 0", tenant)
     return {row["event_id"] for row in rows}
+
+
+async def test_eight_processes_of_sixty_four_callers_make_one_chain(database: Database, tenant: UUID) -> None:
+    """No fork: every process splices for itself, and the head decides; who is refused is not in the ledger."""
+    processes = [await started(database, tenant, callers=64, calls=1) for _ in range(8)]
+    outputs = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in processes)), 60)
+    assert [each.returncode for each in processes] == [0] * 8
+    promised = [UUID(line) for output, _ in outputs for line in output.decode().split()]
+    assert len(set(promised)) == len(promised) > 0
+    there = await chained(database, tenant)
+    assert set(promised) <= there
+    assert len(there) <= 8 * 64 * 2
+    assert (await verified(database)).ok
 
 
 @pytest.mark.fault
