@@ -1,10 +1,10 @@
 """CPU of an import per record, sealed, indexed and on record, against a plaintext COPY of the same decoded rows.
 
 Both sides run in this process against the same PostgreSQL, in turn, fresh tables each round, in batches of 500 with a
-commit each. Ours is the job as the worker runs it: parts opened, lines read strictly and mapped, references resolved, every
-field sealed, tags, entry and checkpoint committed with each batch and the entry chained. The twin is handed the decoded
-rows, whole resources included, and copies them in the clear. An observation has two index rows (external id, encounter)
-and stands in three further indexes (id, subject, time or event), here as there:
+commit each. Ours is the job as the worker runs it: parts opened, lines read strictly and mapped, references resolved,
+every field sealed, tags, entry and checkpoint committed with each batch and the entry chained. The twin is handed the
+decoded rows, whole resources included, and copies them in the clear. An observation has two index rows (external id,
+encounter) and stands in three further indexes (id, subject, time or event), here as there:
 
 - `import`: the twin copies its two index rows into a table of them, as ours are rows of `vault.tag`;
 - `import_ordinary_indexes`: the twin has no index rows, but two more ordinary indexes on its one table.
