@@ -3,10 +3,10 @@
 CPU of the server and of PostgreSQL (reaped children included) for a create, a read and a search over HTTPS, 16 callers,
 4 tenants, against the bare twin (`request_twin.py` says what is the same and what is missing). TLS is on on both sides.
 Records of patients: 8 sealed fields, 3 of them indexed, under the patient's key, which exists. Each round empties the
-tables, then creates, reads and searches on either side in turn; what is reported is the median of the rounds' ratios.
+tables, then creates, reads and searches on either side in turn; reported are the medians of the rounds' ratios.
 
 - `create`, `read`, `search`: ours divided by the twin's. Bar: 1.5 each.
-- `p99_ms`: the slowest of the three operations' 99th percentiles with 16 callers; `rss_mb`: the server's memory after it.
+- `p99_ms`: the slowest of the three operations' 99th percentiles, 16 callers; `rss_mb`: the server's memory after it.
 - `neighbour`: a tenant's read p99 while another tenant writes in bulk, divided by the same without. Bar: 2.
 """
 
@@ -25,8 +25,9 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
-import request_data
 import uvloop
+
+import request_data
 from measure import median, percentile
 from request_deployment import (
     Side,

@@ -19,10 +19,10 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+
 from measure import cpu_seconds, own_cpu_seconds, rss_mb
 from request_data import COLLECTION, DECLARATION
 from request_load import Target, connect, request
-
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import _APP_CONNECTIONS
 from wellkeep.assembly.database import Database
@@ -34,7 +34,7 @@ from wellkeep.db.embedded import EmbeddedServer
 
 ENVIRONMENT = "bench"
 _LISTEN = ListenSettings(public="127.0.0.1:0", admin="127.0.0.1:0", plain="127.0.0.1:0")
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 _SERVING = re.compile(r"https://127\.0\.0\.1:(\d+) \(API\)")
 _EMPTY = """
 TRUNCATE vault.record, vault.tag, vault.revision, vault.idempotency,
@@ -204,7 +204,7 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return f"{os.cpu_count()} × {model}, load {os.getloadavg()[0]:.1f}"
+    return f"{os.cpu_count()} x {model}, load {os.getloadavg()[0]:.1f}"
 
 
 async def settle(sides: list[Side]) -> None:

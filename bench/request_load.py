@@ -1,7 +1,7 @@
 """The load: a bounded number of callers, each with one connection, each sending its next request when it has an answer.
 
-It does as little as it can, since it shares the machine with what is measured: requests are bytes made beforehand, of an
-answer the status and the length are read. Its CPU is never counted. Any answer but a success ends the benchmark.
+It does as little as it can, since it shares the machine with what is measured: requests are bytes made beforehand, of
+an answer the status and the length are read. Its CPU is never counted. Any answer but a success ends the benchmark.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import random
 from uuid import UUID
 
 import msgspec
+
 import request_data
 from measure import median, percentile
 from request_deployment import Side, Tenant, collection_path

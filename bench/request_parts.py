@@ -9,7 +9,6 @@ from uuid import UUID
 
 import request_data
 from request_twin import CHARTS
-
 from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.crypto import envelope
 from wellkeep.crypto.blind import BlindIndex, IndexKind, tokens

@@ -24,8 +24,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import uvloop
-from request_data import DECLARATION
 
+from request_data import DECLARATION
 from wellkeep.api import answers, logs, shapes
 from wellkeep.api.answers import Answer, etag
 from wellkeep.api.application import assemble
@@ -33,6 +33,7 @@ from wellkeep.api.edge import Edge
 from wellkeep.api.listeners import ListenerServer, _bind_one
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Call, Route
+from wellkeep.api.server import settle_memory
 from wellkeep.assembly.tls import server_context
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import NotFound
@@ -179,6 +180,7 @@ async def main() -> None:
     serving = asyncio.create_task(server.serve([bound]))
     await server.listening.wait()
     loop.add_signal_handler(signal.SIGTERM, lambda: setattr(server, "should_exit", True))
+    settle_memory()
     print(bound.getsockname()[1], flush=True)
     await serving
     await pool.close()

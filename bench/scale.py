@@ -6,8 +6,8 @@ reads and searches (by a value of one record) over HTTPS, 16 callers, take turns
 - `create`, `read`, `search`: the large one's cost divided by the small one's, the median of the rounds. Bar: 1.2 each.
 
 The large one is made once, through the real path (`…/records/batch`, sealed, tagged and entered in the ledger like any
-other), by `make bench NAME=scale ARGS=--build` in $WELLKEEP_SCALE_HOME (default: a directory below /var/tmp). That takes
-a while and can be stopped: `--build` again goes on where it was. Another number of records: `--records N`.
+other), by `make bench NAME=scale ARGS=--build` in $WELLKEEP_SCALE_HOME (default: below /var/tmp). It takes a while,
+can be stopped, and goes on with `--build` again. Another number of records: `--records N`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
-import request_data
 import uvloop
+
+import request_data
 from measure import median
 from request import Cost, Stock, creates, reads, searches, timed
 from request_deployment import Side, Tenant, collection_path, furnish, machine, make_deployment, serve, settle
@@ -94,7 +95,7 @@ async def _fill(side: Side, home: Path, noted: Noted, records: int) -> None:
         first = noted.records
         answers = await callers.run([_batch(noted, first + ROWS * place, place) for place in range(TENANTS)])
         for place, body in enumerate(answers.bodies):
-            outcomes = msgspec.json.decode(body)["records"]
+            outcomes = msgspec.json.decode(body)["outcomes"]
             begin = first + ROWS * place
             noted.known += [(begin + row, UUID(outcomes[row]["id"])) for row in range(0, ROWS, ROWS // _SAMPLE)]
         noted.records += ROWS * TENANTS
