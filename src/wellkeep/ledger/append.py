@@ -61,7 +61,7 @@ class Appender:
         await self._learn({submitted.tenant.int: submitted.tenant for submitted in batch}.values(), connection)
         for attempt in range(_TRIES):
             if not batch:
-                return places
+                break
             if attempt < _OPTIMISTIC_TRIES:
                 batch = await self._try(connection, batch, places)
             else:
