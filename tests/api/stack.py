@@ -178,9 +178,9 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             batches=vault.batches,
             upserts=vault.upserts,
             search=vault.search,
-            imports=Imports(context=vault.context, pool=app),
-            exports=Exports(context=vault.context, pool=app),
-            ledger_search=LedgerSearch(gate=gate, pool=app, cursors=cursors),
+            imports=Imports(context=vault.context),
+            exports=Exports(context=vault.context),
+            ledger_search=LedgerSearch(gate=gate, cursors=cursors),
             findings=findings,
             log=log,
         )

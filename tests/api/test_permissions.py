@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.requests import PROTECTED, send
+from api.requests import PROTECTED, path, send
 from api.stack import NOTES, Stack, entries
 from wellkeep.base.ids import PLATFORM_TENANT
 
@@ -41,6 +41,27 @@ async def test_a_revoked_key_is_refused_with_the_next_request(opened: Stack) -> 
         gone = await platform.delete(f"/v1/tenants/{tenant}/apikeys/{keys[0]['id']}")
         assert (gone.status_code, gone.content) == (204, b""), gone.text
         assert (await client.get("/v1/collections")).status_code == 401
+
+
+async def test_no_route_answers_a_key_that_was_revoked_since_it_was_looked_up(opened: Stack) -> None:
+    """Both keys are known to the process already, so nobody but the database can say that they stand no longer."""
+    tenant = await opened.tenant("northside")
+    key = await opened.key(tenant, "administrator", "privacy_officer", "integration", "auditor")
+    platform = await opened.platform_key()
+    async with opened.client(key) as public, opened.client(platform, listener="admin") as admin:
+        assert (await public.post("/v1/collections", json=NOTES)).status_code == 201
+        started = await public.post("/v1/imports", json={"collection": "notes", "format": "ndjson"})
+        exported = await public.post("/v1/exports", json={"collection": "notes", "format": "ndjson"})
+        assert (await admin.get("/v1/tenants")).status_code == 200
+        async with opened.database.connect() as connection:
+            await connection.execute("UPDATE access.api_key SET revoked_at = now()")
+        given = {"import_id": started.json()["id"], "export_id": exported.json()["id"]}
+        for listener, route in PROTECTED:
+            answer = await send(public if listener == "public" else admin, route, url=path(route, **given))
+            assert answer.status_code == 401, (route.name, answer.text)
+    denied = [event["rule"] for event in await entries(opened, tenant) if event["outcome"] == "denied"]
+    assert "deny:revoked/export:read" in denied
+    assert len(denied) == sum(listener == "public" for listener, _ in PROTECTED)
 
 
 async def test_a_tenant_and_its_keys_are_administered(opened: Stack) -> None:

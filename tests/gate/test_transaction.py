@@ -9,8 +9,17 @@ from uuid import UUID
 import pytest
 
 import wellkeep
-from gate.trial import House, caller, writing
-from wellkeep.base.errors import Conflict, DatabaseUnavailable, Internal, LedgerUnavailable, Unauthenticated
+from gate.trial import House, caller, reading, writing
+from wellkeep.base.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    Internal,
+    LedgerUnavailable,
+    NotFound,
+    TenantContextRefused,
+    Unauthenticated,
+    Unavailable,
+)
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Decision
@@ -120,3 +129,51 @@ def test_only_the_gate_makes_decisions_and_receipts() -> None:
                     assert place == "gate/gate.py"
             if isinstance(node, ast.alias) and node.name == "_MINT":
                 assert place == "gate/gate.py"
+
+
+async def test_a_reading_sees_its_tenant_alone_and_leaves_the_entry_to_who_opens(home: House, tenant: UUID) -> None:
+    note = uuid7()
+    await home.put(tenant, note, "sealed")
+    decision = await home.gate.decide(caller(tenant), reading(note))
+    async with home.gate.reading(decision) as connection:
+        assert await connection.fetchval("SELECT wk.tenant()") == tenant
+        assert await connection.fetchval("SELECT body FROM trial.note") == "sealed"
+    assert await home.events(tenant) == []
+
+
+async def test_a_revoked_credential_reads_nothing(home: House, tenant: UUID) -> None:
+    decision = await home.gate.decide(caller(tenant, credential=uuid7()), reading())
+    with pytest.raises(Unauthenticated):
+        async with home.gate.reading(decision):
+            pytest.fail("it read")
+    (entered,) = await home.events(tenant)
+    assert (entered["outcome"], entered["rule"]) == ("denied", "deny:revoked/record:read")
+
+
+async def test_what_a_reading_answers_with_is_entered_unless_it_says_nothing(home: House, tenant: UUID) -> None:
+    decision = await home.gate.decide(caller(tenant), reading())
+    with pytest.raises(NotFound):
+        async with home.gate.reading(decision):
+            raise NotFound
+    with pytest.raises(Unavailable):
+        async with home.gate.reading(decision):
+            raise Unavailable
+    assert [(event["outcome"], event["error"]) for event in await home.events(tenant)] == [("failed", "not-found")]
+
+
+async def test_a_reading_that_the_wall_refuses_is_an_alarm(home: House, tenant: UUID) -> None:
+    decision = await home.gate.decide(caller(tenant), reading())
+    with pytest.raises(TenantContextRefused):
+        async with home.gate.reading(decision) as connection:
+            await connection.execute("CALL trial.suffer('wall')")
+    await home.findings.flush()
+    assert [finding.kind for finding in await home.findings.list(tenant)] == ["tenant.context_refused"]
+    assert (await home.events(tenant))[-1]["error"] == "tenant-context-refused"
+
+
+async def test_a_denied_decision_reads_nothing(home: House, tenant: UUID) -> None:
+    settings = await home.gate.tenants.load(tenant)
+    denied = home.gate.policy.decide(caller(tenant, "auditor"), reading(), settings=settings)
+    with pytest.raises(Internal):
+        async with home.gate.reading(denied):
+            pytest.fail("it read")

@@ -38,9 +38,9 @@ class Transfer:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.imports = Imports(context=stack.vault.context, pool=stack.pool)
+        self.imports = Imports(context=stack.vault.context)
         self.runner = ImportRunner(context=stack.vault.context, pool=stack.pool)
-        self.exports = Exports(context=stack.vault.context, pool=stack.pool)
+        self.exports = Exports(context=stack.vault.context)
         self.export_runner = ExportRunner(context=stack.vault.context, pool=stack.pool)
 
     async def upload(

@@ -12,7 +12,6 @@ import msgspec
 
 from wellkeep.base.errors import FieldProblem, Validation
 from wellkeep.base.permissions import Permission
-from wellkeep.db.pool import Pool
 from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
@@ -35,10 +34,9 @@ class EntryPage:
 class LedgerSearch:
     """Searches entries for whoever may read the ledger of their tenant."""
 
-    def __init__(self, *, gate: Gate, pool: Pool, cursors: Cursors) -> None:
-        """Read over `pool`, wk_app's, under the tenant's context."""
+    def __init__(self, *, gate: Gate, cursors: Cursors) -> None:
+        """Read through `gate`; `cursors` sign where a page ends."""
         self._gate = gate
-        self._pool = pool
         self._cursors = cursors
 
     async def search(
@@ -66,7 +64,7 @@ class LedgerSearch:
         if cursor is not None:
             position = self._cursors.verify(cursor, tenant=tenant, collection=_NO_COLLECTION, query=query)
             before = _place(position)
-        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+        async with self._gate.reading(decision) as connection:
             found = await search(
                 connection, actor=actor, subject=subject, action=wanted, since=since, before=before, limit=limit
             )

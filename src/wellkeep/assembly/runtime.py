@@ -80,10 +80,10 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             upserts=vault.upserts,
             search=vault.search,
             replay=Replay(vault.context, pool=core.app),
-            imports=Imports(context=vault.context, pool=core.app),
-            exports=Exports(context=vault.context, pool=core.app),
+            imports=Imports(context=vault.context),
+            exports=Exports(context=vault.context),
             vault_context=vault.context,
-            ledger_search=LedgerSearch(gate=core.gate, pool=core.app, cursors=cursors),
+            ledger_search=LedgerSearch(gate=core.gate, cursors=cursors),
             findings=core.findings,
             readiness=Readiness(core),
         )

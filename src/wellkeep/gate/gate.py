@@ -1,7 +1,8 @@
-"""The gate: five doors, and no other way to act.
+"""The gate: six doors, and no other way to act.
 
 - `decide`   asks the policy. A denial is durable in the ledger before it is told.
 - `read`     runs one element of a batched read; what comes back is still sealed.
+- `reading`  lends a connection for what no batched function reads; what it brings is still sealed, too.
 - `disclose` enters an access, durably, and only then gives the receipt that opens what was read.
 - `change`   runs one element of a batched change; its event commits with it and is chained before the answer.
 - `transaction` does the same for the rare act that needs several statements.
@@ -31,9 +32,11 @@ from wellkeep.base.errors import (
     PurposeRequired,
     TenantContextRefused,
     Unauthenticated,
+    Unavailable,
     WellkeepError,
 )
 from wellkeep.base.ids import parse_uuid
+from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
@@ -46,7 +49,7 @@ from wellkeep.gate.outcomes import outcome_unknown
 from wellkeep.gate.policy import Policy
 from wellkeep.gate.receipt import _MINT, Receipt
 from wellkeep.gate.tenants import TenantDirectory
-from wellkeep.gate.transaction import CredentialGone, GateTransaction
+from wellkeep.gate.transaction import CredentialGone, GateTransaction, must_stand
 from wellkeep.ledger.event import Action, Event, EventRefused, Outcome
 from wellkeep.ledger.writer import LedgerWriter
 
@@ -112,6 +115,29 @@ class Gate:
         if answers and answers[0].get("status") == "revoked":
             await self._revoked(decision)
         return answers
+
+    @asynccontextmanager
+    async def reading(self, decision: Decision) -> AsyncIterator[Connection]:
+        """Lend a connection under the decision's tenant, in a transaction that asked whether the credential stands.
+
+        For what no batched function reads: jobs, their files, the ledger. It opens nothing, and changes nothing that
+        would need an entry. Raises Unauthenticated where the credential was revoked meanwhile; what the body raises is
+        entered as failed, for an answer such as "there is none" tells something as well.
+        """
+        _must_be_allowed(decision)
+        try:
+            async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+                await must_stand(connection, decision, pool=self._pool)
+                yield connection
+        except CredentialGone:
+            await self._revoked(decision)
+        except TenantContextRefused as refused:
+            await self._alarm(decision, refused)
+        except Unavailable:
+            raise
+        except WellkeepError as error:
+            await self.failed(decision, error=error.code)
+            raise
 
     async def disclose(self, decision: Decision, **facts: Unpack[Facts]) -> Receipt:
         """Enter an access to `records`, durably, and return the receipt that opens them.

@@ -1,4 +1,4 @@
-"""A transaction for the rare act: several statements, and the entries that commit with them."""
+"""A transaction for the rare act: several statements, the entries that commit with them, and whose key still stands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ class CredentialGone(Unauthenticated):
     """The credential was revoked or has expired since it was looked up."""
 
 
+async def must_stand(connection: Connection, decision: Decision, *, pool: Pool) -> None:
+    """Check in the transaction of `connection` that the credential stands, in its own tenant. Raises CredentialGone."""
+    principal = decision.caller.principal
+    away = principal.tenant != decision.tenant
+    if away:
+        await connection.execute(_ENTER, pool.token(connection, tenant=principal.tenant))
+    if not await connection.fetchval(_STANDS, principal.credential):
+        raise CredentialGone
+    if away:
+        await connection.execute(_ENTER, pool.token(connection, tenant=decision.tenant))
+
+
 class GateTransaction:
     """What a body of `Gate.transaction` works with: a connection under the tenant's context, and the record of it."""
 
@@ -39,15 +51,8 @@ class GateTransaction:
         return self._connection
 
     async def begin(self, connection: Connection, *, pool: Pool) -> None:
-        """Check that the credential still stands, in the tenant it belongs to. Raises CredentialGone."""
-        principal = self.decision.caller.principal
-        away = principal.tenant != self.decision.tenant
-        if away:
-            await connection.execute(_ENTER, pool.token(connection, tenant=principal.tenant))
-        if not await connection.fetchval(_STANDS, principal.credential):
-            raise CredentialGone
-        if away:
-            await connection.execute(_ENTER, pool.token(connection, tenant=self.decision.tenant))
+        """Check that the credential still stands. Raises CredentialGone."""
+        await must_stand(connection, self.decision, pool=pool)
         self._connection = connection
 
     def record(self, **facts: Unpack[Facts]) -> UUID:

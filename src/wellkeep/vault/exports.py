@@ -1,8 +1,9 @@
 """Exports: a collection leaves as one sealed blob, part by part, and is opened again for whoever downloads it.
 
 Rules: what may be seen is decided when the export runs, as its caller; each part's records are named by a durable entry
-before they are opened, and again before the part is downloaded; who downloads must see every group that is in it; a
-part that changed since is refused. The threat is the quiet way round all field rules: the file.
+before they are opened, and again before the part is downloaded; who downloads must see every group that is in it, with
+a key that stands when the part is fetched; a part that changed since is refused. The threat is the quiet way round all
+field rules: the file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import msgspec
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
-from wellkeep.db.pool import Pool
 from wellkeep.db.queue import enqueue
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.keys.tenant import TenantKeys
@@ -46,10 +46,9 @@ class ExportStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Exports:
     """The exports of all tenants, as the API and the worker use them."""
 
-    def __init__(self, *, context: Context, pool: Pool) -> None:
-        """`pool` is wk_app's."""
+    def __init__(self, *, context: Context) -> None:
+        """Work within `context`."""
         self._context = context
-        self._pool = pool
 
     async def create(
         self,
@@ -109,18 +108,18 @@ class Exports:
 
     async def _pieces(self, decision: Decision, row: ExportRow, keys: TenantKeys) -> AsyncIterator[bytes]:
         for n in range(row.parts):
-            async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+            async with self._context.gate.reading(decision) as connection:
                 records, subjects = await exports_table.named(connection, row.id, n=n)
             receipt = await self._context.gate.disclose(
                 decision, records=(row.blob_id, *records), subjects=subjects, count=len(records)
             )
-            async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+            async with self._context.gate.reading(decision) as connection:
                 reader = await blobs.reader(connection, receipt, keys=keys, blob=row.blob_id)
                 sealed = await blobs.sealed_part(connection, blob=row.blob_id, n=n)
             yield reader.open(n, sealed)
 
     async def _row(self, decision: Decision, export_id: UUID) -> ExportRow:
-        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+        async with self._context.gate.reading(decision) as connection:
             return await exports_table.by_id(connection, export_id)
 
     async def _decide(

@@ -20,7 +20,6 @@ import msgspec
 from wellkeep.base.errors import Conflict, FieldProblem, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
-from wellkeep.db.pool import Pool
 from wellkeep.db.queue import enqueue
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.ledger.event import Action
@@ -58,11 +57,10 @@ class ImportStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Imports:
     """The imports of all tenants, as the API and the worker use them."""
 
-    def __init__(self, *, context: Context, pool: Pool) -> None:
-        """`pool` is wk_app's."""
+    def __init__(self, *, context: Context) -> None:
+        """Work within `context`."""
         self._context = context
         self._gate = context.gate
-        self._pool = pool
         self._clock = context.clock
 
     async def create(
@@ -87,7 +85,7 @@ class Imports:
         target = await self._context.collection(decision, collection)
         key_hash = hashlib.sha256(key.encode()).digest() if key is not None else None
         if key_hash is not None:
-            async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+            async with self._gate.reading(decision) as connection:
                 made = await imports_table.by_key(connection, credential=caller.principal.credential, key_hash=key_hash)
             if made is not None:
                 return _same(made, collection, format)
@@ -102,7 +100,7 @@ class Imports:
             raise Validation("A part's number is 0 to 99,999", fields=(FieldProblem("/n", "out-of-range"),))
         decision = await self._gate.decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
         keys = await self._context.keys(decision.tenant)
-        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+        async with self._gate.reading(decision) as connection:
             row = await imports_table.by_id(connection, import_id)
             if row.state != "receiving":
                 raise Conflict("This import has been started; make another one")
@@ -148,25 +146,25 @@ class Imports:
     async def read(self, caller: Caller, import_id: UUID) -> ImportStatus:
         """Return how the import stands: counts, no PHI."""
         decision = await self._gate.decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
-        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+        async with self._gate.reading(decision) as connection:
             return status(await imports_table.by_id(connection, import_id))
 
     async def errors(self, caller: Caller, import_id: UUID) -> AsyncIterator[bytes]:
         """Return the error file in pieces: NDJSON of {line, path, code}, at most 10,000 lines, on record beforehand."""
         decision = await self._gate.decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
         keys = await self._context.keys(decision.tenant)
-        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+        async with self._gate.reading(decision) as connection:
             row = await imports_table.by_id(connection, import_id)
         receipt = await self._gate.disclose(
             decision, resource_id=str(import_id), records=(row.errors_id,), count=row.error_lines
         )
-        async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
+        async with self._gate.reading(decision) as connection:
             reader = await blobs.reader(connection, receipt, keys=keys, blob=row.errors_id)
-        return self._pieces(decision.tenant, reader, row)
+        return self._pieces(decision, reader, row)
 
-    async def _pieces(self, tenant: UUID, reader: blobs.PartReader, row: ImportRow) -> AsyncIterator[bytes]:
+    async def _pieces(self, decision: Decision, reader: blobs.PartReader, row: ImportRow) -> AsyncIterator[bytes]:
         for n in range(row.error_parts):
-            async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            async with self._gate.reading(decision) as connection:
                 sealed = await blobs.sealed_part(connection, blob=row.errors_id, n=n)
             yield reader.open(n, sealed)
 
