@@ -19,6 +19,7 @@ from wellkeep.base.errors import Conflict, Forbidden, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.db.queue import QueuedJob
 from wellkeep.vault.imports_batch import MOST_ERRORS, line_mac
+from wellkeep.vault.replay import Replay
 from wellkeep.vault.templates import names, template
 
 PATIENT = (
@@ -205,6 +206,19 @@ async def test_every_record_is_named_in_an_entry(transfer: Transfer) -> None:
     assert [entry for entry in entries if entry["id"] == str(record["event_id"]) and entry["count"] == 1]
     await transfer.export("patients", "ndjson")
     assert len(await transfer.stack.entries("export.download")) == 1
+
+
+async def test_the_ledger_replays_to_what_an_import_stored(transfer: Transfer) -> None:
+    stack = transfer.stack
+    await transfer.load(ndjson([PATIENT]), "patients")
+    changed = PATIENT.replace(b"999-12-3456", b"999-12-3457")
+    assert changed != PATIENT
+    for lines, told in (([changed], (0, 1, 0)), ([changed], (0, 0, 1))):
+        done = await transfer.load(ndjson(lines), "patients")
+        assert (done.created, done.updated, done.unchanged) == told
+    await stack.as_superuser("UPDATE vault.record SET updated_at = updated_at - interval '2 minutes'")
+    seen = await Replay(stack.vault.context, pool=stack.pool).run(stack.tenant)
+    assert (seen.ok, seen.states, seen.entries > 1) == (True, 1, True)
 
 
 @pytest.mark.samples
