@@ -14,7 +14,8 @@ from gate.trial import ReadNote, caller, reading
 from wellkeep.access import key_format
 from wellkeep.access.api_keys import IssuedKey
 from wellkeep.access.bootstrap import bootstrap_administrator
-from wellkeep.base.errors import Forbidden, LedgerUnavailable, NotFound, Unauthenticated, Validation
+from wellkeep.access.tenants import Tenants
+from wellkeep.base.errors import Conflict, Forbidden, LedgerUnavailable, NotFound, Unauthenticated, Validation
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.base.principal import Principal
@@ -214,3 +215,33 @@ async def test_the_platforms_key_acts_upon_a_tenant_while_it_stands(door: Door, 
     await door.keys.revoke(door.operator, tenant=PLATFORM_TENANT, key_id=issued.about.id)
     with pytest.raises(Unauthenticated):
         await door.keys.create(asking, tenant=tenant, name="too-late", roles=["integration"])
+
+
+def tenants_of(door: Door) -> Tenants:
+    async def keyless(_: UUID) -> None:
+        """Make no keys: none are needed to close a tenant."""
+
+    return Tenants(gate=door.home.gate, provision=keyless, environment="test")
+
+
+async def test_no_key_is_issued_for_a_tenant_that_is_not_there_or_closed(door: Door, tenant: UUID) -> None:
+    nobody = uuid7()
+    with pytest.raises(NotFound):
+        await door.keys.create(door.operator, tenant=nobody, name="ghost", roles=("clinician",))
+    assert await door.home.events(nobody) == []
+    await tenants_of(door).close(door.operator, tenant=tenant)
+    with pytest.raises(Conflict):
+        await door.keys.create(door.operator, tenant=tenant, name="late", roles=("clinician",))
+
+
+async def test_a_narrowed_key_passes_on_no_role_but_its_own(door: Door, tenant: UUID) -> None:
+    scopes = frozenset({Permission.APIKEY_CREATE, Permission.RECORD_READ})
+    narrowed = caller(tenant, "administrator", scopes=scopes)
+    with pytest.raises(Forbidden):
+        await door.keys.create(
+            narrowed, tenant=tenant, name="wider", roles=("integration",), scopes=[Permission.RECORD_READ]
+        )
+    issued = await door.keys.create(
+        narrowed, tenant=tenant, name="same", roles=("administrator",), scopes=[Permission.RECORD_READ]
+    )
+    assert issued.about.roles == ("administrator",)

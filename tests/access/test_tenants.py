@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -10,11 +12,25 @@ from access.conftest import Door
 from gate.trial import caller, reading
 from wellkeep.access.operators import operator, this_operator
 from wellkeep.access.tenants import Tenants
-from wellkeep.base.errors import Conflict, Forbidden, KeysUnavailable, NotFound
+from wellkeep.base.errors import Conflict, Forbidden, KeysUnavailable, LedgerUnavailable, NotFound
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
-from wellkeep.gate.acts import Act
+from wellkeep.gate.acts import Act, Decision
+from wellkeep.gate.transaction import GateTransaction
 from wellkeep.ledger.event import Action
+
+
+def unchained(door: Door) -> Callable[[Decision], AbstractAsyncContextManager[GateTransaction]]:
+    """Return the gate's transaction as it is when chaining fails after the commit."""
+    real = door.home.gate.transaction
+
+    @asynccontextmanager
+    async def transaction(decision: Decision) -> AsyncIterator[GateTransaction]:
+        async with real(decision) as work:
+            yield work
+        raise LedgerUnavailable
+
+    return transaction
 
 
 @pytest.fixture
@@ -57,9 +73,22 @@ async def test_a_creation_that_was_cut_off_can_be_completed(door: Door, provisio
 
     whole = Tenants(gate=door.home.gate, provision=provision, environment="test")
     found = next(tenant.id for tenant in await whole.list(door.operator) if tenant.name == "half-way")
-    await whole.provide(door.operator, tenant=found)
-    assert provisioned == [found]
-    assert await door.home.events(found)
+    assert await whole.create(door.operator, name="half-way") == found
+    assert set(provisioned) == {found}
+    assert [event["action"] for event in await door.home.events(found)][-1] == "tenant.create"
+    with pytest.raises(Conflict):
+        await whole.create(door.operator, name="half-way")
+
+
+async def test_a_creation_whose_entry_could_not_be_chained_is_completed_by_repeating_it(
+    door: Door, tenants: Tenants, provisioned: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(door.home.gate, "transaction", unchained(door))
+        with pytest.raises(LedgerUnavailable):
+            await tenants.create(door.operator, name="hiccup")
+    assert len(provisioned) == 1
+    assert await tenants.create(door.operator, name="hiccup") == provisioned[0]
 
 
 async def test_a_closed_tenant_acts_no_more(door: Door, tenants: Tenants, tenant: UUID) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from wellkeep.access import key_format
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import FieldProblem, Forbidden, NotFound, Validation
+from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.base.secrets import Secret
@@ -32,6 +32,7 @@ _INSERT = """
 INSERT INTO access.api_key (tenant_id, id, name, prefix, digest, roles, scopes, created_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
+_TENANT_STATE = "SELECT state FROM wk.tenants"
 _LIST = """
 SELECT id, tenant_id, name, prefix, roles, scopes, created_at, expires_at, last_used_at, revoked_at
 FROM access.api_key ORDER BY id DESC LIMIT $1
@@ -84,14 +85,13 @@ class ApiKeys:
     ) -> IssuedKey:
         """Issue a key of `tenant` that expires after `days`.
 
-        Raises Forbidden, Validation (with the fields at fault), LedgerUnavailable.
+        Raises Forbidden, Validation (with the fields at fault), NotFound and Conflict where the tenant is not there or
+        closed, LedgerUnavailable.
         """
         key_id = uuid7()
-        decision = await self._gate.decide(
-            caller, _act(caller, Permission.APIKEY_CREATE, Action.APIKEY_CREATE, tenant=tenant, key_id=key_id)
-        )
+        decision = await self._decide_creation(caller, tenant=tenant, key_id=key_id)
         self._check(name=name, roles=roles, days=days)
-        await self._check_scopes(decision, scopes)
+        await self._check_scopes(decision, roles, scopes)
         now = self._clock.now()
         about = ApiKey(
             id=key_id,
@@ -105,6 +105,8 @@ class ApiKeys:
         )
         key = key_format.new_secret(self._environment, key_id)
         async with self._gate.transaction(decision) as work:
+            if await work.connection.fetchval(_TENANT_STATE) != "active":
+                raise Conflict("This tenant is closed, so no key of it would work")
             await work.connection.execute(
                 _INSERT,
                 *(tenant, key_id, name, about.prefix, key_format.digest(key.reveal())),
@@ -112,6 +114,17 @@ class ApiKeys:
             )
             work.record(fields=about.roles)
         return IssuedKey(about, key)
+
+    async def _decide_creation(self, caller: Caller, *, tenant: UUID, key_id: UUID) -> Decision:
+        """Decide in the tenant's own log; a tenant that nobody made gets no log, so its refusal is in the caller's."""
+        there = (await self._gate.tenants.load(tenant)).exists
+        target = tenant if there else caller.principal.tenant
+        act = _act(caller, Permission.APIKEY_CREATE, Action.APIKEY_CREATE, tenant=target, key_id=key_id)
+        decision = await self._gate.decide(caller, act)
+        if not there:
+            await self._gate.failed(decision, error=NotFound.code)
+            raise NotFound("There is no such tenant")
+        return decision
 
     async def list(self, caller: Caller, *, tenant: UUID) -> list[ApiKey]:
         """Return the keys of `tenant`, newest first, at most 1,000; never a digest, let alone a key."""
@@ -151,9 +164,15 @@ class ApiKeys:
         if problems:
             raise Validation(fields=tuple(problems))
 
-    async def _check_scopes(self, decision: Decision, scopes: Sequence[Permission] | None) -> None:
-        held = decision.caller.principal.scopes
-        if held is not None and (scopes is None or not held.issuperset(scopes)):
+    async def _check_scopes(
+        self, decision: Decision, roles: Sequence[str], scopes: Sequence[Permission] | None
+    ) -> None:
+        """Refuse what a narrowed key may not pass on: a scope that it lacks, and a role that is not its own."""
+        principal = decision.caller.principal
+        held = principal.scopes
+        if held is None:
+            return
+        if scopes is None or not held.issuperset(scopes) or not set(roles) <= set(principal.roles):
             await self._gate.failed(decision, error=Forbidden.code)
             raise Forbidden("A key whose scopes are narrowed can't issue one that may do more")
 

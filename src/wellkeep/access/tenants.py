@@ -1,7 +1,7 @@
 """Tenants: made, listed, closed by the platform, each of them an entry of the root log.
 
 A new tenant is a row, its keys, and an open log whose first entry says who made it. Making one again under the same
-name after a crash half-way is a conflict; `provide` completes it.
+name is a conflict, unless the first time was cut off half-way: then it is completed and its id returned.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from wellkeep.base.errors import Conflict, NotFound
+from wellkeep.base.errors import Conflict, LedgerUnavailable, NotFound
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.connection import Record
@@ -24,6 +24,7 @@ from wellkeep.ledger.event import Action, Outcome
 
 _CREATE = "SELECT wk.create_tenant($1, $2, $3, $4)"
 _LIST = "SELECT id, name, kind, environment, state, settings::text AS settings, created_at FROM wk.list_tenants()"
+_HAS_LOG = "SELECT EXISTS (SELECT FROM ledger.log)"
 _CLOSE = "SELECT wk.close_tenant($1)"
 
 Provision = Callable[[UUID], Awaitable[object]]
@@ -66,9 +67,29 @@ class Tenants:
                 await work.connection.execute(_CREATE, tenant, name, kind, self._environment)
                 work.record()
         except Conflict:
-            raise Conflict("There is a tenant of this name already") from None
+            return await self._complete(caller, name=name, kind=kind)
+        except LedgerUnavailable:
+            await self._provision(tenant)  # the row is there: what it needs must be there too, whoever asks next
+            raise
         await self._provide(decision, tenant)
         return tenant
+
+    async def _complete(self, caller: Caller, *, name: str, kind: str) -> UUID:
+        """Return the tenant of this name whose creation was cut off, completed; raises Conflict where it is whole."""
+        for known in await self.list(caller):
+            if (known.name, known.kind, known.state) == (name, kind, "active"):
+                await self._provision(known.id)
+                if await self._has_no_log(caller, known.id):
+                    await self.provide(caller, tenant=known.id)
+                    return known.id
+        raise Conflict("There is a tenant of this name already")
+
+    async def _has_no_log(self, caller: Caller, tenant: UUID) -> bool:
+        act = Act(Permission.TENANT_READ, Action.TENANT_LIST, "tenant", resource_id=str(tenant), tenant=tenant)
+        decision = await self._gate.decide(caller, act)
+        async with self._gate.transaction(decision) as work:
+            work.record()
+            return not await work.connection.fetchval(_HAS_LOG)
 
     async def provide(self, caller: Caller, *, tenant: UUID) -> None:
         """Make what a tenant lacks after a creation that was cut off: its keys, its log. Raises as `create` does."""

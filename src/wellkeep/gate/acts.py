@@ -68,3 +68,4 @@ class TenantSettings(msgspec.Struct, frozen=True, gc=False):
 
     purpose_required: bool = False
     closed: bool = False
+    exists: bool = True

@@ -40,7 +40,7 @@ class TenantDirectory:
         async with self._pool.tenant_transaction(tenant=tenant) as connection:
             row = await connection.fetchrow(_READ)
         if row is None:
-            settings = TenantSettings(closed=True)
+            settings = TenantSettings(closed=True, exists=False)
         else:
             settings = TenantSettings(purpose_required=row["purpose_required"], closed=row["closed"])
         if len(self._known) >= _KEPT:
