@@ -74,3 +74,15 @@ def test_a_normal_form_is_its_own(normaliser: str, value: str) -> None:
     except NotNormalisable:
         return
     assert normalise(normaliser, once) == once
+
+
+@given(st.sampled_from(["text/1", "name/1", "identifier/1"]), st.text(st.characters(max_codepoint=126), max_size=40))
+def test_ascii_is_read_faster_and_not_otherwise(normaliser: str, value: str) -> None:
+    # A character that is dropped sends the same value the long way.
+    try:
+        long_way = normalise(normaliser, value + "\u200b")
+    except NotNormalisable:
+        with pytest.raises(NotNormalisable):
+            normalise(normaliser, value)
+        return
+    assert normalise(normaliser, value) == long_way
