@@ -6,7 +6,6 @@ context, and tries to reach tenant B.
 
 from __future__ import annotations
 
-import time
 from uuid import UUID
 
 import asyncpg
@@ -102,7 +101,7 @@ async def _spread(client: httpx.AsyncClient, notes: Notes) -> None:
 
 
 async def _forged_contexts(live: Stage, connection: Connection, notes: Notes) -> None:
-    target, pid, soon = live.b.id, connection.get_server_pid(), int(time.time()) + 60
+    target, pid, soon = live.b.id, connection.get_server_pid(), int(live.operator.core.clock.seconds()) + 60
     zeros = "0" * 64
     signed = live.context_token(live.a.id, connection)
     forged = {

@@ -6,8 +6,6 @@ Three kinds of canary make the scan honest: those planted in sealed fields (must
 
 from __future__ import annotations
 
-import time
-
 from wellkeep.prove.canary import Canary
 from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.evidence import Notes, Where
@@ -27,7 +25,7 @@ async def run(world: World, notes: Notes) -> None:
     """Plant canaries in every sealed field and on every path that takes a value, then look into every store."""
     live = await world.live()
     in_clear, never = Canary.make("in clear"), Canary.make("never planted")
-    since = time.time()
+    since = live.operator.core.clock.seconds()
     planted = await _plant(live, notes, in_clear)
     scanner = Scanner([*planted, in_clear, never])
     found = scan_spool(scanner, since=since)
