@@ -1,0 +1,166 @@
+"""What an operator does: make a deployment, look it over, change its schema, verify its record, mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import Iterator
+
+import pytest
+
+from deployments import Deployment, deployment
+from wellkeep.assembly.database import Database
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.db.connection import Connection
+from wellkeep.db.embedded import EmbeddedServer
+from wellkeep.db.provision import connected
+from wellkeep.prove.tampering import edit
+
+_NOTICED = """
+INSERT INTO findings.finding (tenant_id, id, key, kind, severity, detail, count, first_seen, last_seen)
+SELECT $1, gen_random_uuid(), 'integrity_broken:test', 'integrity_broken', 'critical', '{"revision": 3}',
+       2, now(), now()
+"""
+_LAST = "SELECT size - 2 FROM ledger.log WHERE tenant_id = $1"
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Deployment]:
+    """Make a deployment that nobody serves."""
+    with deployment() as one:
+        yield one
+
+
+def embedded(made: Deployment) -> EmbeddedServer:
+    server = Database(made.home, made.home.settings()).embedded
+    assert server is not None
+    return server
+
+
+def test_init_again_changes_nothing(made: Deployment) -> None:
+    kept = [made.home.settings_file, *made.home.secrets.iterdir()]
+    before = {path: path.read_bytes() for path in kept}
+    again = made.wk("init", made.path, "--environment", "test", "--json")
+    assert (again.code, again.json()["administrator_key"]) == (0, None)
+    assert {path: path.read_bytes() for path in kept} == before
+    assert embedded(made).pid is None, "a server that it started is stopped again"
+    other = made.wk("init", made.path, "--environment", "production")
+    assert (other.code, "Choose another directory" in other.err) == (1, True)
+    assert {path: path.read_bytes() for path in kept} == before
+
+
+def test_a_root_key_that_others_can_read(made: Deployment) -> None:
+    key = made.home.secrets / "root.key"
+    key.chmod(0o644)
+    refused = made.wk("tenant", "list")
+    assert (refused.code, f"chmod 600 {key}" in refused.err) == (1, True)
+    key.chmod(0o600)
+    assert made.wk("tenant", "list").code == 0
+
+
+def test_a_setting_that_is_misspelt(made: Deployment) -> None:
+    text = made.home.settings_file.read_text()
+    made.home.settings_file.write_text(text.replace("public =", 'pubic = "Xk9CanaryZq"\npublic =', 1))
+    try:
+        refused = made.wk("doctor")
+    finally:
+        made.home.settings_file.write_text(text)
+    assert (refused.code, "listen.pubic" in refused.err, "Canary" in refused.all) == (1, True, False)
+
+
+def test_the_schema_back_and_forth(made: Deployment) -> None:
+    whole = made.wk("db", "status", "--json").json()
+    assert {one["state"] for one in whole} == {"applied"}
+    last = f"{whole[-1]['number']:04}_{whole[-1]['name']}"
+    asked = made.wk("db", "rollback")
+    assert asked.code != 0, "nobody answered the question"
+    undone = made.wk("db", "rollback", "--yes")
+    assert (undone.code, f"Undone {last}" in undone.out) == (0, True)
+    refused = made.wk("tenant", "list")
+    assert (refused.code, "wellkeep db migrate" in refused.err) == (1, True)
+    assert f"Applied {last}" in made.wk("db", "migrate").out
+    assert "Nothing was pending" in made.wk("db", "migrate").out
+    assert made.wk("db", "status", "--json").json() == whole
+
+
+def test_the_doctor_says_what_to_mend(made: Deployment) -> None:
+    said = made.wk("doctor", "--json")
+    wrong = [one for one in said.json() if not one["fine"]]
+    assert (said.code, bool(wrong)) == (1, True)
+    assert all(one["mend"] for one in wrong)
+    assert max(map(len, made.wk("doctor").out.splitlines())) <= 100
+
+
+def test_findings_are_listed_in_100_columns(made: Deployment) -> None:
+    assert "Nothing was noticed" in made.wk("findings").out
+
+    async def notice(connection: Connection) -> None:
+        await connection.execute(_NOTICED, PLATFORM_TENANT)
+
+    as_superuser(made, notice)
+    listed = made.wk("findings")
+    assert (listed.code, "integrity_broken" in listed.out, "revision=3" in listed.out) == (0, True, True)
+    assert max(map(len, listed.out.splitlines())) <= 100
+    assert [one["kind"] for one in made.wk("findings", "--json").json()] == ["integrity_broken"]
+
+
+def test_the_ledger_holds_then_does_not_then_can_t_be_seen(made: Deployment) -> None:
+    holds = made.wk("ledger", "verify", "--json")
+    assert (holds.code, holds.json()["holds"], holds.json()["bad"]) == (0, True, [])
+    unknown = made.wk("ledger", "verify", "--tenant", "nobody")
+    assert (unknown.code, "tenant list" in unknown.err) == (2, True)
+
+    async def tamper(connection: Connection) -> int:
+        return await edit(connection, PLATFORM_TENANT, await connection.fetchval(_LAST, PLATFORM_TENANT))
+
+    seq = as_superuser(made, tamper)
+    broken = made.wk("ledger", "verify", "--json")
+    assert (broken.code, broken.json()["holds"]) == (1, False)
+    assert [one["seq"] for one in broken.json()["bad"]] == [seq]
+    told = made.wk("ledger", "verify")
+    assert (told.code, f"at seq {seq}" in told.err) == (1, True)
+    away = made.path / "postgres" / "data"
+    away.rename(away.with_name("aside"))
+    away.mkdir()
+    try:
+        unseen = made.wk("ledger", "verify")
+    finally:
+        away.rmdir()
+        away.with_name("aside").rename(away)
+    assert (unseen.code, "was not verified" in unseen.err) == (2, True)
+
+
+def as_superuser(made: Deployment, work: object) -> int:
+    """Run `work` on a superuser's connection, as whoever owns the machine could."""
+    database = Database(made.home, made.home.settings())
+    database.start()
+    try:
+        administrator = database.administrator()
+        assert administrator is not None
+
+        async def whole() -> int:
+            async with connected(administrator) as connection:
+                return await work(connection)  # type: ignore[operator,no-any-return]
+
+        return asyncio.run(whole())
+    finally:
+        database.stop()
+
+
+def test_log_lines_go_to_a_file_or_to_stdout(made: Deployment) -> None:
+    made.start("--workers", "2")
+    assert made.stop() == 0
+    log = made.home.log / "server.jsonl"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines].count("serving") == 2
+    before = log.read_bytes()
+    assert "{" not in (made.home.log / "serve.out").read_text(), "people read words, programs the file"
+    output = made.path / "stdout.jsonl"
+    made.start("--log-to-stdout", output=output)
+    running = made.wk("init", made.path, "--environment", "test")
+    assert (running.code, embedded(made).pid is not None) == (0, True), "a server that serves is left alone"
+    assert made.stop() == 0
+    assert {json.loads(line)["event"] for line in output.read_text().splitlines()} >= {"serving", "stopping"}
+    assert log.read_bytes() == before
