@@ -1,8 +1,9 @@
 """Blind-index tags: tag = epoch(1) ‖ HMAC-SHA-256(index key, normalised)[:16], equal values give equal tags.
 
 Rules: the key (`keys.index_key`) belongs to one collection, field, index kind and normaliser, so tags of two indexes
-never compare. Prefix tags are per token, 2 to 12 characters, and a query is one such token: what matches is what is
-returned, nothing is opened to filter. No slow hash: the key protects, and 300,000 rows must not take ten hours.
+never compare. Prefix tags are per word, its first 2 to 12 characters and, where it is longer, the whole: what matches
+is what is returned, nothing is opened to filter. No slow hash: the key protects, and 300,000 rows must not take ten
+hours.
 Threats: a dictionary run over unkeyed hashes; counting equal tags (why fields with few values get no index at all).
 """
 
@@ -81,27 +82,23 @@ class Mac:
 
 
 def tokens(kind: IndexKind, normalised: str) -> list[str]:
-    """Return what is tagged when a value is stored: itself, or the distinct prefixes of its tokens, sorted."""
+    """Return what is tagged when a value is stored: itself, or its words' distinct prefixes and its long words."""
     if kind is not IndexKind.PREFIX:
         return [normalised]
-    return sorted(
-        {
-            token[:length]
-            for token in normalised.split()
-            for length in range(MIN_PREFIX, min(len(token), MAX_PREFIX) + 1)
-        }
-    )
+    words = normalised.split()
+    prefixes = {word[:length] for word in words for length in range(MIN_PREFIX, min(len(word), MAX_PREFIX) + 1)}
+    return sorted(prefixes.union(word for word in words if len(word) > MAX_PREFIX))
 
 
 def query_tokens(kind: IndexKind, normalised: str) -> list[str]:
     """Return what is tagged when a value is searched for; all must match.
 
-    For a prefix index each word of the query must have 2 to 12 characters: a longer one would match what it does not
-    begin, a shorter one is not stored. Raises `NotNormalisable` otherwise.
+    For a prefix index a word of 2 to 12 characters finds the words that begin with it, a longer one the words that are
+    equal to it. Raises `NotNormalisable` for a shorter one, which is not stored.
     """
     if kind is not IndexKind.PREFIX:
         return [normalised]
     words = sorted(set(normalised.split()))
-    if not words or any(not MIN_PREFIX <= len(word) <= MAX_PREFIX for word in words):
-        raise NotNormalisable("a word of a prefix search has 2 to 12 characters")
+    if not words or any(len(word) < MIN_PREFIX for word in words):
+        raise NotNormalisable("a word of a prefix search has at least 2 characters")
     return words
