@@ -55,7 +55,11 @@ async def test_no_route_answers_a_key_that_was_revoked_since_it_was_looked_up(op
         assert (await admin.get("/v1/tenants")).status_code == 200
         async with opened.database.connect() as connection:
             await connection.execute("UPDATE access.api_key SET revoked_at = now()")
-        given = {"import_id": started.json()["id"], "export_id": exported.json()["id"]}
+        given = {
+            "import_id": started.json()["id"],
+            "export_id": exported.json()["id"],
+            "tenant_id": str(tenant),
+        }
         for listener, route in PROTECTED:
             answer = await send(public if listener == "public" else admin, route, url=path(route, **given))
             assert answer.status_code == 401, (route.name, answer.text)

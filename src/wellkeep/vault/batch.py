@@ -2,7 +2,9 @@
 
 Rules: a row that does not fit is told so and the others are written. What the database refuses (a unique value that is
 taken) is taken out and the rest is tried again, so the entry names exactly the records that were made, with one digest
-over (id, digest) in their order.
+over (id, digest) in their order. Rows whose answer depends on what is stored (a value that is taken, a subject that is
+not there) are entered as failed before they are answered, with the records that were met: a batch would else be a quiet
+way to ask for five hundred values at once.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.events import Facts
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
-from wellkeep.vault.calls import BulkWrite, Claim, bulk_row
+from wellkeep.vault.calls import BulkWrite, Claim, LocateTags, bulk_row
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import Collection
 from wellkeep.vault.idempotency import Request, request, stored_answer
@@ -85,6 +87,19 @@ class _Attempt:
         )
 
 
+@dataclass(slots=True)
+class _Refused:
+    """What was refused so far: each row's error, the rows tried once more, the records whose values were met."""
+
+    errors: dict[int, WellkeepError] = field(default_factory=dict)
+    again: set[int] = field(default_factory=set)
+    met: dict[UUID, UUID | None] = field(default_factory=dict)
+
+    def telling(self) -> dict[int, WellkeepError]:
+        """Return the errors that say something about what is stored."""
+        return {place: error for place, error in self.errors.items() if not isinstance(error, Validation)}
+
+
 class Batches:
     """The service of `…/records/batch`."""
 
@@ -104,7 +119,7 @@ class Batches:
         )
         if not 1 <= len(rows) <= MOST_ROWS:
             raise Validation(fields=(FieldProblem("/records", "out-of-range"),))
-        refused: dict[int, WellkeepError] = {}
+        refused = _Refused()
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
             await must_see(self._context.gate, decision, target, {name: 0 for row in rows for name in row.fields})
@@ -122,19 +137,19 @@ class Batches:
         raise Unavailable("The collection is being changed by others; try again", retry_after=1)
 
     async def _values(
-        self, target: Collection, rows: Sequence[NewRecord], refused: dict[int, WellkeepError]
+        self, target: Collection, rows: Sequence[NewRecord], refused: _Refused
     ) -> dict[int, list[Payload]]:
         found = {}
         for place, row in enumerate(rows):
             if place % ROWS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
-            if place in refused:
+            if place in refused.errors:
                 continue
             try:
                 check_subject(target, row.subject)
                 found[place] = payloads(target, row.fields)
             except _ROW_ERRORS as error:
-                refused[place] = error
+                refused.errors[place] = error
         return found
 
     async def _write(
@@ -144,20 +159,14 @@ class Batches:
         keys: TenantKeys,
         rows: Sequence[NewRecord],
         values: dict[int, list[Payload]],
-        refused: dict[int, WellkeepError],
+        refused: _Refused,
         asked: Request | None,
     ) -> list[RowOutcome] | None:
         """Try once; None where rows were refused or the definition is not the current one any more."""
-        attempt = _Attempt()
-        for place, payload in values.items():
-            if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
-            try:
-                await self._seal(decision, target, keys, attempt, place, payload, rows[place].subject)
-            except _ROW_ERRORS as error:
-                refused[place] = error
-        outcomes = _outcomes(len(rows), attempt, refused)
+        attempt = await self._attempt(decision, target, keys, rows, values, refused)
+        outcomes = _outcomes(len(rows), attempt, refused.errors)
         if not attempt.rows:
+            await self._enter_refused(decision, rows, refused)
             return outcomes
         claim = None if asked is None else await asked.claim(keys, _Answer(tuple(outcomes)))
         call = self._call(decision, target, attempt, claim)
@@ -165,6 +174,7 @@ class Batches:
         if row["status"] == "ok":
             for keying in attempt.keyings:
                 keep(self._context, decision, keying)
+            await self._enter_refused(decision, rows, refused)
             return outcomes
         for keying in attempt.keyings:
             refund(keying)
@@ -173,8 +183,28 @@ class Batches:
             gate = self._context.gate
             answer = await stored_answer(gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=_Answer)
             return list(answer.outcomes)
-        self._learn(decision, target, rows, attempt, refused, row["refused"])
+        clashing = self._learn(decision, target, rows, attempt, refused, row["refused"])
+        refused.met |= await self._met(decision, target, keys, [values[place] for place in clashing])
         return None
+
+    async def _attempt(
+        self,
+        decision: Decision,
+        target: Collection,
+        keys: TenantKeys,
+        rows: Sequence[NewRecord],
+        values: dict[int, list[Payload]],
+        refused: _Refused,
+    ) -> _Attempt:
+        attempt = _Attempt()
+        for place, payload in values.items():
+            if place % ROWS_BEFORE_YIELD == 0:
+                await asyncio.sleep(0)
+            try:
+                await self._seal(decision, target, keys, attempt, place, payload, rows[place].subject)
+            except _ROW_ERRORS as error:
+                refused.errors[place] = error
+        return attempt
 
     def _call(self, decision: Decision, target: Collection, attempt: _Attempt, claim: Claim | None) -> BulkWrite:
         return BulkWrite(
@@ -192,17 +222,54 @@ class Batches:
         target: Collection,
         rows: Sequence[NewRecord],
         attempt: _Attempt,
-        refused: dict[int, WellkeepError],
+        refused: _Refused,
         clashing: Sequence[UUID] | None,
-    ) -> None:
-        """Note which rows clash; a row of a subject is tried once more with the subject read anew."""
+    ) -> list[int]:
+        """Return which rows clash; a row of a subject is first tried once more, with the subject read anew."""
         self._context.forget_collection(decision.tenant, target.name)
+        found = []
         for record in clashing or ():
             place = attempt.places[record]
             subject = rows[place].subject
-            known = subject is not None and self._context.forget_person(decision.tenant, subject)
-            if not known:
-                refused[place] = Conflict("A value that must be unique is taken")
+            if subject is not None and place not in refused.again:
+                self._context.forget_person(decision.tenant, subject)
+                refused.again.add(place)
+            else:
+                refused.errors[place] = Conflict("A value that must be unique is taken")
+                found.append(place)
+        return found
+
+    async def _met(
+        self, decision: Decision, target: Collection, keys: TenantKeys, clashing: Sequence[Sequence[Payload]]
+    ) -> dict[UUID, UUID | None]:
+        """Return the records, each with its subject, that have a unique value of the `clashing` rows already."""
+        region = self._context.region
+        tags = [
+            tag
+            for payload in clashing
+            for tag in index_tags(keys, collection=target.id, payloads=payload, region=region)
+            if tag.unique
+        ]
+        if not tags:
+            return {}
+        call = LocateTags(
+            decision.caller.principal.credential, target.id, [tag.field for tag in tags], [tag.tag for tag in tags]
+        )
+        return {row["id"]: row["subject_id"] for row in await self._context.gate.read(decision, call)}
+
+    async def _enter_refused(self, decision: Decision, rows: Sequence[NewRecord], refused: _Refused) -> None:
+        telling = refused.telling()
+        if not telling:
+            return
+        asked = {rows[place].subject for place in telling}
+        people = sorted({subject for subject in asked | {*refused.met.values()} if subject is not None})
+        await self._context.gate.failed(
+            decision,
+            error=next(iter(telling.values())).code,
+            records=tuple(refused.met),
+            subjects=tuple(people),
+            count=len(telling),
+        )
 
     async def _seal(
         self,

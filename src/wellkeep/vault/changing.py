@@ -8,10 +8,12 @@ goes with a change, so that the next import of its file sees a difference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from wellkeep.base.errors import PreconditionFailed
+from wellkeep.base.errors import NotFound, PreconditionFailed
 from wellkeep.crypto import envelope
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.events import Facts
@@ -24,7 +26,7 @@ from wellkeep.vault.idempotency import Request, stored_answer
 from wellkeep.vault.input import changed_payloads
 from wellkeep.vault.keying import MODE_EXISTING, MODE_NONE, Keying, refund
 from wellkeep.vault.outcomes import Written, settle
-from wellkeep.vault.sealing import state_of
+from wellkeep.vault.sealing import Kept, state_of
 from wellkeep.vault.stored import Stored, subject_keys
 from wellkeep.vault.tags import Payload, Tag, index_tags
 from wellkeep.vault.values import Value, kind_of
@@ -37,7 +39,7 @@ class Plan:
     state: SealedState
     keying: Keying | None
     values: Sequence[Payload] = ()
-    cleared: Sequence[bytes] = ()
+    cleared: AbstractSet[int] = frozenset()
     names: tuple[str, ...] = ()
     deleted: bool = False
 
@@ -78,7 +80,7 @@ async def changed_state(
         state=state,
         keying=keying,
         values=values,
-        cleared=[number.to_bytes(4, "big") for number in sorted(cleared)],
+        cleared=cleared,
         names=tuple(fields),
     )
 
@@ -96,6 +98,11 @@ def deleted_state(current: Stored) -> Plan:
     return Plan(state=state, keying=None, deleted=True)
 
 
+def met(current: Stored) -> Facts:
+    """Return what the entry of a refusal says of the record that it was about."""
+    return Facts(resource_id=str(current.id), subject=current.subject, records=(current.id,))
+
+
 def stored_tags(target: Collection, current: Stored) -> list[Tag]:
     """Return the tags that `current` has in the database."""
     return [
@@ -104,13 +111,24 @@ def stored_tags(target: Collection, current: Stored) -> list[Tag]:
     ]
 
 
+def kept_unseen(target: Collection, current: Stored, groups: frozenset[str]) -> Kept:
+    """Return what `current` holds in fields outside `groups`: who can't see them replaces a record without them."""
+    unseen = {field.id for field in target.definition.fields if field.group not in groups}
+    return Kept(
+        envelopes=[pair for pair in zip(current.field_ids, current.sealed, strict=True) if pair[0] in unseen],
+        plain={number: text for number, text in current.plain.items() if number in unseen},
+        tags=[tag for tag in stored_tags(target, current) if tag.field in unseen],
+    )
+
+
 async def key_for(context: Context, decision: Decision, keys: TenantKeys, current: Stored, *, seals: int) -> Keying:
     """Return the key that new values of an existing record are sealed under. Raises SubjectErased, IntegrityBroken."""
     if current.sealed_for is None:
         return Keying(await keys.data_key(seals=seals), KeyUse(MODE_NONE))
     active = [row for row in current.key_rows if row.state == "active"]
     if not active:
-        raise await context.keyless(decision, current.sealed_for)
+        erased = await context.keyless(decision, current.sealed_for)
+        await context.refuse(decision, erased, **met(current))
     newest = max(active, key=lambda row: row.generation)
     key = subject_keys(keys, subject=current.sealed_for, rows=(newest,))[newest.kid]
     lease = key.meter.take(seals)
@@ -135,10 +153,10 @@ async def apply(
     """
     if expected != current.revision and asked is None:
         _give_back(plan)
-        raise PreconditionFailed
+        await context.refuse(decision, PreconditionFailed(), **met(current))
     answer = Written(current.id, current.subject, expected + 1, current.created_at, context.clock.now())
     claim = None if asked is None else await asked.claim(keys, answer)
-    call = _call(decision, target, current, plan, expected=expected, at=answer.updated_at, claim=claim)
+    call = _call(decision, target, current.id, plan, expected=expected, at=answer.updated_at, claim=claim)
     facts = _facts(current, plan, revision=expected + 1, action=action or decision.act.action)
     (row,) = await context.gate.change(decision, call, **facts)
     status = row["status"]
@@ -152,6 +170,34 @@ async def apply(
         )
     settle(context, decision, target, subject=current.sealed_for, status=status)
     return None
+
+
+async def repeated(
+    context: Context, decision: Decision, target: Collection, keys: TenantKeys, record: UUID, asked: Request | None
+) -> Written:
+    """Return the answer to the first request of `asked`, made before `record` was deleted. Raises NotFound, on record.
+
+    The database is asked for a change that it can't make, of revision 0, for it is what knows the key of the request.
+    """
+    none = NotFound("There is no record of this id")
+    if asked is None:
+        await context.refuse(decision, none)
+    now = context.clock.now()
+    nothing = Plan(state_of(record=record, field_ids=[], sealed=[], plain={}, tags=[], mac=None), keying=None)
+    claim = await asked.claim(keys, Written(record, None, 0, now, now))
+    call = _call(decision, target, record, nothing, expected=0, at=now, claim=claim)
+    (row,) = await context.gate.change(decision, call)
+    if row["status"] != "replay":
+        raise none
+    return await stored_answer(
+        context.gate,
+        decision,
+        asked,
+        keys=keys,
+        stored_mac=row["stored_mac"],
+        sealed=row["answer"],
+        shape=Written,
+    )
 
 
 def _facts(current: Stored, plan: Plan, *, revision: int, action: Action) -> Facts:
@@ -169,7 +215,7 @@ def _facts(current: Stored, plan: Plan, *, revision: int, action: Action) -> Fac
 def _call(
     decision: Decision,
     target: Collection,
-    current: Stored,
+    record: UUID,
     plan: Plan,
     *,
     expected: int,
@@ -181,7 +227,7 @@ def _call(
         credential=decision.caller.principal.credential,
         collection=target.id,
         version=target.version,
-        record=current.id,
+        record=record,
         expected=expected,
         kid=None if keying is None else keying.use.kid,
         lease=keying is not None and keying.use.lease,

@@ -3,24 +3,28 @@
 The caches hold nothing that opens anything: definitions of collections for a few seconds, and which key row a subject's
 next write uses. Neither is believed: a write names the version and the kid that it was made for, and the database
 refuses it where they are not the current ones.
+
+An answer that depends on what is stored ("there is none", "it has changed", "it is taken") tells something of it, so it
+is entered as failed before it is given: `refuse`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Unpack
 from uuid import UUID
 
 import msgspec
 
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased
+from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, WellkeepError
 from wellkeep.db.connection import Record
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.calls import Answers
+from wellkeep.gate.events import Facts
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.ring import KeyRing
@@ -61,15 +65,27 @@ class Context:
         """Return the tenant's open keys; raises KeysUnavailable, KeysRevoked."""
         return self.keyring.cached(tenant) or await self.keyring.load(tenant)
 
+    async def refuse(self, decision: Decision, error: WellkeepError, **facts: Unpack[Facts]) -> NoReturn:
+        """Enter, durably, that `decision` was answered with `error`, by its code alone; then raise it."""
+        await self.gate.failed(decision, error=error.code, **facts)
+        raise error
+
     async def collection(self, decision: Decision, name: str) -> Collection:
-        """Return the collection of that name, at most two seconds old; raises NotFound."""
+        """Return the collection of that name, at most two seconds old; raises NotFound, on record."""
+        found = await self.find_collection(decision, name)
+        if found is None:
+            await self.refuse(decision, NotFound("There is no collection of this name"))
+        return found
+
+    async def find_collection(self, decision: Decision, name: str) -> Collection | None:
+        """Return the collection as `collection` does, or None: for whoever tells nobody that there is none."""
         known = self._collections.get((decision.tenant, name))
         if known is not None and self.clock.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
         answers = await self.gate.read(decision, ReadCollections(decision.caller.principal.credential, name))
         if not answers:
             self.forget_collection(decision.tenant, name)
-            raise NotFound("There is no collection of this name")
+            return None
         return self._keep(decision.tenant, collection_of(answers[0]))
 
     def forget_collection(self, tenant: UUID, name: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from wellkeep.base.errors import Conflict, Forbidden, NotFound, Unavailable, Validation, WellkeepError
+from wellkeep.base.errors import Conflict, Forbidden, Unavailable, Validation, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
@@ -97,10 +97,7 @@ class ImportRunner:
     async def _patients(self, decision: Decision, collection: Collection) -> Collection | None:
         if collection.subject is not SubjectMode.REQUIRED:
             return None
-        try:
-            return await self._context.collection(decision, PATIENTS)
-        except NotFound:
-            return None
+        return await self._context.find_collection(decision, PATIENTS)
 
     async def _fail(self, tenant: UUID, import_id: UUID, runner: UUID, refused: WellkeepError) -> None:
         code = refused.fields[0].code if isinstance(refused, Validation) and refused.fields else refused.code

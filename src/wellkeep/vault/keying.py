@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from wellkeep.base.errors import Internal
+from wellkeep.base.errors import Internal, NotFound, SubjectErased
 from wellkeep.base.ids import uuid7
 from wellkeep.crypto.keys import SealingKey
 from wellkeep.gate.acts import Decision
@@ -54,6 +54,22 @@ async def for_new_record(
         raise Internal("A record of a subject needs the subject")
     person = await context.person(decision, subject)
     return for_person(context, keys, person, seals=seals)
+
+
+async def for_single_record(
+    context: Context,
+    decision: Decision,
+    collection: Collection,
+    keys: TenantKeys,
+    *,
+    subject: UUID | None,
+    seals: int,
+) -> Keying:
+    """Return the key as `for_new_record`; that the subject is not there or was erased is entered before it is told."""
+    try:
+        return await for_new_record(context, decision, collection, keys, subject=subject, seals=seals)
+    except (NotFound, SubjectErased) as refused:
+        await context.refuse(decision, refused, subject=subject)
 
 
 async def for_new_subject(keys: TenantKeys, *, seals: int) -> Keying:

@@ -17,13 +17,13 @@ from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import ReadHistory, ReadRecord
-from wellkeep.vault.changing import apply, changed_state, deleted_state
+from wellkeep.vault.changing import apply, changed_state, deleted_state, repeated
 from wellkeep.vault.context import Context
 from wellkeep.vault.creating import create_call, create_facts
 from wellkeep.vault.definition import Collection
 from wellkeep.vault.idempotency import Request, request, stored_answer
-from wellkeep.vault.input import check_subject, must_see, payloads
-from wellkeep.vault.keying import for_new_record, keep, refund
+from wellkeep.vault.input import changed_payloads, check_subject, must_see, payloads
+from wellkeep.vault.keying import for_single_record, keep, refund
 from wellkeep.vault.outcomes import RecordView, RevisionNote, Written, chosen, id_bytes, settle, view_of
 from wellkeep.vault.sealing import seal_state
 from wellkeep.vault.stored import Stored, open_fields, stored
@@ -31,6 +31,7 @@ from wellkeep.vault.tags import Payload, index_tags, payload_bytes
 from wellkeep.vault.values import Value
 
 _RESOURCE = "record"
+_NONE = "There is no record of this id"
 _TRIES = 4
 """A definition or a key may change under a write; more often than this it is somebody's fault."""
 
@@ -88,7 +89,7 @@ class Records:
         """Try once; None where the collection or the key is not the current one any more."""
         record, now = uuid7(), self._context.clock.now()
         tags = index_tags(keys, collection=target.id, payloads=values, region=self._context.region)
-        keying = await for_new_record(self._context, decision, target, keys, subject=subject, seals=len(values))
+        keying = await for_single_record(self._context, decision, target, keys, subject=subject, seals=len(values))
         state = seal_state(
             keying.key, tenant=decision.tenant, collection=target.id, record=record, payloads=values, tags=tags
         )
@@ -127,7 +128,7 @@ class Records:
         call = ReadRecord(caller.principal.credential, target.id, record, revision or 0)
         found = stored(await gate.read(decision, call))
         if not found:
-            raise NotFound("There is no record of this id")
+            await self._context.refuse(decision, NotFound(_NONE))
         (state,) = found
         seen, withheld = chosen(target, decision.groups, fields)
         keys = await self._context.keys(decision.tenant)
@@ -159,24 +160,20 @@ class Records:
         Raises Validation, NotFound, PreconditionFailed, Conflict, Forbidden, SubjectErased.
         """
         decision = await self._decide(caller, Permission.RECORD_CHANGE, Action.RECORD_CHANGE, collection, record)
+        credential = caller.principal.credential
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
             await must_see(self._context.gate, decision, target, fields)
             keys = await self._context.keys(decision.tenant)
             state = await self._current(decision, target, record)
+            place = (b"change", record.bytes, expected.to_bytes(8, "big"))
+            if state is None:
+                parts = (*place, *payload_bytes(*changed_payloads(target, fields)))
+                asked = request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
+                return await repeated(self._context, decision, target, keys, record, asked)
             plan = await changed_state(self._context, decision, target, keys, state, fields)
-            asked = request(
-                keys,
-                credential=caller.principal.credential,
-                idempotency_key=idempotency_key,
-                parts=(
-                    b"change",
-                    record.bytes,
-                    expected.to_bytes(8, "big"),
-                    *payload_bytes(plan.values),
-                    *plan.cleared,
-                ),
-            )
+            parts = (*place, *payload_bytes(plan.values, plan.cleared))
+            asked = request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
             done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=asked)
             if done is not None:
                 return done
@@ -189,6 +186,8 @@ class Records:
             target = await self._context.collection(decision, collection)
             keys = await self._context.keys(decision.tenant)
             state = await self._current(decision, target, record)
+            if state is None:
+                await self._context.refuse(decision, NotFound(_NONE))
             plan = deleted_state(state)
             done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=None)
             if done is not None:
@@ -202,7 +201,7 @@ class Records:
         call = ReadHistory(caller.principal.credential, target.id, record)
         answers = await self._context.gate.read(decision, call)
         if not answers:
-            raise NotFound("There is no record of this id")
+            await self._context.refuse(decision, NotFound(_NONE))
         await self._context.gate.disclose(
             decision, subject=answers[0]["subject_id"], records=(record,), count=len(answers)
         )
@@ -215,9 +214,7 @@ class Records:
             caller, Act(permission, action, _RESOURCE, resource_id=str(record), collection=collection)
         )
 
-    async def _current(self, decision: Decision, target: Collection, record: UUID) -> Stored:
+    async def _current(self, decision: Decision, target: Collection, record: UUID) -> Stored | None:
         call = ReadRecord(decision.caller.principal.credential, target.id, record, whole=True)
         found = stored(await self._context.gate.read(decision, call))
-        if not found:
-            raise NotFound("There is no record of this id")
-        return found[0]
+        return found[0] if found else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from struct import Struct
 from uuid import UUID
 
@@ -24,15 +25,43 @@ from wellkeep.vault.tags import Payload, Tag
 from wellkeep.vault.values import kind_of
 
 _CONTENT = "content/1"
+_KEPT = 1 << 31
+"""Set in the number of a field that a content MAC covers as it is stored; numbers of fields stay below."""
 _mac_head = Struct(">II").pack
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a new state takes over from the one before it as it is stored: envelopes, plain values, tags."""
+
+    envelopes: Sequence[tuple[int, bytes]] = ()
+    plain: Mapping[int, str] = field(default_factory=dict)
+    tags: Sequence[Tag] = ()
+
+    def parts(self) -> list[bytes]:
+        """Return the part of a content message for what is kept, in the order of the fields."""
+        texts = [(number, text.encode()) for number, text in self.plain.items()]
+        return [mac_part(_KEPT | number, stored) for number, stored in sorted([*self.envelopes, *texts])]
+
+
+NOTHING_KEPT = Kept()
+
+
 def content_mac(
-    keys: TenantKeys, *, collection: int, external_tag: bytes, payloads: Sequence[Payload], subject: UUID | None
+    keys: TenantKeys,
+    *,
+    collection: int,
+    external_tag: bytes,
+    payloads: Sequence[Payload],
+    subject: UUID | None,
+    kept: Kept = NOTHING_KEPT,
 ) -> bytes:
-    """Return the 32-byte MAC over everything that an import could change about a record."""
+    """Return the 32-byte MAC over everything that an import could change about a record.
+
+    What is `kept` unopened is covered as it is stored: such a MAC says whether the same caller brings anything new.
+    """
     ordered = sorted(payloads, key=lambda item: item[0].id)
-    parts = [mac_part(field.id, payload) for field, payload in ordered]
+    parts = [mac_part(declared.id, payload) for declared, payload in ordered] + kept.parts()
     message = content_message(collection, external_tag, subject, parts)
     return hmac.digest(keys.mac_key(_CONTENT), message, "sha256")
 
@@ -62,19 +91,19 @@ def seal_state(
     tags: Sequence[Tag],
     external_id: str | None = None,
     mac: bytes | None = None,
+    kept: Kept = NOTHING_KEPT,
 ) -> SealedState:
-    """Seal a whole state; `external_id` is sealed as field 0."""
-    items = [(field.id, kind_of(field), payload, field.enum is not None) for field, payload in payloads if field.sealed]
+    """Seal a whole state but for what is `kept`; `external_id` is sealed as field 0."""
+    items = [(one.id, kind_of(one), payload, one.enum is not None) for one, payload in payloads if one.sealed]
     if external_id is not None:
         items.append((EXTERNAL_ID, ValueType.STRING, external_id.encode(), False))
     sealed = envelope.seal_record(key, tenant=tenant.bytes, collection=collection, record=record.bytes, items=items)
-    field_ids = [item[0] for item in items]
     return state_of(
         record=record,
-        field_ids=field_ids,
-        sealed=sealed,
-        plain={field.id: payload.decode() for field, payload in payloads if not field.sealed},
-        tags=tags,
+        field_ids=[number for number, _ in kept.envelopes] + [item[0] for item in items],
+        sealed=[envelope for _, envelope in kept.envelopes] + sealed,
+        plain={**kept.plain, **{one.id: payload.decode() for one, payload in payloads if not one.sealed}},
+        tags=[*kept.tags, *tags],
         mac=mac,
     )
 

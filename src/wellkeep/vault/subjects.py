@@ -69,7 +69,7 @@ class Subjects:
         decision = await self._decide(caller, Permission.SUBJECT_READ, Action.SUBJECT_READ, subject)
         answers = await self._context.gate.read(decision, ReadSubject(caller.principal.credential, subject))
         if not answers:
-            raise NotFound("There is no subject of this id")
+            await self._context.refuse(decision, NotFound("There is no subject of this id"))
         await self._context.gate.disclose(decision)
         row = answers[0]
         return Subject(

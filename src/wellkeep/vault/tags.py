@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from wellkeep.base.errors import FieldProblem, Validation
@@ -103,7 +104,11 @@ def _rank(kind: IndexKind, normaliser: str) -> int:
     return 1 + order.index(normaliser) if normaliser in order else 8
 
 
-def payload_bytes(payloads: Sequence[Payload]) -> list[bytes]:
-    """Return what tells these payloads from others, in an order that does not depend on how they were sent."""
+def payload_bytes(payloads: Sequence[Payload], cleared: AbstractSet[int] = frozenset()) -> list[bytes]:
+    """Return what tells these payloads, and fields `cleared`, from others, in an order of their own.
+
+    Each part says of which kind it is: a field set to the empty text is not a field that is cleared.
+    """
     ordered = sorted(payloads, key=lambda item: item[0].id)
-    return [field.id.to_bytes(4, "big") + payload for field, payload in ordered]
+    given = [b"=" + field.id.to_bytes(4, "big") + payload for field, payload in ordered]
+    return given + [b"-" + number.to_bytes(4, "big") for number in sorted(cleared)]

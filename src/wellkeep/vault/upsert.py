@@ -1,7 +1,9 @@
 """Upsert by external id: the same content twice changes nothing, whoever repeats it.
 
 Rules: the external id is sealed as field 0 and found by its blind tag, unique in its collection. Whether anything
-changed is told by the stored content MAC, so nothing is opened to compare. What is put replaces the whole record.
+changed is told by the stored content MAC, so nothing is opened to compare. What is put replaces the whole record that
+its caller can see: fields of other groups stay as they are stored. A subject is looked up before the external id, and
+what is refused is on record with the record that was met: else a name of nobody would tell which external ids exist.
 """
 
 from __future__ import annotations
@@ -10,27 +12,28 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from wellkeep.base.errors import Conflict, Unavailable
+from wellkeep.base.errors import Conflict, NotFound, PreconditionFailed, SubjectErased, Unavailable
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL, SealedState, SearchRecords
-from wellkeep.vault.changing import Plan, apply, key_for
+from wellkeep.vault.changing import Plan, apply, kept_unseen, key_for, met
 from wellkeep.vault.context import Context
 from wellkeep.vault.creating import create_call, create_facts
 from wellkeep.vault.definition import EXTERNAL_ID, Collection, SubjectMode
 from wellkeep.vault.input import check_external_id, check_subject, must_see, payloads
-from wellkeep.vault.keying import Keying, for_new_record, keep, refund
+from wellkeep.vault.keying import Keying, for_single_record, keep, refund
 from wellkeep.vault.outcomes import Written, settle
-from wellkeep.vault.sealing import content_mac, seal_state
+from wellkeep.vault.sealing import NOTHING_KEPT, Kept, content_mac, seal_state
 from wellkeep.vault.stored import Stored, stored
 from wellkeep.vault.tags import Payload, Tag, external_tag, index_tags
 from wellkeep.vault.values import Value
 
 _RESOURCE = "record"
-_TRIES = 4
+_TRIES = 8
+"""Whoever loses a race reads the winner's state and puts again; so often only where many put at once."""
 
 
 class Upserted(NamedTuple):
@@ -67,6 +70,7 @@ class Upserts:
             check_subject(target, subject)
             await must_see(self._context.gate, decision, target, fields)
             values = payloads(target, fields)
+            await self._must_exist(decision, subject)
             keys = await self._context.keys(decision.tenant)
             tag = external_tag(keys, collection=target.id, external_id=external_id)
             current = await self._located(decision, target, tag)
@@ -77,6 +81,14 @@ class Upserts:
             if done is not None:
                 return done
         raise Unavailable("The record is being changed by others; try again", retry_after=1)
+
+    async def _must_exist(self, decision: Decision, subject: UUID | None) -> None:
+        if subject is None:
+            return
+        try:
+            await self._context.person(decision, subject)
+        except (NotFound, SubjectErased) as refused:
+            await self._context.refuse(decision, refused, subject=subject)
 
     async def _create(
         self,
@@ -90,7 +102,7 @@ class Upserts:
     ) -> Upserted | None:
         decision = await self._decide(caller, Permission.RECORD_CREATE, Action.RECORD_CREATE, target.name)
         context, record, now = self._context, uuid7(), self._context.clock.now()
-        keying = await for_new_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
+        keying = await for_single_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
         owner = keying.use.subject if target.subject is SubjectMode.REQUIRED else None
         state = _sealed(context, target, keys, keying, record, values, external_id, tag, owner)
         call = create_call(decision, target, record, keying, state, at=now, claim=None)
@@ -117,9 +129,14 @@ class Upserts:
     ) -> Upserted | None:
         context = self._context
         if subject is not None and subject not in (current.subject, current.sealed_for):
-            raise Conflict("This external id belongs to a record of another subject")
+            await context.refuse(
+                decision,
+                Conflict("This external id belongs to a record of another subject"),
+                **met(current),
+            )
+        kept = kept_unseen(target, current, decision.groups)
         owner = current.subject if target.subject is SubjectMode.REQUIRED else None
-        mac = content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner)
+        mac = content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner, kept=kept)
         if mac == current.content_mac:
             await context.gate.disclose(
                 decision, resource_id=str(current.id), subject=current.subject, records=(current.id,), count=0
@@ -127,10 +144,13 @@ class Upserts:
             same = Written(current.id, current.subject, current.revision, current.created_at, current.updated_at)
             return Upserted(same, "unchanged")
         keying = await key_for(context, decision, keys, current, seals=len(values) + 1)
-        state = _sealed(context, target, keys, keying, current.id, values, external_id, tag, owner)
+        state = _sealed(context, target, keys, keying, current.id, values, external_id, tag, owner, kept)
         names = tuple(field.name for field, _ in values)
         plan = Plan(state=state, keying=keying, values=values, names=names)
-        done = await apply(context, decision, target, keys, current, plan, expected=current.revision)
+        try:
+            done = await apply(context, decision, target, keys, current, plan, expected=current.revision)
+        except (PreconditionFailed, NotFound):
+            return None  # another put or a deletion came first: no condition of the caller's has failed
         return None if done is None else Upserted(done, "updated")
 
     async def _located(self, decision: Decision, target: Collection, tag: bytes) -> Stored | None:
@@ -163,6 +183,7 @@ def _sealed(
     external_id: str,
     tag: bytes,
     owner: UUID | None,
+    kept: Kept = NOTHING_KEPT,
 ) -> SealedState:
     tags = [Tag(EXTERNAL_ID, tag, unique=True)]
     tags += index_tags(keys, collection=target.id, payloads=values, region=context.region)
@@ -174,5 +195,6 @@ def _sealed(
         payloads=values,
         tags=tags,
         external_id=external_id,
-        mac=content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner),
+        mac=content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner, kept=kept),
+        kept=kept,
     )
