@@ -15,7 +15,7 @@ from wellkeep.assembly.home import Home
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
-from wellkeep.db import deployment, guard, migrate
+from wellkeep.db import deployment, guard, migrate, shared_functions
 from wellkeep.db.provision import connected
 from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 
@@ -106,6 +106,15 @@ async def _database(settings: Settings, database: Database) -> list[Verdict]:
         verdicts += [Verdict("PostgreSQL's settings keep what is promised", fine=False, mend=one) for one in problems]
         if not problems:
             verdicts.append(Verdict("PostgreSQL's settings keep what is promised", fine=True))
+        still_open = await shared_functions.still_open(connection)
+        verdicts.append(
+            Verdict(
+                "PostgreSQL's functions that reach past the tenant wall are closed",
+                not still_open,
+                "As a superuser, in this database: REVOKE EXECUTE ON FUNCTION … FROM PUBLIC, for each signature of "
+                f"{', '.join(still_open)}; advisory locks GRANTed to wk_migrate and wk_jobs",
+            )
+        )
         for what, check in (
             ("The schema is this program's", migrate.assert_current(connection)),
             (

@@ -3,12 +3,19 @@
 Rules: whoever works for a tenant goes through `tenant_transaction`, which signs, enters and leaves; every wait has an
 end (acquiring, connecting, each statement), so a server that hangs becomes a 503 within seconds and the pool mends
 itself afterwards; a connection whose state is unknown is thrown away, never lent again. The driver's reset query at
-each release is a hidden round trip (63-172 microseconds) and is sent only where a transaction was left open.
+each release is a hidden round trip (63-172 microseconds) and is sent only where the session was seen to be changed.
+
+The threat is SQL injected into one tenant's transaction that leaves something behind for the next tenant on the same
+connection. So names of prepared statements can't be guessed (whoever knew one could prepare another statement under
+it), settings that the server reports are compared at each release, and a connection whose statements are gone, or that
+refuses or cuts off what should work, is thrown away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +34,16 @@ from wellkeep.db.errors import CONNECTION_ERRORS, DRIVER_ERRORS, Codes, translat
 
 _ENTER = "SELECT wk.enter($1)"
 _TYPE = "SELECT pg_catalog.to_regtype($1)::pg_catalog.oid"
+_REPORTED = (
+    ("default_transaction_read_only", "off"),
+    ("standard_conforming_strings", "on"),
+    ("client_encoding", "UTF8"),
+    ("TimeZone", "UTC"),
+)
+"""Settings whose changes the server tells by itself, and what they are in a session of ours."""
+_RESET = "CLOSE ALL; UNLISTEN *; RESET ALL;"
+_SPOILT = frozenset({"25006", "26000", "42P05", "55P03", "57014"})
+"""Read-only, a prepared statement gone or in the way, a lock or a statement cut off: maybe by what somebody set."""
 _STATEMENTS_CACHED = 512
 _QUERIES_PER_CONNECTION = 10_000_000
 _IDLE_CONNECTION_SECONDS = 300.0
@@ -67,6 +84,8 @@ if TYPE_CHECKING:
 
         _protocol: Any
 
+        def __init__(self, *arguments: Any, **named: Any) -> None: ...
+
         def _drop_local_statement_cache(self) -> None: ...
 
 else:
@@ -78,9 +97,28 @@ class _PooledConnection(_DriverConnection):
 
     _packed: frozenset[str] = frozenset()
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Take a prefix for names that nobody can guess."""
+        super().__init__(*arguments, **named)
+        self._prefix, self._savepoints = secrets.token_hex(16), secrets.token_hex(8)
+        self._numbers = itertools.count()
+
+    def _get_unique_id(self, prefix: str) -> str:
+        """Return the name of a prepared statement, portal or savepoint; the driver would count from 1.
+
+        A savepoint's stands in the statement's text, which other sessions of the role can read: it has another secret.
+        """
+        secret = self._savepoints if prefix == "savepoint" else self._prefix
+        return f"wk_{prefix}_{secret}_{next(self._numbers):x}"
+
     def get_reset_query(self) -> str:
-        """Return nothing: what sessions of ours set is transaction-local, and `Connection._reset` ends transactions."""
-        return ""
+        """Return nothing, unless the server told of a setting that was changed for the session.
+
+        What sessions of ours set is transaction-local, and `Connection._reset` ends transactions.
+        """
+        settings = self._protocol.get_settings()
+        unchanged = all(getattr(settings, name, value) == value for name, value in _REPORTED)
+        return "" if unchanged else _RESET
 
     async def take_packed(self, kinds: Sequence[str]) -> None:
         """Take values of these composite types as bytes in PostgreSQL's own binary form from now on.
@@ -195,6 +233,10 @@ class Pool:
                 yield connection
             except CONNECTION_ERRORS:
                 _discard(connection)  # a statement may still be running there
+                raise
+            except asyncpg.PostgresError as error:
+                if error.sqlstate in _SPOILT:
+                    _discard(connection)
                 raise
             finally:
                 await self._release(connection)

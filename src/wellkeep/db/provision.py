@@ -14,7 +14,7 @@ import asyncpg
 
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.secrets import Secret
-from wellkeep.db import context, deployment, guard, migrate, roles
+from wellkeep.db import context, deployment, guard, migrate, roles, shared_functions
 from wellkeep.db.connection import Connection
 from wellkeep.db.context import ContextKey
 from wellkeep.db.dsn import Endpoint
@@ -69,6 +69,7 @@ async def provision(
         await roles.ensure_database(connection, database)
     async with connected(administrator.at(database)) as connection:
         await roles.close_public(connection)
+        await shared_functions.close(connection)
     migrator = administrator.at(database).as_role("wk_migrate", passwords["wk_migrate"])
     async with connected(migrator) as connection:
         await migrate.migrate(connection, migrations=migrations)

@@ -1,7 +1,7 @@
 """The outbox: what changes left to be chained, found again whoever died in between.
 
 Rules: a row is written in the change's own transaction and deleted by the call that chains it, so none is lost and
-none is chained twice, whoever drains; one process drains at a time (an advisory lock), for economy and not for
+none is chained twice, whoever drains; one process drains at a time (a row's lock), for economy and not for
 correctness. A row that is no event of ours is left where it is and reported: the outbox then grows old, and the gate
 stops changes, which is how a ledger that can't be written fails.
 """
@@ -19,9 +19,7 @@ from wellkeep.ledger.grammar import EventRefused, refuse
 from wellkeep.ledger.reading import parse
 from wellkeep.ledger.splice import Submitted
 
-_LOCK_KEY = 0x776B_6C6F  # "wklo"
-_TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
-_UNLOCK = "SELECT pg_advisory_unlock($1)"
+_TAKE = "SELECT ledger.take_drain()"
 _LEFTOVERS = "SELECT tenant_id, event_id, event FROM ledger.outbox_leftovers($1, $2)"
 _AGE = "SELECT ledger.outbox_age()"
 _ROWS = 500
@@ -38,20 +36,14 @@ async def drain(connection: Connection, appender: Appender, *, older: timedelta,
 
     Raises LedgerUnavailable where rows remain that can't be chained, and what the connection raises.
     """
-    if not await connection.fetchval(_TRY_LOCK, _LOCK_KEY):
-        return 0
-    try:
-        return await _drain_locked(connection, appender, older, reporter)
-    finally:
-        await connection.fetchval(_UNLOCK, _LOCK_KEY)
-
-
-async def _drain_locked(connection: Connection, appender: Appender, older: timedelta, reporter: Reporter) -> int:
     drained = 0
     while True:
-        rows = await connection.fetch(_LEFTOVERS, older, _ROWS)
-        batch = [submitted for row in rows if (submitted := _submitted(row, reporter)) is not None]
-        places = await appender.append(connection, batch)
+        async with connection.transaction(isolation="read_committed"):
+            if not await connection.fetchval(_TAKE):
+                return drained
+            rows = await connection.fetch(_LEFTOVERS, older, _ROWS)
+            batch = [submitted for row in rows if (submitted := _submitted(row, reporter)) is not None]
+            places = await appender.append(connection, batch)
         chained = sum(each.place in places for each in batch)
         drained += chained
         if chained < len(rows):

@@ -1,6 +1,7 @@
 DROP FUNCTION ledger.seq_since(integer, timestamptz);
 DROP FUNCTION ledger.outbox_age();
 DROP FUNCTION ledger.outbox_leftovers(interval, integer);
+DROP FUNCTION ledger.take_drain();
 DROP FUNCTION ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]);
 DROP FUNCTION ledger.lock_heads(uuid[]);
 DROP FUNCTION ledger.heads(uuid[]);
@@ -10,6 +11,7 @@ DROP TYPE ledger.event_ref;
 DROP TYPE ledger.subject_in;
 DROP TYPE ledger.entry_in;
 DROP TYPE ledger.step;
+DROP TABLE ledger.turn;
 DROP TABLE ledger.outbox;
 DROP TABLE ledger.entry_subject;
 DROP TABLE ledger.event_id;

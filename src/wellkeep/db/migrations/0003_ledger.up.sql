@@ -85,6 +85,11 @@ COMMENT ON TABLE ledger.outbox IS
     'Events of changes, written in the change''s own transaction and deleted by the call that chains them.';
 CREATE INDEX outbox_age ON ledger.outbox (created_at);
 
+-- A row that is locked and never read. An advisory lock could be taken by whoever guesses its number.
+CREATE TABLE ledger.turn (what text PRIMARY KEY CHECK (what IN ('open', 'drain')));
+COMMENT ON TABLE ledger.turn IS 'Whose turn it is to open a log, and to drain the outbox: whoever holds the row''s lock.';
+INSERT INTO ledger.turn (what) VALUES ('open'), ('drain');
+
 CALL wk.protect('ledger.log', 'wk_app');
 CALL wk.protect('ledger.entry', 'wk_app');
 CALL wk.protect('ledger.seal', 'wk_app');
@@ -100,7 +105,8 @@ CREATE POLICY appending ON ledger.event_id TO wk_owner USING (true) WITH CHECK (
 CREATE POLICY appending ON ledger.entry_subject TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY draining ON ledger.outbox TO wk_owner USING (true) WITH CHECK (true);
 
-REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox FROM PUBLIC;
+REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox, ledger.turn
+    FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger TO wk_app, wk_ledger, wk_migrate;
 GRANT SELECT ON ledger.log, ledger.entry, ledger.event_id, ledger.entry_subject TO wk_app;
 GRANT INSERT (tenant_id, event_id, event), SELECT (tenant_id, created_at) ON ledger.outbox TO wk_app;
@@ -168,7 +174,7 @@ BEGIN
     -- The same order as in append_batch: first the queue of those who open logs, then the heads by tenant.
     IF EXISTS (SELECT FROM unnest(tenants) AS t (id) WHERE NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = t.id))
     THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('wellkeep/ledger/open', 0));
+        PERFORM FROM ledger.turn AS t WHERE t.what = 'open' FOR UPDATE;
     END IF;
     PERFORM FROM ledger.log AS l WHERE l.tenant_id = ANY (tenants) ORDER BY l.tenant_id, l.epoch FOR NO KEY UPDATE;
     RETURN QUERY SELECT h.* FROM ledger.heads(tenants) AS h;
@@ -207,7 +213,7 @@ BEGIN
     END LOOP;
     IF opening THEN
         -- A head that is not there yet can't be locked: those who open logs queue here instead.
-        PERFORM pg_advisory_xact_lock(hashtextextended('wellkeep/ledger/open', 0));
+        PERFORM FROM ledger.turn AS t WHERE t.what = 'open' FOR UPDATE;
     END IF;
     IF expected > 1 THEN
         -- Always in the same order, so that no two writers wait for each other.
@@ -315,6 +321,17 @@ COMMENT ON FUNCTION ledger.append_batch(ledger.step[], ledger.entry_in[], ledger
 
 -- --------------------------------------------------------------------------------------------------------- outbox
 
+CREATE FUNCTION ledger.take_drain() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+    PERFORM FROM ledger.turn AS t WHERE t.what = 'drain' FOR UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END
+$body$;
+COMMENT ON FUNCTION ledger.take_drain() IS 'Take the turn to drain until this transaction ends; false while another has it.';
+
 CREATE FUNCTION ledger.outbox_leftovers(older interval, most integer)
 RETURNS TABLE (tenant_id uuid, event_id uuid, event bytea)
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -338,7 +355,8 @@ COMMENT ON FUNCTION ledger.outbox_age() IS 'Seconds since the oldest outbox row 
 
 GRANT EXECUTE ON FUNCTION
     ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]),
-    ledger.heads(uuid[]), ledger.lock_heads(uuid[]), ledger.outbox_leftovers(interval, integer), ledger.outbox_age()
+    ledger.heads(uuid[]), ledger.lock_heads(uuid[]), ledger.take_drain(),
+    ledger.outbox_leftovers(interval, integer), ledger.outbox_age()
     TO wk_ledger;
 
 -- ------------------------------------------------------------------------------------------------------- searching
