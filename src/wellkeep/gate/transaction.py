@@ -14,7 +14,7 @@ from wellkeep.ledger.event import Outcome, PreparedEvent
 
 _ENTER = "SELECT wk.enter($1)"
 _STANDS = "SELECT access.stands($1)"
-_OUTBOX = "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3)"
+_OUTBOX = "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3::bytea)"
 
 
 class CredentialGone(Unauthenticated):

@@ -6,14 +6,22 @@
 -- What it can't guard against, its owner, is found by the seals, whose key is outside the database.
 CREATE SCHEMA ledger AUTHORIZATION wk_owner;
 
+-- Bounds are domains, not CHECKs of the tables: those are parsed anew by every INSERT and UPDATE that is executed.
+CREATE DOMAIN ledger.epoch AS integer CHECK (VALUE >= 1);
+CREATE DOMAIN ledger.size AS bigint CHECK (VALUE >= 1);
+CREATE DOMAIN ledger.seq AS bigint CHECK (VALUE >= 0);
+CREATE DOMAIN ledger.digest AS bytea CHECK (pg_catalog.length(VALUE) = 32);
+CREATE DOMAIN ledger.entry_bytes AS bytea CHECK (pg_catalog.length(VALUE) <= 32768);
+CREATE DOMAIN ledger.event_bytes AS bytea CHECK (pg_catalog.length(VALUE) BETWEEN 2 AND 32256);
+
 CREATE TABLE ledger.log (
-    tenant_id uuid        NOT NULL,
-    epoch     integer     NOT NULL CHECK (epoch >= 1),
-    origin    text        NOT NULL UNIQUE,
-    size      bigint      NOT NULL CHECK (size >= 1),
-    leaf      bytea       NOT NULL CHECK (length(leaf) = 32),
-    "time"    timestamptz NOT NULL,
-    frontier  bytea[]     NOT NULL,
+    tenant_id uuid          NOT NULL,
+    epoch     ledger.epoch  NOT NULL,
+    origin    text          NOT NULL UNIQUE,
+    size      ledger.size   NOT NULL,
+    leaf      ledger.digest NOT NULL,
+    "time"    timestamptz   NOT NULL,
+    frontier  bytea[]       NOT NULL,
     PRIMARY KEY (tenant_id, epoch)
 );
 COMMENT ON TABLE ledger.log IS
@@ -22,7 +30,7 @@ COMMENT ON TABLE ledger.log IS
 CREATE TABLE ledger.entry (
     tenant_id     uuid        NOT NULL,
     epoch         integer     NOT NULL,
-    seq           bigint      NOT NULL CHECK (seq >= 0),
+    seq           ledger.seq  NOT NULL,
     event_id      uuid        NOT NULL,
     "time"        timestamptz NOT NULL,
     actor         text        NOT NULL COLLATE "C",
@@ -33,8 +41,8 @@ CREATE TABLE ledger.entry (
     subject       uuid,
     outcome       text        NOT NULL COLLATE "C",
     request       uuid        NOT NULL,
-    leaf          bytea       NOT NULL CHECK (length(leaf) = 32),
-    entry         bytea       NOT NULL CHECK (length(entry) <= 32768),
+    leaf          ledger.digest      NOT NULL,
+    entry         ledger.entry_bytes NOT NULL,
     PRIMARY KEY (tenant_id, epoch, seq)
 );
 COMMENT ON TABLE ledger.entry IS
@@ -46,11 +54,11 @@ CREATE INDEX entry_action ON ledger.entry (tenant_id, action, epoch, seq);
 CREATE TABLE ledger.seal (
     tenant_id uuid    NOT NULL,
     epoch     integer NOT NULL,
-    size      bigint  NOT NULL CHECK (size >= 1),
-    key_id    text    NOT NULL,
-    leaf      bytea   NOT NULL CHECK (length(leaf) = 32),
-    root      bytea   NOT NULL CHECK (length(root) = 32),
-    mac       bytea   NOT NULL CHECK (length(mac) = 32),
+    size      ledger.size   NOT NULL,
+    key_id    text          NOT NULL,
+    leaf      ledger.digest NOT NULL,
+    root      ledger.digest NOT NULL,
+    mac       ledger.digest NOT NULL,
     PRIMARY KEY (tenant_id, epoch, size)
 );
 COMMENT ON TABLE ledger.seal IS 'One seal per batch and log: an HMAC under a key that is not in this database.';
@@ -75,10 +83,10 @@ CREATE TABLE ledger.entry_subject (
 COMMENT ON TABLE ledger.entry_subject IS 'Who saw this patient: every entry that names a subject; re-derived by verify.';
 
 CREATE TABLE ledger.outbox (
-    tenant_id  uuid        NOT NULL,
-    event_id   uuid        NOT NULL,
-    event      bytea       NOT NULL CHECK (length(event) BETWEEN 2 AND 32256),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tenant_id  uuid               NOT NULL,
+    event_id   uuid               NOT NULL,
+    event      ledger.event_bytes NOT NULL,
+    created_at timestamptz        NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, event_id)
 );
 COMMENT ON TABLE ledger.outbox IS
@@ -152,6 +160,8 @@ CREATE TYPE ledger.event_at AS (tenant_id uuid, event_id uuid, epoch integer, se
 CREATE TYPE ledger.head AS (
     tenant_id uuid, epoch integer, origin text, size bigint, leaf bytea, "time" timestamptz, frontier bytea[]
 );
+GRANT USAGE ON TYPE ledger.epoch, ledger.size, ledger.seq, ledger.digest, ledger.entry_bytes, ledger.event_bytes
+    TO wk_app;
 GRANT USAGE ON TYPE ledger.step, ledger.entry_in, ledger.subject_in, ledger.event_ref, ledger.event_at, ledger.head
     TO wk_ledger;
 
