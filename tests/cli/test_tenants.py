@@ -1,0 +1,60 @@
+"""Tenants and keys, from the making to the last refused request."""
+
+from __future__ import annotations
+
+from cli.conftest import TENANT
+from deployments import Deployment
+
+
+def status_of(served: Deployment, key: str) -> int:
+    """Return how a request with `key` is answered."""
+    with served.client(key) as client:
+        return client.get("/v1/collections").status_code
+
+
+def test_a_key_works_until_it_is_revoked(served: Deployment) -> None:
+    made = served.wk("apikey", "create", "--tenant", TENANT, "--role", "clinician", "--name", "ward-3", "--json")
+    issued = made.json()
+    assert status_of(served, issued["key"]) == 200
+    listed = served.wk("apikey", "list", "--tenant", TENANT)
+    assert (issued["id"] in listed.out, "ward-3" in listed.out, issued["key"] in listed.all) == (True, True, False)
+    assert max(map(len, listed.out.splitlines())) <= 100
+    assert served.wk("apikey", "revoke", issued["id"], "--tenant", TENANT).code == 0
+    assert status_of(served, issued["key"]) == 401, "from the next request on"
+    assert "revoked" in served.wk("apikey", "list", "--tenant", TENANT).out
+
+
+def test_a_closed_tenant_is_refused_and_stays_listed(served: Deployment) -> None:
+    made = served.wk("tenant", "create", "short-lived", "--json").json()
+    key = served.key("short-lived", "clinician")
+    assert status_of(served, key) == 200
+    assert served.wk("tenant", "close", "short-lived").code != 0, "nobody answered the question"
+    assert status_of(served, key) == 200
+    assert served.wk("tenant", "close", made["id"], "--yes").code == 0
+    assert status_of(served, key) in {401, 403}
+    found = {one["name"]: one["state"] for one in served.wk("tenant", "list", "--json").json()}
+    assert found["short-lived"] != found[TENANT] == "active"
+    assert max(map(len, served.wk("tenant", "list").out.splitlines())) <= 100
+
+
+def test_what_is_refused_says_why(served: Deployment) -> None:
+    for arguments, code, said in (
+        (("tenant", "create", TENANT), 1, "already"),
+        (("tenant", "create", "fresh", "--kind", "Xk9CanaryZq"), 2, "live or synthetic"),
+        (("apikey", "create", "--tenant", "nobody", "--role", "clinician"), 1, "tenant list"),
+        (("apikey", "create", "--tenant", TENANT, "--role", "clinician", "--scope", "Xk9CanaryZq"), 2, "record:read"),
+        (("apikey", "revoke", "Xk9CanaryZq", "--tenant", TENANT), 2, "uuid"),
+        (("collections", "template", "nothing"), 2, "patients"),
+    ):
+        refused = served.wk(*arguments)
+        assert (refused.code, said in refused.err.lower()) == (code, True), refused.all
+
+
+def test_a_template_is_the_json_to_post(served: Deployment) -> None:
+    definition = served.wk("collections", "template", "patients").json()
+    key = served.key(TENANT, "administrator")
+    with served.client(key) as client:
+        assert client.post("/v1/collections", json=definition).status_code == 201
+    again = served.wk("collections", "template", "patients", "--create", key=key)
+    assert (again.code, "HTTP 409" in again.err) == (1, True)
+    assert "observations" in served.wk("collections", "template").out
