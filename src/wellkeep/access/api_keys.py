@@ -92,17 +92,9 @@ class ApiKeys:
         decision = await self._decide_creation(caller, tenant=tenant, key_id=key_id)
         self._check(name=name, roles=roles, days=days)
         await self._check_scopes(decision, roles, scopes)
-        now = self._clock.now()
-        about = ApiKey(
-            id=key_id,
-            tenant=tenant,
-            name=name,
-            prefix=key_format.prefix(self._environment, key_id),
-            roles=tuple(roles),
-            scopes=None if scopes is None else tuple(sorted(scope.value for scope in scopes)),
-            created_at=now,
-            expires_at=now + timedelta(days=days),
-        )
+        narrowed = None if scopes is None else tuple(sorted(scope.value for scope in scopes))
+        prefix, now = key_format.prefix(self._environment, key_id), self._clock.now()
+        about = ApiKey(key_id, tenant, name, prefix, tuple(roles), narrowed, now, now + timedelta(days=days))
         key = key_format.new_secret(self._environment, key_id)
         async with self._gate.transaction(decision) as work:
             if await work.connection.fetchval(_TENANT_STATE) != "active":

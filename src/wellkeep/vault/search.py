@@ -65,9 +65,8 @@ class Search:
         index). Raises Validation, Forbidden, NotFound, and what the gate raises.
         """
         gate = self._context.gate
-        decision = await gate.decide(
-            caller, Act(Permission.RECORD_SEARCH, Action.RECORD_SEARCH, "record", collection=collection)
-        )
+        act = Act(Permission.RECORD_SEARCH, Action.RECORD_SEARCH, "record", collection=collection)
+        decision = await gate.decide(caller, act)
         if not 1 <= limit <= MOST_A_PAGE:
             raise Validation(fields=(FieldProblem("/limit", "out-of-range"),))
         target = await self._context.collection(decision, collection)
@@ -86,10 +85,9 @@ class Search:
         for state in page:
             try:
                 values = open_fields(receipt, keys=keys, collection=target, state=state, seen=seen)
+                views.append(view_of(state, values, withheld))
             except SubjectErased:
                 await self._context.keyless(decision, state.sealed_for or state.id)
-                continue
-            views.append(view_of(state, values, withheld))
         return Page(tuple(views), self._sign(decision, target, query, page[-1].id) if more else None)
 
     def _conditions(self, keys: TenantKeys, target: Collection, where: Mapping[str, Value]) -> list[Condition]:
