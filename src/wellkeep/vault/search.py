@@ -8,7 +8,7 @@ query; the query goes into it as a keyed MAC, for a bare hash of a search would 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,7 @@ from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL, SearchRecords
 from wellkeep.vault.context import Context
-from wellkeep.vault.definition import Collection
+from wellkeep.vault.definition import Collection, Field
 from wellkeep.vault.input import must_see
 from wellkeep.vault.outcomes import RecordView, chosen, id_bytes, view_of
 from wellkeep.vault.stored import Stored, open_fields, stored
@@ -79,8 +79,7 @@ class Search:
         call = _call(caller, target, conditions, subject=subject, after=after, most=limit + 1)
         found = sorted(stored(await gate.read(decision, call)), key=lambda state: state.id)
         page, more = found[:limit], len(found) > limit
-        names = tuple(where) + tuple(field.name for field in seen.values() if field.name not in where)
-        receipt = await gate.disclose(decision, **_facts(page, subject, names))
+        receipt = await gate.disclose(decision, **_facts(page, subject, where, seen.values()))
         views = []
         for state in page:
             try:
@@ -122,8 +121,9 @@ class Search:
         return self._context.cursors.sign(last.bytes, tenant=decision.tenant, collection=target.id, query=query)
 
 
-def _facts(page: Sequence[Stored], asked: UUID | None, names: tuple[str, ...]) -> Facts:
+def _facts(page: Sequence[Stored], asked: UUID | None, where: Mapping[str, Value], seen: Iterable[Field]) -> Facts:
     """Return what the entry of one page says: each record, whose they are, and the fields that were used or shown."""
+    names = tuple(where) + tuple(field.name for field in seen if field.name not in where)
     people = tuple(dict.fromkeys(state.subject for state in page if state.subject is not None))
     return Facts(
         records=tuple(state.id for state in page),
