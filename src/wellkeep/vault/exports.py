@@ -2,8 +2,8 @@
 
 Rules: what may be seen is decided when the export runs, as its caller; each part's records are named by a durable entry
 before they are opened, and again before the part is downloaded; who downloads must see every group that is in it, with
-a key that stands when the part is fetched; a part that changed since is refused. The threat is the quiet way round all
-field rules: the file.
+a key that stands when the part is fetched; a part that changed since, or whose names did, is refused. The threat is the
+quiet way round all field rules: the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, Validation
+from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, IntegrityBroken, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.queue import enqueue
@@ -116,7 +116,10 @@ class Exports:
             async with self._context.gate.reading(decision) as connection:
                 reader = await blobs.reader(connection, receipt, keys=keys, blob=row.blob_id)
                 sealed = await blobs.sealed_part(connection, blob=row.blob_id, n=n)
-            yield reader.open(n, sealed)
+            data = reader.open(n, sealed)
+            if data[: exports_table.NAMES_DIGEST_SIZE] != exports_table.names_digest(records, subjects):
+                raise IntegrityBroken
+            yield data[exports_table.NAMES_DIGEST_SIZE :]
 
     async def _row(self, decision: Decision, export_id: UUID) -> ExportRow:
         async with self._context.gate.reading(decision) as connection:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.errors import Conflict, Forbidden, Unavailable, WellkeepError
+from wellkeep.base.errors import Conflict, Forbidden, IntegrityBroken, Unavailable, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
@@ -67,7 +67,7 @@ class ExportRunner:
                 return
             row = await exports_table.by_id(connection, job.resource)
         try:
-            await self._run(row, runner, stopping)
+            await self._run(job.tenant, row, runner, stopping)
         except Unavailable:
             raise
         except WellkeepError as refused:
@@ -81,8 +81,10 @@ class ExportRunner:
                     now=self._context.clock.now(),
                 )
 
-    async def _run(self, row: ExportRow, runner: UUID, stopping: Stopping) -> None:
+    async def _run(self, tenant: UUID, row: ExportRow, runner: UUID, stopping: Stopping) -> None:
         context = self._context
+        if row.caller.principal.tenant != tenant:
+            raise IntegrityBroken  # who asked for it stands in the row, and a row says nothing about other tenants
         act = Act(Permission.EXPORT_RUN, Action.RECORD_EXPORT, "export", str(row.id), collection=row.collection)
         decision = await context.gate.decide(row.caller, act)
         keys = await context.keys(decision.tenant)
@@ -131,7 +133,7 @@ class ExportRunner:
         digest = int.from_bytes(row.digest, "big")
         for record in opened:
             digest = added(digest, payload_digest(page.keys, record.external_id, payload(record)))
-        part = writer.seal(row.parts, data)
+        part = writer.seal(row.parts, exports_table.names_digest(records, subjects) + data)
         async with context.gate.transaction(decision) as work:
             await blobs.put(work.connection, part, tenant=decision.tenant, blob=row.blob_id, n=row.parts)
             moved = await exports_table.advance(

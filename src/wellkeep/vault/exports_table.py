@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -39,6 +40,18 @@ WHERE id = $1 AND runner = $2 AND parts = $3 AND state = 'running' RETURNING id
 _PART = "INSERT INTO vault.export_part (tenant_id, export_id, n, records, subjects) VALUES ($1, $2, $3, $4, $5)"
 _NAMED = "SELECT records, subjects FROM vault.export_part WHERE export_id = $1 AND n = $2"
 _END = "UPDATE vault.export SET state = $3, error = $4, updated_at = $5 WHERE id = $1 AND runner = $2 RETURNING id"
+
+
+NAMES_DIGEST_SIZE = 32
+
+
+def names_digest(records: Sequence[UUID], subjects: Sequence[UUID]) -> bytes:
+    """Return SHA-256 over the ids of `records`, their number u32 first, then those of `subjects`.
+
+    Each part begins with it, sealed: whoever changes the names beside a part changes what its download would enter.
+    """
+    ids = b"".join(one.bytes for one in (*records, *subjects))
+    return hashlib.sha256(len(records).to_bytes(4, "big") + ids).digest()
 
 
 class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
