@@ -101,7 +101,7 @@ def _transfers(place: Place) -> Iterator[Request]:
     yield _request("import_get", "import:read", "GET", ended, entered=False)
     yield _request("import_errors", "import:read", "GET", f"{ended}/errors")
     yield _request("import_create", "import:run", "POST", "/v1/imports", json=asked)
-    yield _request("import_part", "import:run", "PUT", f"{waiting}/parts/0", entered=False, **part)
+    yield _request("import_part", "import:run", "PUT", f"{waiting}/parts/0", **part)
     yield _request("import_start", "import:run", "POST", f"{waiting}/start")
     yield _request("import_stop", "import:run", "POST", f"{waiting}/stop")
     yield _request("export_get", "export:read", "GET", f"/v1/exports/{place.export}", entered=False)

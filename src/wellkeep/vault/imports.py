@@ -2,15 +2,17 @@
 
     receiving → queued → running → done | failed | stopped        (stopped and failed start again where they were)
 
-Rules: parts are sealed before they are stored, and a part sent twice replaces itself; the parts that were there at the
-start are the import, and their digest is in the ledger; what is wrong with a line is told by its number, path and code;
-an import that is repeated finds every record by its external id and changes nothing. The threats are PHI in staging
-files and error files, and a file that was exchanged between upload and run.
+Rules: parts are sealed before they are stored, each with its entry, and a part sent twice replaces itself; the parts
+that were there at the start are the import: none is taken afterwards, the digest of them all is in the ledger, and each
+one's is sealed beside them, so that the run takes no other; what is wrong with a line is told by its number, path and
+code; an import that is repeated finds every record by its external id and changes nothing. The threats are PHI in
+staging files and error files, and a file that was exchanged between upload and run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from uuid import UUID
@@ -20,21 +22,21 @@ import msgspec
 from wellkeep.base.errors import Conflict, FieldProblem, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
+from wellkeep.db.connection import Connection
 from wellkeep.db.queue import enqueue
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, imports_table
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import Collection
+from wellkeep.vault.idempotency import Request, request
+from wellkeep.vault.imports_source import LIST_PART, MAP_PART, MOST_PARTS
 from wellkeep.vault.imports_table import FORMATS, JOB_KIND, ImportRow
 from wellkeep.vault.templates import names, template
 
-MOST_PARTS = 100_000
 KEPT_DAYS = 30
 """A source and its error file are deleted after so many days."""
-
-_MAP_PART = 0
-"""The source's first stored part holds the map of columns: a header may be anything, so it is sealed like the rest."""
 
 
 class ImportStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,7 @@ class Imports:
         """Make an import that receives parts; the same `key` (Idempotency-Key) again returns the one it made.
 
         `mapping` is column → field for CSV. Raises `Validation`, `NotFound`, `Conflict` where the key was used for
-        another collection or format.
+        another collection, format or map.
         """
         _check_request(collection, format, mapping)
         import_id = uuid7()
@@ -83,13 +85,19 @@ class Imports:
             caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, collection)
         )
         target = await self._context.collection(decision, collection)
-        key_hash = hashlib.sha256(key.encode()).digest() if key is not None else None
-        if key_hash is not None:
+        columns, credential = mapping or {}, caller.principal.credential
+        asked = request(
+            await self._context.keys(decision.tenant),
+            credential=credential,
+            idempotency_key=key,
+            parts=(b"import", collection.encode(), format.encode(), msgspec.json.encode(columns, order="sorted")),
+        )
+        if asked is not None:
             async with self._gate.reading(decision) as connection:
-                made = await imports_table.by_key(connection, credential=caller.principal.credential, key_hash=key_hash)
-            if made is not None:
-                return _same(made, collection, format)
-        return await self._make(decision, target, format, mapping or {}, key_hash, import_id)
+                made = await imports_table.by_key(connection, credential=credential, key_hash=asked.key_hash)
+                if made is not None:
+                    return _same(made, asked)
+        return await self._make(decision, target, format, columns, asked, import_id)
 
     async def put_part(self, caller: Caller, import_id: UUID, n: int, data: bytes) -> None:
         """Seal and store part `n` (from 0) of the source; sent again, it replaces itself.
@@ -100,13 +108,14 @@ class Imports:
             raise Validation("A part's number is 0 to 99,999", fields=(FieldProblem("/n", "out-of-range"),))
         decision = await self._gate.decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
         keys = await self._context.keys(decision.tenant)
-        async with self._gate.reading(decision) as connection:
-            row = await imports_table.by_id(connection, import_id)
+        async with self._gate.transaction(decision) as work:
+            row = await imports_table.held(work.connection, import_id)
             if row.state != "receiving":
                 raise Conflict("This import has been started; make another one")
-            writer = await blobs.writer(connection, keys=keys, blob=row.source_id)
+            writer = await blobs.writer(work.connection, keys=keys, blob=row.source_id)
             part = writer.seal(n + 1, data)
-            await blobs.put(connection, part, tenant=decision.tenant, blob=row.source_id, n=n + 1)
+            await blobs.put(work.connection, part, tenant=decision.tenant, blob=row.source_id, n=n + 1)
+            work.record(count=n, digest=part.digest)
 
     async def start(self, caller: Caller, import_id: UUID) -> ImportStatus:
         """Queue the import, from the beginning or, where it was stopped or failed, from its checkpoint.
@@ -114,23 +123,33 @@ class Imports:
         Raises `Conflict` where it waits, runs or is done already, `Validation` where a part is missing.
         """
         decision = await self._gate.decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
+        keys = await self._context.keys(decision.tenant)
         async with self._gate.transaction(decision) as work:
-            row = await imports_table.by_id(work.connection, import_id)
-            stored = [part for part in await blobs.parts(work.connection, blob=row.source_id) if part[0] > _MAP_PART]
-            if not stored or [n for n, _ in stored] != list(range(1, len(stored) + 1)):
-                raise Validation(
-                    "Parts are missing: send each number from 0 on", fields=(FieldProblem("/parts", "required"),)
-                )
+            row = await imports_table.taken(work.connection, import_id)
+            digests = await self._listed(work.connection, row, keys)
             moved = await imports_table.to_queued(
-                work.connection, import_id, parts=len(stored), caller=caller, now=self._clock.now()
+                work.connection, import_id, parts=len(digests), caller=caller, now=self._clock.now()
             )
             if not moved:
                 raise Conflict("This import waits, runs or is done already")
             await enqueue(work.connection, kind=JOB_KIND, resource=import_id)
-            digest = hashlib.sha256(b"".join(digest for _, digest in stored)).digest()
-            work.record(count=len(stored), digest=digest)
+            work.record(count=len(digests), digest=hashlib.sha256(b"".join(digests)).digest())
             row = await imports_table.by_id(work.connection, import_id)
         return status(row)
+
+    async def _listed(self, connection: Connection, row: ImportRow, keys: TenantKeys) -> list[bytes]:
+        """Return the digest of each part that was sent; the first start seals them beside the parts."""
+        stored = [part for part in await blobs.parts(connection, blob=row.source_id) if part[0] != LIST_PART]
+        if len(stored) == 1 or [n for n, _ in stored] != list(range(len(stored))):
+            raise Validation(
+                "Parts are missing: send each number from 0 on", fields=(FieldProblem("/parts", "required"),)
+            )
+        digests = [digest for _, digest in stored]
+        if row.state == "receiving":
+            writer = await blobs.writer(connection, keys=keys, blob=row.source_id)
+            part = writer.seal(LIST_PART, b"".join(digests))
+            await blobs.put(connection, part, tenant=keys.tenant, blob=row.source_id, n=LIST_PART)
+        return digests[MAP_PART + 1 :]
 
     async def stop(self, caller: Caller, import_id: UUID) -> ImportStatus:
         """Stop the import at its next batch; `start` goes on from there."""
@@ -174,7 +193,7 @@ class Imports:
         target: Collection,
         format: str,  # noqa: A002 - the contract's own word
         mapping: Mapping[str, str],
-        key_hash: bytes | None,
+        asked: Request | None,
         import_id: UUID,
     ) -> ImportStatus:
         tenant, now = decision.tenant, self._clock.now()
@@ -186,8 +205,8 @@ class Imports:
                 connection, keys=keys, blob=source, kind="import_source", now=now, expires=expires
             )
             await blobs.create(connection, keys=keys, blob=errors, kind="import_errors", now=now, expires=expires)
-            part = sealer.seal(_MAP_PART, msgspec.json.encode(dict(mapping)))
-            await blobs.put(connection, part, tenant=tenant, blob=source, n=_MAP_PART)
+            part = sealer.seal(MAP_PART, msgspec.json.encode(dict(mapping)))
+            await blobs.put(connection, part, tenant=tenant, blob=source, n=MAP_PART)
             await imports_table.insert(
                 connection,
                 tenant=tenant,
@@ -195,7 +214,7 @@ class Imports:
                 collection_id=target.id,
                 format=format,
                 caller=decision.caller,
-                key_hash=key_hash,
+                asked=asked,
                 source_id=source,
                 errors_id=errors,
                 now=now,
@@ -228,8 +247,8 @@ def _act(action: Action, permission: Permission, import_id: UUID, collection: st
     return Act(permission, action, "import", str(import_id), collection=collection)
 
 
-def _same(made: ImportRow, collection: str, format: str) -> ImportStatus:  # noqa: A002 - the contract's own word
-    if (made.collection, made.format) != (collection, format):
+def _same(made: ImportRow, asked: Request) -> ImportStatus:
+    if made.request_mac is None or not hmac.compare_digest(made.request_mac, asked.mac):
         raise Conflict("This Idempotency-Key was used for another import")
     return status(made)
 

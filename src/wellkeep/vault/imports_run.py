@@ -3,15 +3,16 @@
 Rules: the caller's permission is decided anew at each run and its standing checked with each batch; a run claims the
 import under an id of its own, and a run that lost it stops; what passes (a database or ledger that is away) leaves the
 import running for the next run, what does not ends it as failed with a code. A batch is at most 500 lines in which no
-external id stands twice.
+external id stands twice. A record that a line met without changing it (it holds that already, or a unique value of it)
+is entered before the line is counted: the counts tell that it is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from wellkeep.base.errors import Conflict, Forbidden, Unavailable, Validation, WellkeepError
+from wellkeep.base.errors import Conflict, Forbidden, IntegrityBroken, Unavailable, Validation, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
@@ -20,6 +21,7 @@ from wellkeep.gate.acts import Act, Decision
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, imports_table
+from wellkeep.vault.calls import LocateTags
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import Collection, SubjectMode
 from wellkeep.vault.imports_batch import (
@@ -67,7 +69,7 @@ class ImportRunner:
                 return
             row = await imports_table.by_id(connection, job.resource)
         try:
-            await self._run(row, runner, stopping)
+            await self._run(job.tenant, row, runner, stopping)
         except _Superseded:
             return
         except Unavailable:
@@ -75,8 +77,10 @@ class ImportRunner:
         except WellkeepError as refused:
             await self._fail(job.tenant, row.id, runner, refused)
 
-    async def _run(self, row: ImportRow, runner: UUID, stopping: Stopping) -> None:
+    async def _run(self, tenant: UUID, row: ImportRow, runner: UUID, stopping: Stopping) -> None:
         context = self._context
+        if row.caller.principal.tenant != tenant:
+            raise IntegrityBroken  # who started it stands in the row, and a row says nothing about other tenants
         decision = await context.gate.decide(
             row.caller,
             Act(Permission.IMPORT_RUN, Action.RECORD_IMPORT, "import", str(row.id), collection=row.collection),
@@ -141,6 +145,7 @@ class _Run:
         self._errors = errors
         self._patients = patients
         self._planner = owner.planner(decision, keys, collection, patients)
+        self._entered: set[UUID] = set()
         self._at = Checkpoint(row.lines, 0, row.error_parts, row.error_lines, int.from_bytes(row.digest, "big"))
 
     async def all(self, source: Source, stopping: Stopping) -> None:
@@ -173,6 +178,7 @@ class _Run:
         suspected: set[int] = set()
         for _ in range(_MOST_TRIES):
             plan = await self._planner.plan(rows, refused=frozenset(refused))
+            await self._enter_met(plan.met)
             status, ids = await self._try(plan, items, rows, broken)
             if status == "ok":
                 return
@@ -184,9 +190,29 @@ class _Run:
                 continue
             # Once may be a race with another writer, and planning anew mends it; twice is a clash.
             lines = {plan.lines[record].line for record in ids}
+            clashing = [record for record in ids if plan.lines[record].line in suspected]
             refused |= lines & suspected
             suspected |= lines
+            await self._enter_clashing([tag for record in clashing for tag in plan.unique[record]], len(clashing))
         raise Conflict
+
+    async def _enter_met(self, met: Mapping[UUID, UUID | None]) -> None:
+        new = {record: subject for record, subject in met.items() if record not in self._entered}
+        if new:
+            people = sorted({subject for subject in new.values() if subject is not None})
+            await self._owner.context.gate.disclose(
+                self._decision, records=tuple(new), subjects=tuple(people), count=len(new)
+            )
+            self._entered = set(met)
+
+    async def _enter_clashing(self, tags: Sequence[tuple[int, bytes]], count: int) -> None:
+        if not count:
+            return
+        gate, credential = self._owner.context.gate, self._decision.caller.principal.credential
+        call = LocateTags(credential, self._collection.id, [field for field, _ in tags], [tag for _, tag in tags])
+        met = {row["id"]: row["subject_id"] for row in await gate.read(self._decision, call)}
+        people = sorted({subject for subject in met.values() if subject is not None})
+        await gate.failed(self._decision, error=Conflict.code, records=tuple(met), subjects=tuple(people), count=count)
 
     async def _try(
         self, plan: Plan, items: Sequence[Decoded], rows: Sequence[Row], broken: Sequence[LineError]

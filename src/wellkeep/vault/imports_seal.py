@@ -28,7 +28,11 @@ from wellkeep.vault.sealing import content_macs, content_message, plain_json
 
 @dataclass(slots=True)
 class Plan:
-    """One batch: composites to write, by line so that a refused one can be named, and what is counted without them."""
+    """One batch: composites to write, by line so that a refused one can be named, and what is counted without them.
+
+    `unique` holds the unique tags of each record to be written; `met` the records that lines met and that stay as they
+    are, each with its subject.
+    """
 
     rows: list[bytes] = field(default_factory=list)
     lines: dict[UUID, Row] = field(default_factory=dict)
@@ -36,6 +40,8 @@ class Plan:
     subjects: set[UUID] = field(default_factory=set)
     digests: list[tuple[UUID, bytes]] = field(default_factory=list)
     unchanged: list[Row] = field(default_factory=list)
+    unique: dict[UUID, list[tuple[int, bytes]]] = field(default_factory=dict)
+    met: dict[UUID, UUID | None] = field(default_factory=dict)
     errors: list[LineError] = field(default_factory=list)
     takes: list[tuple[HeldSubjectKey, int, bool]] = field(default_factory=list)
 
@@ -85,20 +91,27 @@ class RowSealer:
                 self._refuse(row, "unresolved-reference")
                 return
             if known is not None and named.subject not in (known["subject_id"], known["sealed_for"]):
+                self._meet(known)
                 self._refuse(row, "another-subject")
                 return
             owner = named.subject if known is None else known["sealed_for"]
         parts = [cell.part for cell in cells]
         mac = self._mac.of(content_message(self._collection.id, external, owner, parts))
         if known is not None and known["content_mac"] == mac:
+            self._meet(known)
             self._plan.unchanged.append(row)
             return
         holder = self._found.by_holder.get(known["sealed_for"]) if known is not None else named
         keying = await self._keying(known, holder, seals=len(cells) + 1)
         if keying is None:
+            if known is not None:
+                self._meet(known)
             self._refuse(row, "subject-erased")
             return
         self._write(row, cells, external, mac, known, keying)
+
+    def _meet(self, known: Record) -> None:
+        self._plan.met[known["id"]] = known["subject_id"]
 
     def _refuse(self, row: Row, code: str) -> None:
         self._plan.errors.append(LineError(row.line, row.end, row.place, code))
@@ -117,6 +130,7 @@ class RowSealer:
         digest = envelope.digest(identity, zip(field_ids, sealed, strict=True))
         unique = [(cell.field, tag) for cell in cells for tag in cell.unique]
         unique.append((EXTERNAL_ID, external))
+        self._plan.unique[record] = unique
         tags = unique + [(cell.field, tag) for cell in cells for tag in cell.ordinary]
         packed_row = packed.bulk_row(
             record,

@@ -1,18 +1,21 @@
 """The source of an import, from its sealed parts to decoded lines, in the order in which they were sent.
 
-Rules: what was taken before the checkpoint is read again and passed over, for a gzip has no middle to begin at; memory
-is bounded by a part and a line; the map of columns comes from the sealed source as well.
+Rules: each part is the one whose digest was listed when the import was started, or nothing is read; what was taken
+before the checkpoint is read again and passed over, for a gzip has no middle to begin at; memory is bounded by a part
+and a line; the map of columns comes from the sealed source as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
+from wellkeep.base.errors import IntegrityBroken
 from wellkeep.db.pool import Pool
 from wellkeep.vault import blobs
 from wellkeep.vault.csv_source import CsvMapper, CsvSplitter
@@ -24,7 +27,14 @@ from wellkeep.vault.ndjson_source import Inflater, Line, LineSplitter
 from wellkeep.vault.ndjson_source_rows import RecordMapper
 from wellkeep.vault.templates import template
 
-_MAP_PART = 0
+MOST_PARTS = 100_000
+MAP_PART = 0
+"""The source's first stored part holds the map of columns: a header may be anything, so it is sealed like the rest."""
+
+LIST_PART = MOST_PARTS + 1
+"""The last one lists the SHA-256 of every other stored part as it was at the start: those are the import."""
+
+_DIGEST_SIZE = 32
 _LINES_AT_ONCE = 50
 
 
@@ -47,12 +57,17 @@ class Source:
         self._row = row
         self._kinds = {field.name: field.type for field in to.definition.fields}
         self._collection = to
+        self._digests: list[bytes] = []
 
     async def decoded(self) -> AsyncIterator[list[Decoded]]:
         """Yield the lines behind the checkpoint, decoded, a few at a time, giving the loop back before each few.
 
-        Raises `Validation` where the upload can't be read.
+        Raises `Validation` where the upload can't be read, `IntegrityBroken` where it is not the one that was started.
         """
+        listed = self._reader.open(LIST_PART, await self._stored(LIST_PART))
+        self._digests = [listed[at : at + _DIGEST_SIZE] for at in range(0, len(listed), _DIGEST_SIZE)]
+        if len(self._digests) != (self._row.parts or 0) + 1:
+            raise IntegrityBroken
         done = self._row.lines
         if self._row.format == "csv":
             mapper, lines = await self._csv()
@@ -70,7 +85,7 @@ class Source:
         return RecordMapper(self._kinds)
 
     async def _csv(self) -> tuple[Mapper, AsyncIterator[list[Line]]]:
-        mapping = msgspec.json.decode(await self._part(_MAP_PART), type=dict[str, str])
+        mapping = msgspec.json.decode(await self._part(MAP_PART), type=dict[str, str])
         mapper = CsvMapper(self._kinds, mapping=mapping)
         return mapper, self._csv_records(mapper)
 
@@ -97,6 +112,11 @@ class Source:
         yield splitter.finish()
 
     async def _part(self, n: int) -> bytes:
-        async with self._pool.tenant_transaction(tenant=self._tenant) as connection:
-            sealed = await blobs.sealed_part(connection, blob=self._row.source_id, n=n)
+        sealed = await self._stored(n)
+        if hashlib.sha256(sealed).digest() != self._digests[n]:
+            raise IntegrityBroken
         return self._reader.open(n, sealed)
+
+    async def _stored(self, n: int) -> bytes:
+        async with self._pool.tenant_transaction(tenant=self._tenant) as connection:
+            return await blobs.sealed_part(connection, blob=self._row.source_id, n=n)

@@ -16,6 +16,7 @@ from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import uuid7
 from wellkeep.db.connection import Connection, Record
 from wellkeep.gate.acts import Caller
+from wellkeep.vault.idempotency import Request
 
 JOB_KIND = "import"
 FORMATS = ("fhir", "csv", "ndjson")
@@ -24,16 +25,18 @@ OPEN_STATES = ("queued", "running")
 _COLUMNS = """
 SELECT job.id, job.collection_id, kept.name AS collection, job.format, job.state, job.error, job.caller, job.source_id,
        job.errors_id, job.parts, job.lines, job.created, job.updated, job.unchanged, job.failed, job.error_parts,
-       job.error_lines, job.digest, job.created_at, job.updated_at
+       job.error_lines, job.digest, job.request_mac, job.created_at, job.updated_at
 FROM vault.import AS job
 JOIN vault.collection AS kept ON kept.tenant_id = job.tenant_id AND kept.id = job.collection_id
 """
 _BY_ID = _COLUMNS + "WHERE job.id = $1"
+_HELD = _BY_ID + " FOR SHARE OF job"
+_TAKEN = _BY_ID + " FOR UPDATE OF job"
 _BY_KEY = _COLUMNS + "WHERE job.credential IS NOT DISTINCT FROM $1 AND job.key_hash = $2"
 _INSERT = """
-INSERT INTO vault.import (tenant_id, id, collection_id, format, caller, credential, key_hash, source_id, errors_id,
-  created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9, $10, $10)
+INSERT INTO vault.import (tenant_id, id, collection_id, format, caller, credential, key_hash, request_mac, source_id,
+  errors_id, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9, $10, $11, $11)
 """
 _START = """
 UPDATE vault.import SET state = 'queued', error = NULL, parts = $2, caller = $3::jsonb, updated_at = $4
@@ -73,6 +76,7 @@ class ImportRow(msgspec.Struct, frozen=True, kw_only=True):
     error_parts: int
     error_lines: int
     digest: bytes
+    request_mac: bytes | None
     created_at: datetime
     updated_at: datetime
 
@@ -99,7 +103,7 @@ async def insert(
     collection_id: int,
     format: str,  # noqa: A002 - the row's own word
     caller: Caller,
-    key_hash: bytes | None,
+    asked: Request | None,
     source_id: UUID,
     errors_id: UUID,
     now: datetime,
@@ -113,7 +117,8 @@ async def insert(
         format,
         caller_json(caller),
         caller.principal.credential,
-        key_hash,
+        None if asked is None else asked.key_hash,
+        None if asked is None else asked.mac,
         source_id,
         errors_id,
         now,
@@ -123,6 +128,16 @@ async def insert(
 async def by_id(connection: Connection, import_id: UUID) -> ImportRow:
     """Return the import; raises `NotFound`."""
     return _row(await connection.fetchrow(_BY_ID, import_id))
+
+
+async def held(connection: Connection, import_id: UUID) -> ImportRow:
+    """Return the import, and keep it from being moved until the transaction ends; raises `NotFound`."""
+    return _row(await connection.fetchrow(_HELD, import_id))
+
+
+async def taken(connection: Connection, import_id: UUID) -> ImportRow:
+    """Return the import once nobody holds it, and keep it until the transaction ends; raises `NotFound`."""
+    return _row(await connection.fetchrow(_TAKEN, import_id))
 
 
 async def by_key(connection: Connection, *, credential: UUID | None, key_hash: bytes) -> ImportRow | None:

@@ -21,12 +21,13 @@ CREATE TABLE vault.blob (
 CREATE INDEX blob_expires ON vault.blob (tenant_id, expires_at);
 
 -- `n` counts from 0; each part is a run of the blob's stream with a header of its own and segments numbered by its
--- place, so a part sent again replaces itself, and none can stand in another's place.
+-- place, so a part sent again replaces itself, and none can stand in another's place. A source's last place holds the
+-- list of its parts' digests, sealed like them when the import starts.
 -- `digest` is the SHA-256 of `data`: of ciphertext, it tells nothing, and the ledger's entry cites it.
 CREATE TABLE vault.blob_segment (
   tenant_id uuid NOT NULL,
   blob_id uuid NOT NULL,
-  n integer NOT NULL CHECK (n BETWEEN 0 AND 100000),
+  n integer NOT NULL CHECK (n BETWEEN 0 AND 100001),
   digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
   data vault.sealed_stream NOT NULL,
   PRIMARY KEY (tenant_id, blob_id, n),
@@ -48,6 +49,7 @@ CREATE TABLE vault.import (
   error text CHECK (error ~ '^[a-z][a-z0-9-]{0,63}$'),
   caller jsonb NOT NULL,
   key_hash bytea CHECK (pg_catalog.octet_length(key_hash) = 32),
+  request_mac bytea CHECK (pg_catalog.octet_length(request_mac) = 32),
   credential uuid,
   source_id uuid NOT NULL,
   errors_id uuid NOT NULL,
@@ -66,7 +68,8 @@ CREATE TABLE vault.import (
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, id),
-  CHECK (lines >= created + updated + unchanged + failed)
+  CHECK (lines >= created + updated + unchanged + failed),
+  CHECK ((key_hash IS NULL) = (request_mac IS NULL))
 );
 -- The same request, sent again with its Idempotency-Key, finds the import that the first one made.
 CREATE UNIQUE INDEX import_key ON vault.import (tenant_id, credential, key_hash) NULLS NOT DISTINCT
