@@ -163,16 +163,53 @@ async def test_a_change_that_cant_be_chained_says_what_was_stored_and_stops_furt
     await home.gate.change(decision, WriteNote(uuid7()))
 
 
-async def test_an_old_outbox_stops_changes_until_it_is_drained(home: House, tenant: UUID) -> None:
-    decision = await may_write(home, tenant)
-    home.writer.hold = 2.5
+async def test_an_old_outbox_stops_its_tenant_s_changes_and_nobody_else_s(
+    home: House, tenant: UUID, other_tenant: UUID
+) -> None:
+    decision, other = await may_write(home, tenant), await may_write(home, other_tenant)
+    home.writer.hold = (tenant, 2.5)
     with pytest.raises(LedgerUnavailable):
         await home.gate.change(decision, WriteNote(uuid7()))
-    await asyncio.sleep(0.7)
-    assert home.gate.holds_changes
+    await home.gate.change(other, WriteNote(uuid7()))
+    assert not home.gate.holds_changes
     home.writer.hold = None
-    await _until_released(home)
     await home.gate.change(decision, WriteNote(uuid7()))
+
+
+async def test_a_tenant_whose_entries_the_ledger_refuses_is_held_alone(
+    home: House, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Its log is gone: what it changed waits in the outbox, and others neither wait nor hear of it."""
+    decision, other = await may_write(home, tenant), await may_write(home, other_tenant)
+    await home.gate.change(decision, WriteNote(uuid7()))
+    async with home.database.connect() as administrator:
+        log = await administrator.fetchrow("DELETE FROM ledger.log WHERE tenant_id = $1 RETURNING *", tenant)
+        with pytest.raises(LedgerUnavailable, match="Idempotency-Key"):
+            await home.gate.change(decision, WriteNote(uuid7()))
+        with pytest.raises(LedgerUnavailable, match="nothing was changed"):
+            await home.gate.change(decision, WriteNote(uuid7()))
+        await home.gate.change(other, WriteNote(uuid7()))
+        await asyncio.sleep(0.7)
+        await home.gate.change(other, WriteNote(uuid7()))
+        assert not home.gate.holds_changes
+        with pytest.raises(LedgerUnavailable, match="nothing was changed"):
+            await home.gate.change(decision, WriteNote(uuid7()))
+        assert await home.outbox() == 1
+        assert log is not None
+        await administrator.execute("INSERT INTO ledger.log VALUES ($1, $2, $3, $4, $5, $6, $7)", *log.values())
+    await _until_chained(home, decision)
+    assert await home.outbox() == 0
+
+
+async def _until_chained(home: House, decision: Decision) -> None:
+    for _ in range(50):
+        try:
+            await home.gate.change(decision, WriteNote(uuid7()))
+        except LedgerUnavailable:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    pytest.fail("the brake did not let the tenant go")
 
 
 async def _until_released(home: House) -> None:
@@ -361,11 +398,12 @@ async def test_what_is_no_decided_act_is_entered_too(home: House, tenant: UUID) 
     assert [found["id"] for found in await home.events(tenant)] == [str(entry.id)]
 
 
-async def test_pulling_the_brake_twice_probes_once(home: House) -> None:
+async def test_pulling_the_brake_twice_probes_once(home: House, tenant: UUID) -> None:
     brake = home.gate._brake
-    brake.pull()
+    home.writer.refusing = True
+    brake.pull(tenant)
     probe = brake._probe
-    brake.pull()
+    brake.pull(tenant)
     assert brake._probe is probe
 
 

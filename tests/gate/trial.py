@@ -135,7 +135,11 @@ class StubbornWriter(LedgerWriter):
     """The real writer, whose ledger can be made to refuse, as an outage of it would."""
 
     refusing = False
-    hold: float | None = None
+    hold: tuple[UUID, float] | None = None
+
+    @property
+    def healthy(self) -> bool:
+        return super().healthy and not self.refusing
 
     async def append(self, tenant: UUID, events: Sequence[PreparedEvent], *, outbox: bool = False) -> list[Appended]:
         if self.refusing:
@@ -147,8 +151,10 @@ class StubbornWriter(LedgerWriter):
             raise LedgerUnavailable
         return await super().drain_outbox(older_than=older_than)
 
-    def outbox_age(self) -> float:
-        return super().outbox_age() if self.hold is None else self.hold
+    def outbox_age(self, tenant: UUID) -> float:
+        if self.hold is not None and self.hold[0] == tenant:
+            return self.hold[1]
+        return super().outbox_age(tenant)
 
 
 @dataclass

@@ -166,7 +166,7 @@ class Gate:
         too where the outcome of the commit is unknown. A status that is neither done nor quiet is entered as failed.
         """
         _must_be_allowed(decision)
-        self._brake.check()
+        self._brake.check(decision.tenant)
         prepared = prepared_change(event(decision, outcome=Outcome.DONE, **facts))
         batch = call.batch
         row, event_id, encoded = call.row, prepared.event.id, prepared.encoded
@@ -200,7 +200,7 @@ class Gate:
         `change` raises. A body that records nothing is refused: it would be an act without an entry.
         """
         _must_be_allowed(decision)
-        self._brake.check()
+        self._brake.check(decision.tenant)
         work = GateTransaction(decision)
         try:
             async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
@@ -241,7 +241,7 @@ class Gate:
             self._chain_apart(left)
             raise
         except LedgerUnavailable:
-            self._brake.pull()
+            self._brake.pull(left.tenant)
         else:
             return
         raise LedgerUnavailable(
@@ -264,7 +264,7 @@ class Gate:
         try:
             await self._writer.append(left.tenant, left.prepared, outbox=True)
         except LedgerUnavailable:
-            self._brake.pull()
+            self._brake.pull(left.tenant)
 
     async def _change_failed(self, decision: Decision, status: str, facts: Facts) -> None:
         # What was not stored has no revision and no digest: an entry that named them would be replayed against.

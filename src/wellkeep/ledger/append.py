@@ -100,7 +100,18 @@ class Appender:
             return batch
         if answer == "chained":
             return self._without(already, batch, places)
-        self._report_clock(PLATFORM_TENANT, 0)
+        return await self._each_alone(connection, batch, places)
+
+    async def _each_alone(
+        self, connection: Connection, batch: Sequence[Submitted], places: dict[Place, Appended]
+    ) -> Sequence[Submitted]:
+        """Append tenant by tenant what the database's clock refused as a whole; report who is refused alone."""
+        tenants = {submitted.tenant for submitted in batch}
+        if len(tenants) == 1:
+            self._report_clock(tenants.pop(), 0)
+        else:
+            for tenant in tenants:
+                places.update(await self.append(connection, [each for each in batch if each.tenant == tenant]))
         return ()
 
     def _without(
@@ -122,11 +133,22 @@ class Appender:
             else:
                 places[place] = Appended(each.tenant, row["epoch"], row["seq"], row["leaf"])
         if len(rest) == len(batch):
-            # Only the entry that opens a log can be meant: the log is gone, but what it announced is not.
-            for row in found.values():
-                self._report_broken(row["tenant_id"], "log")
-            raise LedgerUnavailable("A log of the ledger is missing; run `wellkeep ledger verify`")
+            return self._without_lost(batch, found)
         return rest
+
+    def _without_lost(self, batch: Sequence[Submitted], found: Mapping[Place, Record]) -> Sequence[Submitted]:
+        """Return what is left of a batch that would open a log anew: the log is gone, but what it announced is not."""
+        unopened = {each.tenant for each in batch if each.tenant not in self._heads}
+        lost = {
+            tenant
+            for tenant in unopened
+            if self._splicer.announcement(tenant) in found or any(log == tenant.int for log, _ in found)
+        }
+        for tenant in lost or {PLATFORM_TENANT}:
+            self._report_broken(tenant, "log")
+        if not lost or PLATFORM_TENANT in lost:
+            raise LedgerUnavailable("The root log of the ledger is missing; run `wellkeep ledger verify`")
+        return [each for each in batch if each.tenant not in lost]
 
     async def _learn(self, tenants: Iterable[UUID], connection: Connection) -> None:
         unknown = [tenant for tenant in tenants if tenant not in self._heads]

@@ -1,17 +1,19 @@
 """The outbox: what changes left to be chained, found again whoever died in between.
 
 Rules: a row is written in the change's own transaction and deleted by the call that chains it, so none is lost and
-none is chained twice, whoever drains; one process drains at a time (a row's lock), for economy and not for
-correctness. A row that is no event of ours is left where it is and reported: the outbox then grows old, and the gate
-stops changes, which is how a ledger that can't be written fails.
+none is chained twice, whoever drains; one process drains at a time (a row's lock), for economy and not for correctness.
+Each tenant has an equal share of a round, and what the ledger refuses of one (a head ahead of the clock, a log that is
+gone) stops nobody else: its rows stay, grow old, and the gate stops its changes alone. A row that can never be chained,
+because it is no event of ours or its id stands for other bytes, is moved to quarantine: a critical finding, and bad
+news from verification until somebody has looked. The threat is one tenant, or one bad row, that stops all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.db.connection import Connection, Record
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.ledger.append import Appender, Reporter
@@ -20,45 +22,67 @@ from wellkeep.ledger.reading import parse
 from wellkeep.ledger.splice import Submitted
 
 _TAKE = "SELECT ledger.take_drain()"
-_LEFTOVERS = "SELECT tenant_id, event_id, event FROM ledger.outbox_leftovers($1, $2)"
-_AGE = "SELECT ledger.outbox_age()"
+_UNTIL = "SELECT pg_catalog.clock_timestamp() - $1::pg_catalog.interval"
+_LEFTOVERS = "SELECT tenant_id, event_id, event FROM ledger.outbox_leftovers($1, $2, $3)"
+_AGES = "SELECT tenant_id, seconds FROM ledger.outbox_ages()"
+_QUARANTINE = "SELECT tenant_id, event_id FROM ledger.quarantine($1, $2)"
 _ROWS = 500
 
+_Ref = tuple[UUID, UUID]
 
-async def oldest_seconds(connection: Connection) -> float:
-    """Return how many seconds ago the oldest outbox row was written; 0.0 where there is none."""
-    age: float | None = await connection.fetchval(_AGE)
-    return age or 0.0
+
+async def oldest_seconds(connection: Connection) -> dict[UUID, float]:
+    """Return how many seconds ago each tenant's oldest outbox row was written; a tenant without one is left out."""
+    return {row["tenant_id"]: row["seconds"] for row in await connection.fetch(_AGES)}
 
 
 async def drain(connection: Connection, appender: Appender, *, older: timedelta, reporter: Reporter) -> int:
     """Chain the outbox rows at least as old as `older` and return how many; zero while another process does it.
 
-    Raises LedgerUnavailable where rows remain that can't be chained, and what the connection raises.
+    Rows that the ledger refuses for now stay, those that it can never take go to quarantine. Raises LedgerUnavailable
+    where nothing at all can be appended, and what the connection raises.
     """
+    until = await connection.fetchval(_UNTIL, older)
     drained = 0
+    stopped: set[UUID] = set()
     while True:
         async with connection.transaction(isolation="read_committed"):
             if not await connection.fetchval(_TAKE):
                 return drained
-            rows = await connection.fetch(_LEFTOVERS, older, _ROWS)
-            batch = [submitted for row in rows if (submitted := _submitted(row, reporter)) is not None]
-            places = await appender.append(connection, batch)
-        chained = sum(each.place in places for each in batch)
+            rows = await connection.fetch(_LEFTOVERS, until, _ROWS, list(stopped))
+            if not rows:
+                return drained
+            chained, left = await _chain(connection, appender, rows, reporter)
         drained += chained
-        if chained < len(rows):
-            raise LedgerUnavailable("Rows of the outbox can't be chained; see the findings")
-        if len(rows) < _ROWS:
-            return drained
+        # Whoever made no progress this time is not asked for again, so each round gets something done or is the last.
+        stopped |= left
 
 
-def _submitted(row: Record, reporter: Reporter) -> Submitted | None:
-    tenant: UUID = row["tenant_id"]
-    try:
-        prepared = parse(row["event"])
-        if prepared.event.id != row["event_id"]:
-            raise refuse("id")
-    except EventRefused:
+async def _chain(
+    connection: Connection, appender: Appender, rows: Iterable[Record], reporter: Reporter
+) -> tuple[int, set[UUID]]:
+    """Chain one round of rows; return how many were, and the tenants of whom some could not be."""
+    batch: list[Submitted] = []
+    formless: list[_Ref] = []
+    for row in rows:
+        submitted = _submitted(row)
+        if submitted is None:
+            formless.append((row["tenant_id"], row["event_id"]))
+        else:
+            batch.append(submitted)
+    await _quarantine(connection, formless, "form", reporter)
+    places = await appender.append(connection, batch)
+    refused = [(each.tenant, each.prepared.event.id) for each in batch if each.place not in places]
+    moved = await _quarantine(connection, refused, "taken", reporter)
+    return len(batch) - len(refused), {ref[0] for ref in refused if ref not in moved}
+
+
+async def _quarantine(connection: Connection, refs: list[_Ref], why: str, reporter: Reporter) -> set[_Ref]:
+    """Move the rows that can't be chained for this reason, report them, and return which they were."""
+    if not refs:
+        return set()
+    moved = {(row["tenant_id"], row["event_id"]) for row in await connection.fetch(_QUARANTINE, refs, why)}
+    for tenant in {tenant for tenant, _ in moved}:
         reporter.note(
             tenant,
             kind=Kind.LEDGER_BROKEN,
@@ -66,5 +90,14 @@ def _submitted(row: Record, reporter: Reporter) -> Submitted | None:
             key=finding_key(Kind.LEDGER_BROKEN, "outbox"),
             detail={"what": "outbox"},
         )
+    return moved
+
+
+def _submitted(row: Record) -> Submitted | None:
+    try:
+        prepared = parse(row["event"])
+        if prepared.event.id != row["event_id"]:
+            raise refuse("id")
+    except EventRefused:
         return None
-    return Submitted(tenant, prepared, outbox=True)
+    return Submitted(row["tenant_id"], prepared, outbox=True)

@@ -44,6 +44,8 @@ class What(StrEnum):
     """A log that the root log never announced."""
     ORPHAN = "orphan"
     """Rows of a log that has no head."""
+    QUARANTINE = "quarantine"
+    """Changes that could not be entered: their outbox rows were no events, or had the id of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Report:
     """What verification saw: the logs, entries and seals it covered, and each log's first bad place.
 
     `outbox_seconds` is the age of the oldest change that is not chained yet; a matter of health, not of tampering.
+    `quarantined` is the number of outbox rows that can never be chained.
     """
 
     logs: int
@@ -67,6 +70,7 @@ class Report:
     seals: int
     bad: tuple[Bad, ...]
     outbox_seconds: float
+    quarantined: int = 0
 
     @property
     def ok(self) -> bool:

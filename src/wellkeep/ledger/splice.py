@@ -135,6 +135,10 @@ class Splicer:
                 logs[tenant].insert(0, self._opened(tenant, tenant))
         return logs
 
+    def announcement(self, tenant: UUID) -> Place:
+        """Return what the root log's entry that the log of `tenant` was opened is found by."""
+        return self._opened(PLATFORM_TENANT, tenant).place
+
     def _unopened(self, tenant: UUID, now: datetime) -> Head:
         return Head(tenant, 1, origin(self._host, tenant, 1), 0, NO_LEAF, now, ())
 

@@ -9,7 +9,7 @@ log cut off at the end of a batch, its later seals too, and an old state put bac
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -107,7 +107,11 @@ WHERE ($1::uuid IS NULL OR found.tenant_id = $1)
   AND NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = found.tenant_id AND l.epoch = found.epoch)
 GROUP BY found.tenant_id, found.epoch ORDER BY found.tenant_id, found.epoch
 """
-_OUTBOX_AGE = "SELECT ledger.outbox_age()"
+_OUTBOX_AGE = "SELECT max(seconds) FROM ledger.outbox_ages()"
+_QUARANTINED = """
+SELECT tenant_id, count(*) FROM ledger.quarantine WHERE $1::uuid IS NULL OR tenant_id = $1
+GROUP BY tenant_id ORDER BY tenant_id
+"""
 
 
 async def verify(
@@ -133,7 +137,9 @@ async def verify(
                 bad.append(found)
         orphans = await connection.fetch(_ORPHANS, tenant)
         bad.extend(Bad(f"{log}/{epoch}", seq, What.ORPHAN) for log, epoch, seq in orphans)
+        quarantined = await connection.fetch(_QUARANTINED, tenant)
         age: float | None = await connection.fetchval(_OUTBOX_AGE)
+    bad.extend(_refused(walks, [row[0] for row in quarantined]))
     if tenant is None and since is None:
         bad.extend(_uncovered(walks))
     return Report(
@@ -142,6 +148,7 @@ async def verify(
         seals=sum(walk.seals for walk in walks.values()),
         bad=tuple(bad),
         outbox_seconds=age or 0.0,
+        quarantined=sum(row[1] for row in quarantined),
     )
 
 
@@ -206,6 +213,12 @@ async def _disagreement(
         return min(different)[0], What.ENTRY_SUBJECT
     missing = await connection.fetchval(_SUBJECT_MISSING, *place, start)
     return missing or start, What.ENTRY_SUBJECT
+
+
+def _refused(walks: Mapping[Head, LogWalk], tenants: Iterable[UUID]) -> list[Bad]:
+    """Return the logs of `tenants`, whose changes lie in quarantine instead of in them, at the place where they end."""
+    ends = {head.tenant: (head.origin, head.size) for head in walks}
+    return [Bad(*ends.get(tenant, (str(tenant), 0)), What.QUARANTINE) for tenant in tenants]
 
 
 def _uncovered(walks: Mapping[Head, LogWalk]) -> list[Bad]:

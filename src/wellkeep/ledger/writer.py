@@ -8,8 +8,8 @@ chained all the same, for it is committed already.
 
 The outbox holds what a change left to be chained. All of it is drained at start and at once after the writer has
 recovered; what then is still there after a second (its process died, or could not append) with the next look at it.
-Who drains what somebody else is chaining does no harm: a row is chained once. Waiting would: while the outbox is older
-than two seconds the gate refuses every change.
+Who drains what somebody else is chaining does no harm: a row is chained once. Waiting would: while its outbox is
+older than two seconds the gate refuses a tenant's changes.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class LedgerWriter:
         self._failed = False
         self._recovering = False
         self._due = False
-        self._age = 0.0
-        self._age_at = 0.0
+        self._ages: dict[UUID, float] = {}
+        self._measured_at = 0.0
         self._drains: list[tuple[float, asyncio.Future[int]]] = []
 
     @property
@@ -89,12 +89,13 @@ class LedgerWriter:
         """Whether the writer runs and what it did last worked."""
         return self._task is not None and not self._task.done() and not self._failed
 
-    def outbox_age(self) -> float:
-        """Return for how many seconds the oldest outbox row has waited, as far as is known; 0.0 where there is none.
+    def outbox_age(self, tenant: UUID) -> float:
+        """Return for how many seconds the tenant's oldest outbox row has waited, as far as is known; 0.0 without one.
 
         Measured every second; while it can't be measured, what was seen last grows older.
         """
-        return self._age + self._clock.monotonic() - self._age_at if self._age else 0.0
+        age = self._ages.get(tenant)
+        return 0.0 if age is None else age + self._clock.monotonic() - self._measured_at
 
     async def start(self) -> None:
         """Start the task and drain the outbox's leftovers; a database that is away now may come later."""
@@ -225,7 +226,7 @@ class LedgerWriter:
             async with self._pool.connection() as connection:
                 drained = 0
                 await self._measure(connection)
-                if drains or self._recovering or self._age > LEFTOVER_SECONDS:
+                if drains or self._recovering or max(self._ages.values(), default=0.0) > LEFTOVER_SECONDS:
                     seconds = timedelta(seconds=0.0 if self._recovering else older)
                     drained = await drain(connection, self._appender, older=seconds, reporter=self._reporter)
                     await self._measure(connection)
@@ -240,8 +241,8 @@ class LedgerWriter:
                 answer.set_result(drained)
 
     async def _measure(self, connection: Connection) -> None:
-        self._age = await oldest_seconds(connection)
-        self._age_at = self._clock.monotonic()
+        self._ages = await oldest_seconds(connection)
+        self._measured_at = self._clock.monotonic()
 
     def _fail(self, error: Exception) -> None:
         self._failed = self._recovering = True

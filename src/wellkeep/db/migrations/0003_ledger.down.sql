@@ -1,6 +1,8 @@
 DROP FUNCTION ledger.seq_since(integer, timestamptz);
-DROP FUNCTION ledger.outbox_age();
-DROP FUNCTION ledger.outbox_leftovers(interval, integer);
+DROP FUNCTION ledger.quarantine(ledger.event_ref[], text);
+DROP FUNCTION ledger.outbox_ages();
+DROP FUNCTION ledger.outbox_leftovers(timestamptz, integer, uuid[]);
+DROP FUNCTION ledger.outbox_tenants();
 DROP FUNCTION ledger.take_drain();
 DROP FUNCTION ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]);
 DROP FUNCTION ledger.lock_heads(uuid[]);
@@ -12,6 +14,7 @@ DROP TYPE ledger.subject_in;
 DROP TYPE ledger.entry_in;
 DROP TYPE ledger.step;
 DROP TABLE ledger.turn;
+DROP TABLE ledger.quarantine;
 DROP TABLE ledger.outbox;
 DROP TABLE ledger.entry_subject;
 DROP TABLE ledger.event_id;

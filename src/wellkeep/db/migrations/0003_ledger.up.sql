@@ -91,7 +91,19 @@ CREATE TABLE ledger.outbox (
 );
 COMMENT ON TABLE ledger.outbox IS
     'Events of changes, written in the change''s own transaction and deleted by the call that chains them.';
-CREATE INDEX outbox_age ON ledger.outbox (created_at);
+-- From tenant to tenant, and within one from the oldest row on.
+CREATE INDEX outbox_age ON ledger.outbox (tenant_id, created_at);
+
+CREATE TABLE ledger.quarantine (
+    tenant_id  uuid        NOT NULL,
+    event_id   uuid        NOT NULL,
+    event      bytea       NOT NULL,
+    reason     text        NOT NULL CHECK (reason IN ('form', 'taken')),
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, event_id, created_at)
+);
+COMMENT ON TABLE ledger.quarantine IS
+    'Outbox rows that can never be chained: no event ("form"), or an id that is chained with other bytes ("taken"). Verify calls a log with such a row bad.';
 
 -- A row that is locked and never read. An advisory lock could be taken by whoever guesses its number.
 CREATE TABLE ledger.turn (what text PRIMARY KEY CHECK (what IN ('open', 'drain')));
@@ -104,6 +116,7 @@ CALL wk.protect('ledger.seal', 'wk_app');
 CALL wk.protect('ledger.event_id', 'wk_app');
 CALL wk.protect('ledger.entry_subject', 'wk_app');
 CALL wk.protect('ledger.outbox', 'wk_app');
+CALL wk.protect('ledger.quarantine', 'wk_app');
 
 -- FORCE binds the owner as well. One batch holds entries of many tenants, so its function works across them.
 CREATE POLICY appending ON ledger.log TO wk_owner USING (true) WITH CHECK (true);
@@ -112,8 +125,9 @@ CREATE POLICY appending ON ledger.seal TO wk_owner USING (true) WITH CHECK (true
 CREATE POLICY appending ON ledger.event_id TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY appending ON ledger.entry_subject TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY draining ON ledger.outbox TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY draining ON ledger.quarantine TO wk_owner USING (true) WITH CHECK (true);
 
-REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox, ledger.turn
+REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox, ledger.quarantine, ledger.turn
     FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger TO wk_app, wk_ledger, wk_migrate;
 GRANT SELECT ON ledger.log, ledger.entry, ledger.event_id, ledger.entry_subject TO wk_app;
@@ -342,31 +356,72 @@ END
 $body$;
 COMMENT ON FUNCTION ledger.take_drain() IS 'Take the turn to drain until this transaction ends; false while another has it.';
 
-CREATE FUNCTION ledger.outbox_leftovers(older interval, most integer)
+CREATE FUNCTION ledger.outbox_tenants() RETURNS SETOF uuid
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    -- From one tenant to the next by the index, however many rows each has.
+    WITH RECURSIVE waiting (id) AS (
+        (SELECT o.tenant_id FROM ledger.outbox AS o ORDER BY o.tenant_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT o.tenant_id FROM ledger.outbox AS o WHERE o.tenant_id > w.id ORDER BY o.tenant_id LIMIT 1)
+        FROM waiting AS w WHERE w.id IS NOT NULL
+    )
+    SELECT w.id FROM waiting AS w WHERE w.id IS NOT NULL
+$body$;
+COMMENT ON FUNCTION ledger.outbox_tenants() IS 'The tenants that have rows in the outbox.';
+
+CREATE FUNCTION ledger.outbox_leftovers(until timestamptz, most integer, besides uuid[])
 RETURNS TABLE (tenant_id uuid, event_id uuid, event bytea)
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    SELECT o.tenant_id, o.event_id, o.event FROM ledger.outbox AS o
-    WHERE o.created_at <= clock_timestamp() - older
-    ORDER BY o.created_at
-    LIMIT most
+    WITH chosen AS MATERIALIZED (SELECT t.id FROM ledger.outbox_tenants() AS t (id) WHERE t.id <> ALL (besides)),
+    share AS MATERIALIZED (SELECT most / greatest(count(*), 1) + 1 AS rows FROM chosen)
+    SELECT c.id, r.event_id, r.event
+    FROM chosen AS c CROSS JOIN LATERAL (
+        SELECT o.event_id, o.event, o.created_at FROM ledger.outbox AS o
+        WHERE o.tenant_id = c.id AND o.created_at <= until
+        ORDER BY o.created_at LIMIT (SELECT s.rows FROM share AS s)
+    ) AS r
+    ORDER BY r.created_at LIMIT most
 $body$;
-COMMENT ON FUNCTION ledger.outbox_leftovers(interval, integer) IS 'Outbox rows at least this old, the oldest first.';
+COMMENT ON FUNCTION ledger.outbox_leftovers(timestamptz, integer, uuid[]) IS
+    'Outbox rows until then, the oldest first and an equal share for each tenant, without those named.';
 
-CREATE FUNCTION ledger.outbox_age() RETURNS double precision
+CREATE FUNCTION ledger.outbox_ages() RETURNS TABLE (tenant_id uuid, seconds double precision)
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    SELECT greatest(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::double precision
-    FROM ledger.outbox AS o
+    SELECT t.id, greatest(extract(epoch FROM clock_timestamp() - r.created_at), 0)::double precision
+    FROM ledger.outbox_tenants() AS t (id) CROSS JOIN LATERAL (
+        SELECT o.created_at FROM ledger.outbox AS o WHERE o.tenant_id = t.id ORDER BY o.created_at LIMIT 1
+    ) AS r
 $body$;
-COMMENT ON FUNCTION ledger.outbox_age() IS 'Seconds since the oldest outbox row was written; null where there is none.';
+COMMENT ON FUNCTION ledger.outbox_ages() IS 'Seconds since each tenant''s oldest outbox row was written.';
+
+CREATE FUNCTION ledger.quarantine(refs ledger.event_ref[], why text) RETURNS SETOF ledger.event_ref
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    WITH gone AS (
+        DELETE FROM ledger.outbox AS o USING unnest(refs) AS r
+        WHERE o.tenant_id = r.tenant_id AND o.event_id = r.event_id
+          AND (why <> 'taken' OR EXISTS (
+              SELECT FROM ledger.event_id AS i WHERE i.tenant_id = o.tenant_id AND i.event_id = o.event_id))
+        RETURNING o.*
+    )
+    INSERT INTO ledger.quarantine AS q (tenant_id, event_id, event, reason, created_at)
+        SELECT g.tenant_id, g.event_id, g.event, why, g.created_at FROM gone AS g
+        RETURNING q.tenant_id, q.event_id
+$body$;
+COMMENT ON FUNCTION ledger.quarantine(ledger.event_ref[], text) IS
+    'Move outbox rows that can''t be chained out of the way of the others; answers those moved. "taken" moves only ids that are chained.';
 
 GRANT EXECUTE ON FUNCTION
     ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]),
     ledger.heads(uuid[]), ledger.lock_heads(uuid[]), ledger.take_drain(),
-    ledger.outbox_leftovers(interval, integer), ledger.outbox_age()
+    ledger.outbox_leftovers(timestamptz, integer, uuid[]), ledger.outbox_ages(), ledger.quarantine(ledger.event_ref[], text)
     TO wk_ledger;
 
 -- ------------------------------------------------------------------------------------------------------- searching
