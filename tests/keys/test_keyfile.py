@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from wellkeep.base.errors import Misconfigured
 from wellkeep.keys import keyfile
 
-DEPLOYMENT = uuid4()
+DEPLOYMENT = UUID("0198c2f0-0000-7000-8000-000000000001")
 HEADER = f"wellkeep-root-key v1 deployment={DEPLOYMENT}"
 
 
