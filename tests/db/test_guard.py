@@ -134,6 +134,39 @@ async def test_provisioning_again_changes_nothing_and_another_environment_is_ref
         await provision(server.administrator, environment="production", **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same database", "another database"])
+async def test_a_second_deployment_on_one_server_is_refused_and_the_first_still_works(
+    database: Database, *, elsewhere: bool
+) -> None:
+    """Roles and their passwords belong to the whole server: setting them anew would lock the first one out."""
+    server = database.server
+    with pytest.raises(Misconfigured, match=r"another deployment uses them.*Nothing was changed"):
+        await provision(
+            server.administrator,
+            database=f"wk_second_{uuid4().hex[:8]}" if elsewhere else database.name,
+            passwords={role: Secret(f"another {role} {uuid4()}") for role in server.passwords},
+            deployment_id=uuid4(),
+            environment=ENVIRONMENT,
+        )
+    async with database.connect("wk_app") as connection:
+        await deployment.assert_belongs(connection, deployment=server.deployment, environment=ENVIRONMENT)
+
+
+async def test_a_database_marked_as_another_s_is_refused_before_anything_is_changed(database: Database) -> None:
+    server = database.server
+    async with database.connect() as connection:
+        before = await connection.fetch("SELECT rolname, rolpassword FROM pg_authid ORDER BY 1")
+        with pytest.raises(Misconfigured, match="another deployment"):
+            await provision(
+                server.administrator,
+                database=database.name,
+                passwords=server.passwords,
+                deployment_id=uuid4(),
+                environment=ENVIRONMENT,
+            )
+        assert await connection.fetch("SELECT rolname, rolpassword FROM pg_authid ORDER BY 1") == before
+
+
 async def test_server_that_is_not_there_is_unavailable() -> None:
     nowhere = Endpoint(host="/nonexistent", port=5432, database="x", user="x", password=None)
     with pytest.raises(DatabaseUnavailable):

@@ -2,6 +2,10 @@
 
 Rule: one order, the same for the embedded server, for a server by DSN and for the tests: roles, database, rights,
 migrations, deployment mark, context key. Each step is idempotent, so an interrupted set-up is simply run again.
+
+Roles belong to the whole server, and their passwords with them. So before anything is changed, roles that are there
+already must be this deployment's: its password must open them, and the database must not be marked as another's. The
+threat is a second deployment on one server, whose set-up would lock the first one out.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
-from wellkeep.base.errors import WellkeepError
+from wellkeep.base.errors import Misconfigured, WellkeepError
 from wellkeep.base.secrets import Secret
 from wellkeep.db import context, deployment, guard, migrate, roles, shared_functions
 from wellkeep.db.connection import Connection
@@ -21,6 +25,10 @@ from wellkeep.db.dsn import Endpoint
 from wellkeep.db.errors import CONNECTION_ERRORS, DRIVER_ERRORS, translate
 
 _CONNECT_SECONDS = 10.0
+_ROLE_EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = 'wk_migrate')"
+_DATABASE_EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1)"
+_MARK_TABLE = "SELECT pg_catalog.to_regclass('wk.deployment') IS NOT NULL"
+_MARKED = "SELECT EXISTS (SELECT 1 FROM wk.deployment)"
 
 
 @asynccontextmanager
@@ -63,16 +71,40 @@ async def provision(
     is unfit (`guard`), the database another's, or its migrations diverge. Where the context key is itself kept in the
     database, wrapped, it is installed afterwards.
     """
+    migrator = administrator.at(database).as_role("wk_migrate", passwords["wk_migrate"])
     async with connected(administrator) as connection:
         await guard.assert_fit(connection)
+        if await connection.fetchval(_ROLE_EXISTS):
+            there = await connection.fetchval(_DATABASE_EXISTS, database)
+            await _assert_ours(migrator if there else migrator.at(administrator.database), deployment_id, environment)
         await roles.ensure_roles(connection, passwords)
         await roles.ensure_database(connection, database)
     async with connected(administrator.at(database)) as connection:
         await roles.close_public(connection)
         await shared_functions.close(connection)
-    migrator = administrator.at(database).as_role("wk_migrate", passwords["wk_migrate"])
     async with connected(migrator) as connection:
         await migrate.migrate(connection, migrations=migrations)
         await deployment.install(connection, deployment=deployment_id, environment=environment)
         if context_key is not None:
             await context.install(connection, context_key)
+
+
+async def _assert_ours(migrator: Endpoint, deployment_id: UUID, environment: str) -> None:
+    """Raise Misconfigured where the server's roles, or the database that is there, are another deployment's."""
+    anothers = False
+    try:
+        probe = await asyncpg.connect(**migrator.arguments(), timeout=_CONNECT_SECONDS)
+        await probe.close(timeout=_CONNECT_SECONDS)
+    except asyncpg.InvalidPasswordError:
+        anothers = True
+    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError):
+        pass  # asked again below, where it is told in our own words
+    if anothers:
+        raise Misconfigured(
+            "This PostgreSQL server has wellkeep's roles (wk_…) already, and this deployment's passwords do not open "
+            "them: another deployment uses them, and roles belong to the whole server. Nothing was changed. Choose "
+            "another server, or restore this deployment's secrets/database.json."
+        )
+    async with connected(migrator) as connection:
+        if await connection.fetchval(_MARK_TABLE) and await connection.fetchval(_MARKED):
+            await deployment.assert_belongs(connection, deployment=deployment_id, environment=environment)
