@@ -43,7 +43,7 @@ def vault(served: Deployment, key: str) -> Deployment:
 def patients(tmp_path: Path) -> Path:
     """Write five patients as FHIR NDJSON, gzipped."""
     file = tmp_path / "Patient.ndjson.gz"
-    file.write_bytes(gzip.compress(PATIENTS))
+    file.write_bytes(gzip.compress(PATIENTS, mtime=0))
     return file
 
 
@@ -119,9 +119,10 @@ def test_a_csv_with_a_map_of_its_columns(vault: Deployment, key: str, tmp_path: 
     ("content", "name", "said"),
     [
         (b"", "empty.ndjson", "is empty"),
-        (gzip.compress(PATIENTS)[:-12], "cut.ndjson.gz", "failed"),
+        (gzip.compress(PATIENTS, mtime=0)[:-12], "cut.ndjson.gz", "failed"),
         (b"\x1f\x8bXk9CanaryZq", "no.ndjson.gz", "not a whole gzip"),
     ],
+    ids=["empty", "cut", "no-gzip"],
 )
 def test_a_file_that_is_none(vault: Deployment, key: str, tmp_path: Path, content: bytes, name: str, said: str) -> None:
     file = tmp_path / name
