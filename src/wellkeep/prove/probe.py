@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -48,8 +48,3 @@ async def prove(probe: Probe, world: World, clock: Clock) -> Evidence:
         steps=tuple(notes.steps),
         missing=probe.missing,
     )
-
-
-async def prove_all(probes: Iterable[Probe], world: World, clock: Clock) -> list[Evidence]:
-    """Run `probes` one after the other, so that what one does to the system can't be taken for another's."""
-    return [await prove(probe, world, clock) for probe in probes]

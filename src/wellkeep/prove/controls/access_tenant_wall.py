@@ -51,6 +51,10 @@ _INJECTIONS: tuple[tuple[str, str], ...] = (
     ("read a file", "SELECT pg_read_file('PG_VERSION')"),
     ("append to the ledger", "INSERT INTO ledger.entry DEFAULT VALUES"),
     ("delete from the ledger", "DELETE FROM ledger.entry"),
+    ("learn the names of prepared statements", "SELECT name FROM pg_prepared_statements"),
+    ("leave a large object behind", "SELECT lo_from_bytea(0, 'x')"),
+    ("take a lock that others wait for", "SELECT pg_try_advisory_lock(1)"),
+    ("take the ledger's turn to drain", "SELECT ledger.take_drain()"),
     ("read the planner's statistics", "SELECT * FROM pg_statistic"),
 )
 
