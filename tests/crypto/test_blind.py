@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wellkeep.crypto.blind import MAX_PREFIX, MIN_PREFIX, TAG_SIZE, BlindIndex, IndexKind, query_tokens, tokens
+from wellkeep.crypto.blind import MAX_PREFIX, MIN_PREFIX, TAG_SIZE, BlindIndex, IndexKind, Mac, query_tokens, tokens
 from wellkeep.crypto.errors import Malformed, NotNormalisable
 
 INDEX = BlindIndex(bytes(range(32)), epoch=1)
@@ -65,3 +67,11 @@ def test_a_long_word_finds_its_equals_and_nothing_that_only_begins_alike() -> No
 def test_each_word_of_a_prefix_query_counts_once() -> None:
     assert query_tokens(IndexKind.PREFIX, "lo an lo") == ["an", "lo"]
     assert tokens(IndexKind.PREFIX, "ana a") == ["an", "ana"]
+
+
+def test_a_mac_takes_a_whole_key_and_never_shows_it() -> None:
+    with pytest.raises(Malformed):
+        Mac(bytes(31))
+    mac = Mac(b"k" * 32)
+    assert mac.of(b"message") == hmac.digest(b"k" * 32, b"message", "sha256")
+    assert "k" * 4 not in repr(mac)
