@@ -107,3 +107,16 @@ def test_a_changed_history_has_no_proof(new: int, data: st.DataObject) -> None:
     proof = merkle.consistency_proof(forged, old_size=old)
     with pytest.raises(BadProof):
         check(old, new, proof, merkle.root(LEAVES[:old]), merkle.root(forged))
+
+
+@given(st.integers(0, 40), st.integers(0, 70))
+def test_many_leaves_at_once_make_the_frontier_that_one_by_one_makes(before: int, more: int) -> None:
+    leaves = [merkle.leaf_hash(b"%d" % number) for number in range(before + more)]
+    slowly, at_once = merkle.Frontier(), merkle.Frontier()
+    for leaf in leaves[:before]:
+        slowly.append(leaf)
+        at_once.append(leaf)
+    for leaf in leaves[before:]:
+        slowly.append(leaf)
+    at_once.extend(leaves[before:])
+    assert (at_once.size, at_once.root()) == (slowly.size, slowly.root())
