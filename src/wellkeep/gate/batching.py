@@ -2,7 +2,8 @@
 
 Rules
 - Each function has a lane of its own, so reads and writes never share a call. At most `FLIGHTS` calls of a lane are in
-  the air and at most `ROWS` elements in each; nobody lingers to fill one.
+  the air and at most `ROWS` elements in each; no timer holds one back. A call boards after `TURNS` turns of the event
+  loop: whoever's request lies in the sockets already comes along, and an idle loop turns in microseconds.
 - Every element carries the signed token of its own tenant for the very connection it travels on. One call may hold many
   tenants; the database enters each one's wall in turn.
 - A caller gets the rows of its own element or an error, never another's: a position outside the batch fails the batch.
@@ -33,6 +34,7 @@ from wellkeep.ledger.event import PreparedEvent
 
 ROWS = 64
 FLIGHTS = 2
+TURNS = 3
 WAITING = 2048
 _TRIES = 4
 _REPEATABLE = (Fate.NOT_SENT, Fate.ROLLED_BACK)
@@ -117,9 +119,8 @@ class Lane:
     async def _fly(self) -> None:
         try:
             async with self._pool.connection(packed=self._batch.packed) as connection:
-                self._boarding = False
                 usable = True
-                while usable and (batch := self._board(ROWS)):
+                while usable and (batch := await self._boarded()):
                     self._take_off_if_needed()
                     usable = await self._serve(connection, batch)
                 if not usable:
@@ -129,6 +130,13 @@ class Lane:
             self._refuse_waiting()
         finally:
             self._boarding = False
+
+    async def _boarded(self) -> list[Waiting]:
+        self._boarding = True
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        self._boarding = False
+        return self._board(ROWS)
 
     def _board(self, most: int) -> list[Waiting]:
         boarded: list[Waiting] = []

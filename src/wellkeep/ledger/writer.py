@@ -1,7 +1,7 @@
 """The writer: one task a process, which chains what callers hand in, many entries with one commit.
 
 Rules: a caller hears of success after the commit and not before; it takes what is there (at most 500 entries or 1 MB)
-and never lingers; the queue is bounded, and a full one refuses instead of growing; whatever goes wrong ends as
+after a few turns of the event loop, so that whoever is about to ask comes along, and no timer holds it back; the queue is bounded, and a full one refuses instead of growing; whatever goes wrong ends as
 LedgerUnavailable, so nothing is read or changed without its entry; it mends itself, because each batch borrows a
 connection and a broken one is thrown away. A cancelled caller's read is skipped; a cancelled caller's change is
 chained all the same, for it is committed already.
@@ -42,6 +42,7 @@ QUEUE_BYTES: Final = 64_000_000
 LEFTOVER_SECONDS: Final = 1.0
 """Younger rows are still being chained by those who wrote them."""
 
+_TURNS = 3
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 _RETRY_AFTER = 2
@@ -164,6 +165,8 @@ class LedgerWriter:
                         await self._wake.wait()
                 if self._due or self._drains:
                     await self._maintain()
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
                 batch = self._take()
                 if batch:
                     await self._commit(batch)
