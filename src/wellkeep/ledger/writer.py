@@ -1,10 +1,11 @@
 """The writer: one task a process, which chains what callers hand in, many entries with one commit.
 
 Rules: a caller hears of success after the commit and not before; it takes what is there (at most 500 entries or 1 MB)
-after a few turns of the event loop, so that whoever is about to ask comes along, and no timer holds it back; the queue is bounded, and a full one refuses instead of growing; whatever goes wrong ends as
-LedgerUnavailable, so nothing is read or changed without its entry; it mends itself, because each batch borrows a
-connection and a broken one is thrown away. A cancelled caller's read is skipped; a cancelled caller's change is
-chained all the same, for it is committed already.
+after a few turns of the event loop, so that whoever is about to ask comes along, and no timer holds it back; the
+queue is bounded, and a full one refuses instead of growing; whatever goes wrong ends as LedgerUnavailable, so nothing
+is read or changed without its entry; it mends itself, because each batch borrows a connection and a broken one is
+thrown away. A cancelled caller's read is skipped; a cancelled caller's change is chained all the same, for it is
+committed already.
 
 The outbox holds what a change left to be chained. All of it is drained at start and at once after the writer has
 recovered; what then is still there after a second (its process died, or could not append) with the next look at it.
