@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 
 from access.conftest import Door
-from gate.trial import caller, reading
+from gate.trial import ReadNote, WriteNote, caller, reading, writing
 from wellkeep.access.operators import operator, this_operator
 from wellkeep.access.tenants import Tenants
 from wellkeep.base.errors import Conflict, Forbidden, KeysUnavailable, LedgerUnavailable, NotFound
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
-from wellkeep.gate.acts import Act, Decision
+from wellkeep.gate.acts import Act, Decision, TenantSettings
 from wellkeep.gate.transaction import GateTransaction
 from wellkeep.ledger.event import Action
 
@@ -99,6 +99,33 @@ async def test_a_closed_tenant_acts_no_more(door: Door, tenants: Tenants, tenant
     with pytest.raises(NotFound):
         await tenants.close(door.operator, tenant=tenant)
     assert "tenant.close" in [event["action"] for event in await door.home.events(tenant)]
+
+
+async def test_a_closing_holds_with_the_next_request_on_every_worker(
+    door: Door, tenants: Tenants, tenant: UUID, other_tenant: UUID
+) -> None:
+    """The worker still remembers that the tenant is open; the database does not let its key read or change."""
+    keys = {
+        one: (await door.keys.create(door.operator, tenant=one, name="a", roles=["integration"])).about.id
+        for one in (tenant, other_tenant)
+    }
+    gate = door.home.gate
+    asking, beside = (caller(one, "integration", credential=keys[one]) for one in (tenant, other_tenant))
+    read, write = await gate.decide(asking, reading()), await gate.decide(asking, writing())
+    other = await gate.decide(beside, reading())
+    async with door.home.database.entered(PLATFORM_TENANT) as connection:
+        assert await connection.fetchval("SELECT wk.close_tenant($1)", tenant)
+    assert gate.tenants.known(tenant) == TenantSettings()
+    with pytest.raises(Forbidden, match="closed"):
+        await gate.read(read, ReadNote(uuid7(), credential=keys[tenant]))
+    with pytest.raises(Forbidden, match="closed"):
+        await gate.change(write, WriteNote(uuid7(), credential=keys[tenant]))
+    with pytest.raises(Forbidden, match="closed"):
+        async with gate.reading(read):
+            raise AssertionError
+    rules = [event["rule"] for event in await door.home.events(tenant)][-3:]
+    assert rules == ["deny:closed/record:read", "deny:closed/record:create", "deny:closed/record:read"]
+    assert await gate.read(other, ReadNote(uuid7(), credential=keys[other_tenant])) == []
 
 
 async def test_a_tenants_administrator_makes_no_tenant(tenants: Tenants, tenant: UUID) -> None:

@@ -79,7 +79,7 @@ def close(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Close a tenant: its keys stop working within five seconds; its data and its log stay.
+    """Close a tenant: its keys stop working at once; its data and its log stay.
 
     Example: wellkeep tenant close st-elsewhere
     """

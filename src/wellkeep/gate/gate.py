@@ -105,7 +105,8 @@ class Gate:
     async def read(self, decision: Decision, call: ReadCall) -> Answers:
         """Run one element of a batched read and return its rows, which are sealed until `disclose`.
 
-        Raises Unauthenticated where the credential was revoked meanwhile, DatabaseUnavailable.
+        Raises Unauthenticated where the credential was revoked meanwhile, Forbidden where the tenant was closed,
+        DatabaseUnavailable.
         """
         _must_be_allowed(decision)
         try:
@@ -281,6 +282,9 @@ class Gate:
         raise Forbidden(_WORDS.get(rule))
 
     async def _revoked(self, decision: Decision) -> NoReturn:
+        if (await self.tenants.load(decision.caller.principal.tenant)).closed:  # what we remembered was out of date
+            await self._enter_denial(decision, rule=f"deny:closed/{decision.act.permission.value}")
+            raise Forbidden(_WORDS["deny:closed"])
         await self._enter_denial(decision, rule=f"deny:revoked/{decision.act.permission.value}")
         raise Unauthenticated
 

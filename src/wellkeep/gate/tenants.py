@@ -1,6 +1,7 @@
 """What of a tenant's settings bears on decisions, at hand without a query a request.
 
-Rule: a tenant that is not there counts as closed. A change of the settings holds everywhere within `FRESH` seconds.
+Rule: a tenant that is not there counts as closed. A change of the settings holds everywhere within `FRESH` seconds; a
+closing with the next request, because the keys of a closed tenant do not stand (`access.stands`).
 """
 
 from __future__ import annotations

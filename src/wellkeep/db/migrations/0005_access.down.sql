@@ -1,3 +1,5 @@
+DROP TRIGGER follow_tenant ON wk.tenants;
+DROP FUNCTION access.follow_tenant();
 DROP FUNCTION access.stands(uuid);
 DROP TABLE access.api_key;
 DROP FUNCTION access.keep_revoked();
