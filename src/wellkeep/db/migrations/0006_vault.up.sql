@@ -165,55 +165,78 @@ SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan S
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   element vault.read_in;
+  token text;
+  credential uuid;
+  owner uuid;
+  starts integer[] := '{}';
   place integer := 0;
-  entered text;
-  asked uuid;
-  standing boolean;
+  low integer;
+  high integer;
+  run vault.read_in[];
+  older boolean := false;
   out vault.stored;
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    IF standing IS NULL OR entered IS DISTINCT FROM element.token OR asked IS DISTINCT FROM element.credential THEN
-      PERFORM wk.enter(element.token);
-      entered := element.token; asked := element.credential; standing := access.stands(asked);
+    older := older OR element.revision > 0;
+    IF place = 1 OR token IS DISTINCT FROM element.token OR credential IS DISTINCT FROM element.credential THEN
+      starts := starts || place; token := element.token; credential := element.credential;
     END IF;
-    IF NOT standing THEN
-      out := NULL; out.i := place; out.status := 'revoked';
-      RETURN NEXT out;
+  END LOOP;
+  FOR part IN 1 .. cardinality(starts) LOOP
+    low := starts[part]; high := coalesce(starts[part + 1] - 1, place); run := elements[low:high];
+    token := run[1].token; owner := split_part(token, '.', 2)::uuid;
+    PERFORM wk.enter(token);
+    IF NOT access.stands(run[1].credential) THEN
+      FOR refused IN low .. high LOOP
+        out := NULL; out.i := refused; out.status := 'revoked';
+        RETURN NEXT out;
+      END LOOP;
       CONTINUE;
     END IF;
-    IF element.revision = 0 THEN
+    RETURN QUERY
+      SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
+             r.sealed::bytea[], r.plain, CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
+             CASE WHEN e.whole THEN r.content_mac::bytea END,
+             r.digest::bytea, r.created_at, r.updated_at,
+             k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+      FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, record_id, revision, whole, n)
+      CROSS JOIN LATERAL (
+        SELECT x.* FROM vault.record x
+        WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = e.record_id
+          AND x.deleted_at IS NULL OFFSET 0
+      ) r
+      LEFT JOIN LATERAL (
+        SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+        WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
+      ) k ON true
+      WHERE e.revision = 0;
+    IF older THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
-               r.plain, CASE WHEN element.whole THEN r.tag_fields END, CASE WHEN element.whole THEN r.tags END,
-               CASE WHEN element.whole THEN r.content_mac::bytea END, r.digest::bytea, r.created_at, r.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, h.sealed_for, h.revision::integer, h.event_id, h.field_ids,
+               h.sealed::bytea[], h.plain, NULL::integer[], NULL::bytea[], NULL::bytea,
+               h.digest::bytea, r.created_at, h.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM vault.record r
-        LEFT JOIN LATERAL (
-          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true
-        WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL;
-    ELSE
-      RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, h.sealed_for, h.revision::integer, h.event_id, h.field_ids, h.sealed::bytea[],
-               h.plain, NULL::integer[], NULL::bytea[], NULL::bytea, h.digest::bytea, r.created_at, h.updated_at,
-               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM vault.record r
-        JOIN LATERAL (
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, record_id, revision, whole, n)
+        CROSS JOIN LATERAL (
+          SELECT x.* FROM vault.record x
+          WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = e.record_id
+            AND x.deleted_at IS NULL OFFSET 0
+        ) r
+        CROSS JOIN LATERAL (
           SELECT r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed, r.plain, r.digest, r.updated_at
-          WHERE r.revision = element.revision
+          WHERE r.revision = e.revision
           UNION ALL
           SELECT v.sealed_for, v.revision, v.event_id, v.field_ids, v.sealed, v.plain, v.digest, v.updated_at
           FROM vault.revision v
-          WHERE v.tenant_id = r.tenant_id AND v.collection_id = r.collection_id AND v.record_id = r.id
-            AND v.revision = element.revision
-        ) h ON true
+          WHERE v.tenant_id = owner AND v.collection_id = r.collection_id AND v.record_id = r.id
+            AND v.revision = e.revision
+        ) h
         LEFT JOIN LATERAL (
           SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = r.tenant_id AND y.subject_id = h.sealed_for OFFSET 0
+          WHERE y.tenant_id = owner AND y.subject_id = h.sealed_for OFFSET 0
         ) k ON true
-        WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL;
+        WHERE e.revision > 0;
     END IF;
   END LOOP;
 END $$;
@@ -231,72 +254,108 @@ SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan S
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   element vault.search_in;
+  token text;
+  credential uuid;
+  owner uuid;
+  starts integer[] := '{}';
   place integer := 0;
-  entered text;
-  asked uuid;
-  standing boolean;
+  low integer;
+  high integer;
+  run vault.search_in[];
+  tagged boolean := false;
+  of_subject boolean := false;
+  listed boolean := false;
   out vault.stored;
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    IF standing IS NULL OR entered IS DISTINCT FROM element.token OR asked IS DISTINCT FROM element.credential THEN
-      PERFORM wk.enter(element.token);
-      entered := element.token; asked := element.credential; standing := access.stands(asked);
+    IF element.first_tag IS NOT NULL THEN
+      tagged := true;
+    ELSIF element.subject_id IS NOT NULL THEN
+      of_subject := true;
+    ELSE
+      listed := true;
     END IF;
-    IF NOT standing THEN
-      out := NULL; out.i := place; out.status := 'revoked';
-      RETURN NEXT out;
-    ELSIF element.first_tag IS NOT NULL THEN
+    IF place = 1 OR token IS DISTINCT FROM element.token OR credential IS DISTINCT FROM element.credential THEN
+      starts := starts || place; token := element.token; credential := element.credential;
+    END IF;
+  END LOOP;
+  FOR part IN 1 .. cardinality(starts) LOOP
+    low := starts[part]; high := coalesce(starts[part + 1] - 1, place); run := elements[low:high];
+    token := run[1].token; owner := split_part(token, '.', 2)::uuid;
+    PERFORM wk.enter(token);
+    IF NOT access.stands(run[1].credential) THEN
+      FOR refused IN low .. high LOOP
+        out := NULL; out.i := refused; out.status := 'revoked';
+        RETURN NEXT out;
+      END LOOP;
+      CONTINUE;
+    END IF;
+    IF tagged THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
-               r.plain, CASE WHEN element.whole THEN r.tag_fields END, CASE WHEN element.whole THEN r.tags END,
-               CASE WHEN element.whole THEN r.content_mac::bytea END, r.digest::bytea, r.created_at, r.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
+               r.sealed::bytea[], r.plain, CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
+               CASE WHEN e.whole THEN r.content_mac::bytea END,
+               r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM (
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from, more_tags,
+                                           subject_id, after, max_rows, whole, n)
+        CROSS JOIN LATERAL (
           SELECT s.* FROM vault.tag t
           CROSS JOIN LATERAL (
             SELECT x.* FROM vault.record x
-            WHERE x.tenant_id = t.tenant_id AND x.collection_id = t.collection_id AND x.id = t.record_id OFFSET 0
+            WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = t.record_id OFFSET 0
           ) s
-          WHERE t.collection_id = element.collection_id AND t.field_id = element.first_field
-            AND t.tag = element.first_tag AND t.slot >= element.slot_from AND t.record_id > element.after
-            AND (element.more_tags IS NULL OR s.tags @> element.more_tags)
-            AND (element.subject_id IS NULL OR s.subject_id = element.subject_id)
-          ORDER BY t.slot LIMIT element.max_rows
+          WHERE t.tenant_id = owner AND t.collection_id = e.collection_id AND t.field_id = e.first_field
+            AND t.tag = e.first_tag AND t.slot >= e.slot_from AND t.record_id > e.after
+            AND (e.more_tags IS NULL OR s.tags @> e.more_tags)
+            AND (e.subject_id IS NULL OR s.subject_id = e.subject_id)
+          ORDER BY t.slot LIMIT e.max_rows
         ) r
         LEFT JOIN LATERAL (
           SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true;
-    ELSIF element.subject_id IS NOT NULL THEN
+          WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true
+        WHERE e.first_tag IS NOT NULL;
+    END IF;
+    IF of_subject THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
-               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest::bytea, r.created_at, r.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
+               r.sealed::bytea[], r.plain, NULL::integer[], NULL::bytea[], NULL::bytea,
+               r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM (
-          SELECT s.* FROM vault.record s
-          WHERE s.subject_id = element.subject_id AND s.collection_id = element.collection_id
-            AND s.id > element.after AND s.deleted_at IS NULL
-          ORDER BY s.id LIMIT element.max_rows
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from, more_tags,
+                                           subject_id, after, max_rows, whole, n)
+        CROSS JOIN LATERAL (
+          SELECT x.* FROM vault.record x
+          WHERE x.tenant_id = owner AND x.subject_id = e.subject_id AND x.collection_id = e.collection_id
+            AND x.id > e.after AND x.deleted_at IS NULL
+          ORDER BY x.id LIMIT e.max_rows
         ) r
         LEFT JOIN LATERAL (
           SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true;
-    ELSE
+          WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true
+        WHERE e.first_tag IS NULL AND e.subject_id IS NOT NULL;
+    END IF;
+    IF listed THEN
       RETURN QUERY
-        SELECT place, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids, r.sealed::bytea[],
-               r.plain, NULL::integer[], NULL::bytea[], NULL::bytea, r.digest::bytea, r.created_at, r.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
+               r.sealed::bytea[], r.plain, NULL::integer[], NULL::bytea[], NULL::bytea,
+               r.digest::bytea, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM (
-          SELECT s.* FROM vault.record s
-          WHERE s.collection_id = element.collection_id AND s.id > element.after AND s.deleted_at IS NULL
-          ORDER BY s.id LIMIT element.max_rows
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from, more_tags,
+                                           subject_id, after, max_rows, whole, n)
+        CROSS JOIN LATERAL (
+          SELECT x.* FROM vault.record x
+          WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id > e.after AND x.deleted_at IS NULL
+          ORDER BY x.id LIMIT e.max_rows
         ) r
         LEFT JOIN LATERAL (
           SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = r.tenant_id AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true;
+          WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
+        ) k ON true
+        WHERE e.first_tag IS NULL AND e.subject_id IS NULL;
     END IF;
   END LOOP;
 END $$;
@@ -447,88 +506,191 @@ BEGIN
   RETURN NOT extend OR keys.lease_subject(wanted);
 END $$;
 
+-- Make the records of a run, table by table: all of it is written, or nothing is and the answer is false.
+CREATE FUNCTION vault.create_run(owner uuid, run vault.create_in[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+  zero constant uuid := '00000000-0000-0000-0000-000000000000';
+  nobody constant uuid := zero;
+  leases boolean;
+  claims integer;
+  held integer;
+  newcomers integer;
+  wanted integer;
+  added integer;
+BEGIN
+  SELECT bool_or(e.lease), count(e.key_hash), count(*) FILTER (WHERE e.subject_mode = 2),
+         count(*) FILTER (WHERE e.subject_mode = 1), coalesce(sum(cardinality(e.tags)), 0)
+    INTO leases, claims, held, newcomers, wanted FROM unnest(run) AS e;
+  IF leases THEN
+    RETURN false;  -- once in 4,096 seals of a key
+  END IF;
+  IF claims > 0 THEN
+    INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
+      SELECT owner, coalesce(e.credential, nobody), e.key_hash, e.request_mac, 201, e.answer, e.at
+      FROM unnest(run) AS e WHERE e.key_hash IS NOT NULL
+      ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added < claims THEN
+      RAISE EXCEPTION 'wellkeep: an Idempotency-Key was used before' USING ERRCODE = 'WK002';
+    END IF;
+  END IF;
+  IF held > 0 THEN
+    -- As vault.hold_key does for one.
+    SELECT count(*) INTO added FROM (
+      SELECT s.id FROM unnest(run) AS e
+      JOIN keys.subject_key k ON k.tenant_id = owner AND k.subject_id = e.subject_id AND k.kid = e.kid
+      JOIN vault.subject s ON s.tenant_id = owner AND s.id = e.subject_id
+      WHERE e.subject_mode = 2 AND k.state = 'active' AND s.erased_at IS NULL AND s.merged_into IS NULL
+      FOR KEY SHARE OF s) AS standing;
+    IF added < held THEN
+      RAISE EXCEPTION 'wellkeep: a key is not the current one' USING ERRCODE = 'WK002';
+    END IF;
+  END IF;
+  IF wanted > 0 THEN
+    INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
+      SELECT owner, e.collection_id, u.field_id, u.tag, CASE WHEN u.n <= e.unique_tags THEN zero ELSE e.id END, e.id
+      FROM unnest(run) AS e,
+        ROWS FROM (unnest(e.tag_fields), unnest(e.tags)) WITH ORDINALITY AS u(field_id, tag, n)
+      ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added < wanted THEN
+      RAISE EXCEPTION 'wellkeep: a unique value is taken' USING ERRCODE = 'WK002';
+    END IF;
+  END IF;
+  IF newcomers > 0 THEN
+    INSERT INTO vault.subject (tenant_id, id, created_at)
+      SELECT owner, e.subject_id, e.at FROM unnest(run) AS e WHERE e.subject_mode = 1;
+    INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
+      SELECT owner, e.subject_id, 1, e.kid, e.wrapped, e.wrap_epoch FROM unnest(run) AS e WHERE e.subject_mode = 1;
+  END IF;
+  INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
+      sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+    SELECT owner, e.collection_id, e.id, e.subject_id, e.subject_id, 1, e.event_id, e.field_ids,
+           e.sealed::vault.envelope[], e.plain, e.tag_fields, e.tags, e.content_mac, e.digest, e.at, e.at
+    FROM unnest(run) AS e
+    JOIN vault.collection c ON c.tenant_id = owner AND c.id = e.collection_id AND c.version = e.version;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  IF added < cardinality(run) THEN
+    RAISE EXCEPTION 'wellkeep: a definition is not the current one' USING ERRCODE = 'WK002';
+  END IF;
+  INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT owner, e.event_id, e.event FROM unnest(run) AS e;
+  RETURN true;
+EXCEPTION WHEN SQLSTATE 'WK002' THEN
+  RETURN false;
+END $$;
+
+-- Make one record, and say what came of it: 'ok', or what stood in the way; then nothing of it stays.
+CREATE FUNCTION vault.create_one(owner uuid, element vault.create_in) RETURNS vault.written
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+  kept vault.idempotency;
+  out vault.written;
+  added integer;
+  zero constant uuid := '00000000-0000-0000-0000-000000000000';
+BEGIN
+  out.status := 'ok';
+  IF element.key_hash IS NOT NULL THEN
+    kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
+                            element.at);
+    IF kept.tenant_id IS NOT NULL THEN
+      out := ROW(NULL, 'replay', kept.request_mac, kept.answer);
+      RETURN out;
+    END IF;
+  END IF;
+  IF element.subject_mode = 2
+     AND NOT vault.hold_key(owner, element.subject_id, element.kid, element.lease, true) THEN
+    out.status := 'stale_key';
+  END IF;
+  IF out.status = 'ok' AND cardinality(element.tags) > 0 THEN
+    INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
+      SELECT owner, element.collection_id, u.field_id, u.tag,
+             CASE WHEN u.n <= element.unique_tags THEN zero ELSE element.id END, element.id
+      FROM ROWS FROM (unnest(element.tag_fields), unnest(element.tags)) WITH ORDINALITY AS u(field_id, tag, n)
+      ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added < cardinality(element.tags) THEN
+      out.status := 'conflict';
+    END IF;
+  END IF;
+  IF out.status = 'ok' THEN
+    INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
+        sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+      SELECT owner, c.id, element.id, element.subject_id, element.subject_id, 1, element.event_id,
+             element.field_ids, element.sealed::vault.envelope[], element.plain, element.tag_fields, element.tags,
+             element.content_mac, element.digest, element.at, element.at
+      FROM vault.collection c
+      WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+    IF NOT FOUND THEN
+      out.status := 'stale_collection';
+    END IF;
+  END IF;
+  IF out.status = 'ok' THEN
+    IF element.subject_mode = 1 THEN
+      INSERT INTO vault.subject (tenant_id, id, created_at) VALUES (owner, element.subject_id, element.at);
+      INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
+        VALUES (owner, element.subject_id, 1, element.kid, element.wrapped, element.wrap_epoch);
+    END IF;
+    INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (owner, element.event_id, element.event);
+  ELSE
+    -- Nothing of a refused element stays: its tags and its claim go again.
+    DELETE FROM vault.tag t USING unnest(element.tag_fields, element.tags) AS u(field_id, tag)
+      WHERE t.tenant_id = owner AND t.collection_id = element.collection_id AND t.field_id = u.field_id
+        AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id;
+    PERFORM vault.drop_claim(owner, element.credential, element.key_hash);
+  END IF;
+  RETURN out;
+END $$;
+
 CREATE FUNCTION vault.create_batch(elements vault.create_in[]) RETURNS SETOF vault.written
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   element vault.create_in;
-  place integer := 0;
-  entered text;
-  asked uuid;
-  standing boolean;
+  token text;
+  credential uuid;
   owner uuid;
-  kept vault.idempotency;
+  starts integer[] := '{}';
+  place integer := 0;
+  low integer;
+  high integer;
+  run vault.create_in[];
+  whole boolean;
   out vault.written;
-  added integer;
-  zero constant uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
   -- Sound because the ledger's own commit flushes the log past this one before anybody is answered.
   PERFORM set_config('synchronous_commit', 'off', true);
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    out := ROW(place, 'ok', NULL, NULL);
-    IF standing IS NULL OR entered IS DISTINCT FROM element.token OR asked IS DISTINCT FROM element.credential THEN
-      PERFORM wk.enter(element.token);
-      entered := element.token; asked := element.credential; standing := access.stands(asked);
-      owner := split_part(entered, '.', 2)::uuid;
+    IF place = 1 OR token IS DISTINCT FROM element.token OR credential IS DISTINCT FROM element.credential THEN
+      starts := starts || place; token := element.token; credential := element.credential;
     END IF;
-    IF NOT standing THEN
-      out.status := 'revoked';
-      RETURN NEXT out;
+  END LOOP;
+  FOR part IN 1 .. cardinality(starts) LOOP
+    low := starts[part]; high := coalesce(starts[part + 1] - 1, place); run := elements[low:high];
+    token := run[1].token; owner := split_part(token, '.', 2)::uuid;
+    PERFORM wk.enter(token);
+    IF NOT access.stands(run[1].credential) THEN
+      FOR refused IN low .. high LOOP
+        out := NULL; out.i := refused; out.status := 'revoked';
+        RETURN NEXT out;
+      END LOOP;
       CONTINUE;
     END IF;
-    IF element.key_hash IS NOT NULL THEN
-      kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
-                              element.at);
-      IF kept.tenant_id IS NOT NULL THEN
-        out := ROW(place, 'replay', kept.request_mac, kept.answer);
-        RETURN NEXT out;
-        CONTINUE;
+    -- One by one where there is one, and where one stands in the way.
+    whole := false;
+    IF high > low THEN
+      whole := vault.create_run(owner, run);
+    END IF;
+    FOR position IN low .. high LOOP
+      out := ROW(position, 'ok', NULL, NULL);
+      IF NOT whole THEN
+        out := vault.create_one(owner, run[position - low + 1]);
+        out.i := position;
       END IF;
-    END IF;
-    IF element.subject_mode = 2
-       AND NOT vault.hold_key(owner, element.subject_id, element.kid, element.lease, true) THEN
-      out.status := 'stale_key';
-    END IF;
-    IF out.status = 'ok' AND cardinality(element.tags) > 0 THEN
-      INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
-        SELECT owner, element.collection_id, u.field_id, u.tag,
-               CASE WHEN u.n <= element.unique_tags THEN zero ELSE element.id END, element.id
-        FROM ROWS FROM (unnest(element.tag_fields), unnest(element.tags)) WITH ORDINALITY AS u(field_id, tag, n)
-        ON CONFLICT DO NOTHING;
-      GET DIAGNOSTICS added = ROW_COUNT;
-      IF added < cardinality(element.tags) THEN
-        out.status := 'conflict';
-      END IF;
-    END IF;
-    IF out.status = 'ok' THEN
-      INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
-          sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
-        SELECT owner, c.id, element.id, element.subject_id, element.subject_id, 1, element.event_id,
-               element.field_ids, element.sealed::vault.envelope[], element.plain, element.tag_fields, element.tags,
-               element.content_mac, element.digest, element.at, element.at
-        FROM vault.collection c
-        WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
-      IF NOT FOUND THEN
-        out.status := 'stale_collection';
-      END IF;
-    END IF;
-    IF out.status = 'ok' THEN
-      IF element.subject_mode = 1 THEN
-        INSERT INTO vault.subject (tenant_id, id, created_at) VALUES (owner, element.subject_id, element.at);
-        INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
-          VALUES (owner, element.subject_id, 1, element.kid, element.wrapped, element.wrap_epoch);
-      END IF;
-      INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (owner, element.event_id, element.event);
-    ELSE
-      -- Nothing of a refused element stays: its tags and its claim go again.
-      DELETE FROM vault.tag t USING unnest(element.tag_fields, element.tags) AS u(field_id, tag)
-        WHERE t.tenant_id = owner AND t.collection_id = element.collection_id AND t.field_id = u.field_id
-          AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id;
-      PERFORM vault.drop_claim(owner, element.credential, element.key_hash);
-    END IF;
-    RETURN NEXT out;
+      RETURN NEXT out;
+    END LOOP;
   END LOOP;
 END $$;
 
