@@ -9,6 +9,7 @@ import pytest
 
 from database import Database
 from vault.stack import NOTES, PATIENTS, WARDS, Stack, open_stack
+from wellkeep.db.queue import Interrupted
 from wellkeep.findings.grammar import Kind
 from wellkeep.vault.batch import NewRecord
 from wellkeep.vault.replay import Replay, Replayed
@@ -37,11 +38,23 @@ async def lived(stack: Stack) -> UUID:
     await stack.vault.upserts.put(caller, "wards", "w", {"title": "a"})
     put = await stack.vault.upserts.put(caller, "wards", "w", {"title": "b"})
     await records.delete(caller, "wards", put.written.id, expected=2)
+    await stack.vault.upserts.put(caller, "wards", "x", {"title": "c"})
     return made.id
 
 
+async def merged(stack: Stack) -> tuple[UUID, UUID, UUID]:
+    """Merge a patient with a record into another, and that one into a third; returns all three."""
+    subjects, caller = stack.vault.subjects, stack.integration
+    made = await stack.vault.records.create(caller, "patients", {"note": "of a"})
+    assert made.subject is not None
+    other, third = await subjects.create(caller), await subjects.create(caller)
+    await subjects.merge(caller, made.subject, into=other.id)
+    await stack.vault.records.create(caller, "notes", {"text": "of b", "code": "x"}, subject=other.id)
+    await subjects.merge(caller, other.id, into=third.id)
+    return made.subject, other.id, third.id
+
+
 async def replayed(stack: Stack) -> Replayed:
-    await stack.as_superuser("UPDATE vault.record SET updated_at = updated_at - interval '2 minutes'")
     return await Replay(stack.vault.context, pool=stack.pool).run(stack.tenant)
 
 
@@ -49,7 +62,7 @@ async def test_what_was_not_touched_is_what_the_ledger_says(stack: Stack) -> Non
     await lived(stack)
     result = await replayed(stack)
     assert (result.ok, result.differences) == (True, [])
-    assert (result.entries, result.states) == (7, 7)
+    assert (result.entries, result.states) == (8, 8)
     assert await stack.found() == []
 
 
@@ -84,11 +97,100 @@ async def test_an_older_state_put_back_opens_and_is_found(stack: Stack) -> None:
         ),
         ("UPDATE vault.record SET event_id = gen_random_uuid() WHERE revision = 3", "unknown"),
         ("UPDATE vault.record SET field_ids[1] = field_ids[2] WHERE cardinality(field_ids) > 1", "altered"),
+        (
+            "UPDATE vault.record SET event_id = gen_random_uuid(), updated_at = '2999-01-01' WHERE revision = 3",
+            "unknown",
+        ),
+        ("UPDATE vault.revision SET event_id = gen_random_uuid() WHERE revision = 1", "unknown"),
+        (
+            (
+                "UPDATE vault.record SET event_id = (SELECT event_id FROM ledger.entry "
+                "WHERE action = 'collection.create' LIMIT 1) WHERE revision = 3"
+            ),
+            "unknown",
+        ),
+        (
+            (
+                "UPDATE vault.record r SET subject_id = (SELECT min(o.subject_id::text)::uuid FROM vault.record o "
+                "WHERE o.subject_id <> r.subject_id) WHERE revision = 3 AND subject_id IS NOT NULL"
+            ),
+            "moved",
+        ),
+        ("UPDATE vault.record SET subject_id = NULL WHERE subject_id IS NOT NULL", "moved"),
+        (
+            (
+                "UPDATE vault.record r SET (subject_id, sealed_for) = (SELECT o.subject_id, o.subject_id "
+                "FROM vault.record o WHERE o.subject_id <> r.subject_id LIMIT 1) WHERE subject_id IS NOT NULL"
+            ),
+            "altered",
+        ),
+        ("UPDATE vault.revision SET sealed_for = gen_random_uuid() WHERE sealed_for IS NOT NULL", "altered"),
+        ("UPDATE vault.record SET deleted_at = NULL WHERE deleted_at IS NOT NULL", "undeleted"),
+        ("UPDATE vault.record SET deleted_at = now() WHERE revision = 3 AND deleted_at IS NULL", "hidden"),
+        ("UPDATE vault.record SET plain = jsonb_set(plain, '{10}', '\"false\"') WHERE plain IS NOT NULL", "altered"),
+        ("UPDATE vault.record SET plain = NULL WHERE plain IS NOT NULL", "altered"),
+        ("UPDATE vault.record SET tags = tags[2:], tag_fields = tag_fields[2:] WHERE cardinality(tags) > 0", "altered"),
+        ("UPDATE vault.record SET tag_fields = '{}', tags = '{}', digest = sha256('') WHERE tags <> '{}'", "altered"),
+        ("DELETE FROM vault.tag WHERE field_id = 0", "untagged"),
+        (
+            (
+                "WITH moved AS (SELECT r.id FROM vault.record r WHERE r.revision = 3 AND r.tags = '{}') "
+                "UPDATE vault.tag t SET record_id = moved.id FROM moved"
+            ),
+            "untagged",
+        ),
+        (
+            "INSERT INTO vault.tag SELECT tenant_id, collection_id, field_id + 1, tag, slot, record_id FROM vault.tag",
+            "stray",
+        ),
+        ("UPDATE vault.tag SET record_id = gen_random_uuid()", "stray"),
     ],
-    ids=["ciphertexts-only", "history", "history-gone", "record-gone", "of-a-batch-gone", "no-entry", "twice"],
+    ids=[
+        *("ciphertexts-only", "history", "history-gone", "record-gone", "of-a-batch-gone", "no-entry", "twice"),
+        *("of-the-future", "history-unknown", "another-act", "subject", "no-subject", "sealed-for", "history-of"),
+        *("undeleted", "hidden", "plain", "plain-gone", "tags", "tags-and-digest", "tag-gone", "tag-moved"),
+        *("tag-of-another-field", "tag-of-nobody"),
+    ],
 )
 async def test_each_other_way_to_change_the_past_is_found(stack: Stack, tampering: str, what: str) -> None:
     await lived(stack)
     await stack.as_superuser(tampering)
     result = await replayed(stack)
     assert what in {difference.what for difference in result.differences}
+
+
+async def test_mergers_that_were_entered_are_what_the_ledger_says(stack: Stack) -> None:
+    await merged(stack)
+    result = await replayed(stack)
+    assert (result.ok, result.differences) == (True, [])
+
+
+@pytest.mark.parametrize("tampering", ["merged_into = NULL", "merged_into = id", "merged_into = gen_random_uuid()"])
+async def test_a_merger_that_nobody_entered_is_found(stack: Stack, tampering: str) -> None:
+    first, _, _ = await merged(stack)
+    await stack.as_superuser(f"UPDATE vault.subject SET {tampering} WHERE id = $1", first)  # noqa: S608 - ours
+    await stack.as_superuser(
+        "UPDATE vault.record r SET subject_id = coalesce(s.merged_into, s.id) FROM vault.subject s "
+        "WHERE s.id = r.sealed_for"
+    )
+    result = await replayed(stack)
+    assert [(one.what, one.subject) for one in result.differences] == [("merged", first)]
+
+
+async def test_what_waits_to_be_chained_is_not_unknown(stack: Stack) -> None:
+    """The outbox holds the event of a change until the ledger does: no state is passed over for being young."""
+    await lived(stack)
+    await merged(stack)
+    await stack.as_superuser(
+        "WITH gone AS (DELETE FROM ledger.entry WHERE action <> 'record.batch' RETURNING tenant_id, event_id, entry) "
+        "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT tenant_id, event_id, "
+        "convert_to((convert_from(entry, 'UTF8')::jsonb -> 'event')::text, 'UTF8') FROM gone WHERE "
+        "convert_from(entry, 'UTF8')::jsonb -> 'event' ->> 'outcome' = 'done'"
+    )
+    result = await replayed(stack)
+    assert (result.differences, result.entries) == ([], 1)
+
+
+async def test_a_replay_leaves_between_two_pages(stack: Stack) -> None:
+    with pytest.raises(Interrupted):
+        await Replay(stack.vault.context, pool=stack.pool).run(stack.tenant, stopping=lambda: True)

@@ -322,7 +322,8 @@ async def _the_record_holds(journey: Journey) -> None:
         tenant = next(one.id for one in await _tenants(runtime) if one.name == TENANT)
         replayed = await runtime.replay.run(tenant)
     assert (replayed.ok, replayed.differing) == (True, 0)
-    # Every batch of 500 lines has its entry, and each names its records; younger states are the next replay's.
+    assert replayed.states >= sum(map(len, journey.lines.values()))
+    # Every batch of 500 lines has its entry, and each names its records.
     assert replayed.entries >= sum(-(-len(lines) // 500) for lines in journey.lines.values())
 
 

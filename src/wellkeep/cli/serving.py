@@ -51,7 +51,9 @@ async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
     limits = Limits(min_size=1, max_size=_JOB_CONNECTIONS)
     async with Pool(endpoint, context_key=None, clock=core.clock, limits=limits) as jobs:
         book = QueueBook(jobs)
-        house = Housekeeping(app=core.app, jobs=jobs, book=book, drain_outbox=core.writer.drain_outbox)
+        house = Housekeeping(
+            app=core.app, jobs=jobs, book=book, drain_outbox=core.writer.drain_outbox, replay=runtime.replay
+        )
         handlers: dict[str, Handler] = {
             **house.handlers(),
             imports_table.JOB_KIND: ImportRunner(context=context, pool=core.app),

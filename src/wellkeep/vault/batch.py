@@ -285,7 +285,13 @@ class Batches:
         tags = index_tags(keys, collection=target.id, payloads=payload, region=self._context.region)
         keying = await for_new_record(self._context, decision, target, keys, subject=subject, seals=len(payload))
         state = seal_state(
-            keying.key, tenant=decision.tenant, collection=target.id, record=record, payloads=payload, tags=tags
+            keying.key,
+            tenant=decision.tenant,
+            collection=target.id,
+            record=record,
+            sealed_for=keying.use.subject,
+            payloads=payload,
+            tags=tags,
         )
         attempt.rows.append(bulk_row(record, expected=0, use=keying.use, state=state))
         attempt.places[record] = place

@@ -141,7 +141,10 @@ class ReadCollections:
 
 @dataclass(frozen=True, slots=True)
 class SealedState:
-    """One state of a record as it is stored: envelopes, plain values, tags (the unique ones first), digest."""
+    """One state of a record as it is stored: envelopes, plain values, tags (the unique ones first), their digest.
+
+    `digest` is that of the whole state; it goes into the ledger and nowhere else.
+    """
 
     field_ids: list[int]
     sealed: list[bytes]
@@ -150,6 +153,7 @@ class SealedState:
     tags: list[bytes]
     unique_tags: int
     content_mac: bytes | None
+    tags_digest: bytes
     digest: bytes
 
 
@@ -203,7 +207,7 @@ class CreateRecord:
             *(token, self.credential, event_id, event, self.collection, self.version, self.record),
             *(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, use.lease),
             *(state.field_ids, state.sealed, state.plain, state.tag_fields, state.tags, state.unique_tags),
-            *(state.content_mac, state.digest, self.at),
+            *(state.content_mac, state.tags_digest, self.at),
             *(NO_CLAIM if self.claim is None else self.claim.columns),
         )
 
@@ -232,7 +236,7 @@ class ChangeRecord:
             *(token, self.credential, event_id, event, self.collection, self.version, self.record),
             *(self.expected, self.kid, self.lease),
             *(state.field_ids, state.sealed, state.plain, state.tag_fields, state.tags, state.unique_tags),
-            *(state.content_mac, state.digest, self.at, self.deleted),
+            *(state.content_mac, state.tags_digest, self.at, self.deleted),
             *(NO_CLAIM if self.claim is None else self.claim.columns),
         )
 
@@ -271,5 +275,5 @@ def bulk_row(record: UUID, *, expected: int, use: KeyUse, state: SealedState) ->
         tags=state.tags,
         unique_tags=state.unique_tags,
         content_mac=state.content_mac,
-        digest=state.digest,
+        digest=state.tags_digest,
     )

@@ -70,6 +70,7 @@ async def changed_state(
     new_tags = index_tags(keys, collection=target.id, payloads=values, region=context.region)
     state = state_of(
         record=current.id,
+        sealed_for=current.sealed_for,
         field_ids=[number for number, _ in kept] + [item[0] for item in sealing],
         sealed=[sealed for _, sealed in kept] + added,
         plain=plain,
@@ -89,6 +90,7 @@ def deleted_state(current: Stored) -> Plan:
     """Return the plan that deletes: the ciphertexts stay as history, the tags go."""
     state = state_of(
         record=current.id,
+        sealed_for=current.sealed_for,
         field_ids=current.field_ids,
         sealed=current.sealed,
         plain=current.plain,
@@ -183,7 +185,8 @@ async def repeated(
     if asked is None:
         await context.refuse(decision, none)
     now = context.clock.now()
-    nothing = Plan(state_of(record=record, field_ids=[], sealed=[], plain={}, tags=[], mac=None), keying=None)
+    empty = state_of(record=record, sealed_for=None, field_ids=[], sealed=[], plain={}, tags=[], mac=None)
+    nothing = Plan(empty, keying=None)
     claim = await asked.claim(keys, Written(record, None, 0, now, now))
     call = _call(decision, target, record, nothing, expected=0, at=now, claim=claim)
     (row,) = await context.gate.change(decision, call)

@@ -20,6 +20,7 @@ from wellkeep.keys.subject import HeldSubjectKey
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.vault import packed
 from wellkeep.vault.definition import EXTERNAL_ID, Collection, SubjectMode
+from wellkeep.vault.fingerprint import state_digest, tags_digest
 from wellkeep.vault.imports_cells import Cell
 from wellkeep.vault.imports_line import LineError, Row
 from wellkeep.vault.imports_subjects import Found, Holder
@@ -127,23 +128,28 @@ class RowSealer:
             keying.key, tenant=self._tenant, collection=self._collection.id, record=identity, items=items
         )
         field_ids = tuple([item[0] for item in items])
-        digest = envelope.digest(identity, zip(field_ids, sealed, strict=True))
         unique = [(cell.field, tag) for cell in cells for tag in cell.unique]
         unique.append((EXTERNAL_ID, external))
         self._plan.unique[record] = unique
         tags = unique + [(cell.field, tag) for cell in cells for tag in cell.ordinary]
+        tag_fields, tag_bytes = tuple([field for field, _ in tags]), [tag for _, tag in tags]
+        indexed = tags_digest(tag_fields, tag_bytes)
+        plain = {cell.field: cell.item[2].decode() for cell in cells if not cell.sealed}
+        digest = state_digest(
+            identity, field_ids=field_ids, sealed=sealed, sealed_for=keying.subject, plain=plain, tags=indexed
+        )
         packed_row = packed.bulk_row(
             record,
             expected=0 if known is None else known["revision"],
             keyed=keying.columns,
             field_ids=field_ids,
             sealed=sealed,
-            plain=plain_json({cell.field: cell.item[2].decode() for cell in cells if not cell.sealed}),
-            tag_fields=tuple([field for field, _ in tags]),
-            tags=[tag for _, tag in tags],
+            plain=plain_json(plain),
+            tag_fields=tag_fields,
+            tags=tag_bytes,
             unique_tags=len(unique),
             content_mac=mac,
-            digest=digest,
+            digest=indexed,
         )
         self._keep(row, record, known, keying, packed_row, digest)
 

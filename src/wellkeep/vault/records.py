@@ -91,7 +91,13 @@ class Records:
         tags = index_tags(keys, collection=target.id, payloads=values, region=self._context.region)
         keying = await for_single_record(self._context, decision, target, keys, subject=subject, seals=len(values))
         state = seal_state(
-            keying.key, tenant=decision.tenant, collection=target.id, record=record, payloads=values, tags=tags
+            keying.key,
+            tenant=decision.tenant,
+            collection=target.id,
+            record=record,
+            sealed_for=keying.use.subject,
+            payloads=values,
+            tags=tags,
         )
         answer = Written(record, keying.use.subject, 1, now, now)
         claim = None if asked is None else await asked.claim(keys, answer)

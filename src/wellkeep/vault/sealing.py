@@ -21,6 +21,7 @@ from wellkeep.crypto.padding import ValueType
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.vault.calls import SealedState
 from wellkeep.vault.definition import EXTERNAL_ID
+from wellkeep.vault.fingerprint import state_digest, tags_digest
 from wellkeep.vault.tags import Payload, Tag
 from wellkeep.vault.values import kind_of
 
@@ -87,6 +88,7 @@ def seal_state(
     tenant: UUID,
     collection: int,
     record: UUID,
+    sealed_for: UUID | None,
     payloads: Sequence[Payload],
     tags: Sequence[Tag],
     external_id: str | None = None,
@@ -100,6 +102,7 @@ def seal_state(
     sealed = envelope.seal_record(key, tenant=tenant.bytes, collection=collection, record=record.bytes, items=items)
     return state_of(
         record=record,
+        sealed_for=sealed_for,
         field_ids=[number for number, _ in kept.envelopes] + [item[0] for item in items],
         sealed=[envelope for _, envelope in kept.envelopes] + sealed,
         plain={**kept.plain, **{one.id: payload.decode() for one, payload in payloads if not one.sealed}},
@@ -111,6 +114,7 @@ def seal_state(
 def state_of(
     *,
     record: UUID,
+    sealed_for: UUID | None,
     field_ids: list[int],
     sealed: list[bytes],
     plain: Mapping[int, str],
@@ -119,15 +123,20 @@ def state_of(
 ) -> SealedState:
     """Put a state together: unique tags first, and the digest that the ledger keeps."""
     ordered = sorted(tags, key=lambda tag: not tag.unique)
+    tag_fields, tag_bytes = [tag.field for tag in ordered], [tag.tag for tag in ordered]
+    indexed = tags_digest(tag_fields, tag_bytes)
     return SealedState(
         field_ids=field_ids,
         sealed=sealed,
         plain=plain_json(plain),
-        tag_fields=[tag.field for tag in ordered],
-        tags=[tag.tag for tag in ordered],
+        tag_fields=tag_fields,
+        tags=tag_bytes,
         unique_tags=sum(tag.unique for tag in ordered),
         content_mac=mac,
-        digest=envelope.digest(record.bytes, zip(field_ids, sealed, strict=True)),
+        tags_digest=indexed,
+        digest=state_digest(
+            record.bytes, field_ids=field_ids, sealed=sealed, sealed_for=sealed_for, plain=plain, tags=indexed
+        ),
     )
 
 

@@ -192,6 +192,7 @@ def _sealed(
         tenant=keys.tenant,
         collection=target.id,
         record=record,
+        sealed_for=keying.use.subject,
         payloads=values,
         tags=tags,
         external_id=external_id,

@@ -131,7 +131,7 @@ REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.ent
     FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger TO wk_app, wk_ledger, wk_migrate;
 GRANT SELECT ON ledger.log, ledger.entry, ledger.event_id, ledger.entry_subject TO wk_app;
-GRANT INSERT (tenant_id, event_id, event), SELECT (tenant_id, created_at) ON ledger.outbox TO wk_app;
+GRANT INSERT (tenant_id, event_id, event), SELECT ON ledger.outbox TO wk_app;
 
 -- ------------------------------------------------------------------------------------------------------- appending
 

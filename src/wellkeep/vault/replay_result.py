@@ -1,0 +1,54 @@
+"""What a replay saw: how much it compared, and the places where ledger and store differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+_MOST_DIFFERENCES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where ledger and store differ.
+
+    `what` a state is: gone, altered, undeleted or hidden (deleted without an entry), unknown, older, moved (to another
+    subject); or of a tag: untagged (it is missing), stray (no record has it); or of a subject: merged.
+    """
+
+    what: str
+    event: UUID | None = None
+    collection: int | None = None
+    record: UUID | None = None
+    revision: int | None = None
+    subject: UUID | None = None
+
+    def detail(self) -> dict[str, str | int]:
+        """Return it as a finding's detail: codes, ids and integers."""
+        ids = {"event": self.event, "record": self.record, "subject": self.subject}
+        numbers = {"collection": self.collection, "revision": self.revision}
+        detail: dict[str, str | int] = {"what": self.what}
+        detail |= {name: str(value) for name, value in ids.items() if value is not None}
+        detail |= {name: value for name, value in numbers.items() if value is not None}
+        return detail
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a replay saw; at most 1,000 differences are listed, `differing` counts all of them."""
+
+    entries: int = 0
+    states: int = 0
+    differing: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the store is what the ledger says."""
+        return self.differing == 0
+
+    def add(self, difference: Difference) -> None:
+        """Count a difference, and list it while there is room."""
+        self.differing += 1
+        if len(self.differences) < _MOST_DIFFERENCES:
+            self.differences.append(difference)
