@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import asyncpg
+import orjson
 import pytest
 
 from database import Database
 from vault.stack import NOTES, PATIENTS, WARDS, Stack, open_stack
 from wellkeep.base.errors import IntegrityBroken, SubjectErased
 from wellkeep.findings.grammar import Kind
+from wellkeep.ledger.grammar import pack_ids
 from wellkeep.vault.outcomes import Written
 
 
@@ -35,6 +37,12 @@ async def pair(stack: Stack) -> tuple[Written, Written]:
     return made[0], made[1]
 
 
+async def authorised(stack: Stack, action: str) -> list[dict[str, object]]:
+    """Return the events of that action that came before anything was opened."""
+    events = [orjson.loads(row["entry"])["event"] for row in await stack.entries(action)]
+    return [event for event in events if event["outcome"] == "authorised"]
+
+
 async def refused(stack: Stack, record: UUID, collection: str = "notes") -> None:
     """See that reading it raises and is reported by place alone, and that a search does not return it either."""
     with pytest.raises(IntegrityBroken):
@@ -42,6 +50,10 @@ async def refused(stack: Stack, record: UUID, collection: str = "notes") -> None
     found = [finding for finding in await stack.found() if finding.kind == Kind.INTEGRITY_BROKEN]
     assert [finding.detail["record"] for finding in found] == [str(record)]
     assert found[0].severity == "critical"
+    events = [orjson.loads(row["entry"])["event"] for row in await stack.entries("open.failed")]
+    said = [(one["outcome"], one["error"], one["resource"]["id"], one["records"]) for one in events]
+    assert said == [("failed", IntegrityBroken.code, str(record), pack_ids("records", (record,)))]
+    assert events[0]["request"] in [row["request"] for row in await authorised(stack, "record.read")]
     with pytest.raises(IntegrityBroken):
         await stack.vault.search.search(stack.integration, collection)
 
@@ -117,6 +129,11 @@ async def test_a_key_row_that_was_taken_away_is_reported_unless_the_subject_was_
     await stack.as_superuser("UPDATE vault.subject SET erased_at = now() WHERE id = $1", one.subject)
     with pytest.raises(SubjectErased):
         await stack.vault.records.read(stack.integration, "patients", one.id)
+    assert (await stack.vault.search.search(stack.integration, "patients")).records == ()
+    errors = [
+        row["error"] for row in (orjson.loads(row["entry"])["event"] for row in await stack.entries("open.failed"))
+    ]
+    assert errors == [IntegrityBroken.code, SubjectErased.code, SubjectErased.code]
 
 
 async def test_the_table_takes_nothing_but_envelopes(stack: Stack) -> None:

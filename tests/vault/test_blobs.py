@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wellkeep.base.errors import IntegrityBroken, TooLarge, Validation
+from wellkeep.base.ids import uuid7
 from wellkeep.crypto.stream import SEGMENT_SIZE, StreamKey
 from wellkeep.keys.streams import StreamReader, StreamWriter
 from wellkeep.vault.blobs import MAX_PART, PartReader, PartWriter
 
 KEY = StreamKey(os.urandom(32))
 WRITER = PartWriter(StreamWriter(KEY, context=b"blob"))
-READER = PartReader(StreamReader(KEY, context=b"blob"))
+READER = PartReader(StreamReader(KEY, context=b"blob"), blob=uuid7())
 
 
 @settings(max_examples=30, deadline=None)
@@ -32,7 +33,7 @@ def test_what_was_sealed_opens_in_its_place_alone(n: int, size: int) -> None:
         READER.open(n + 1, part.data)
     with pytest.raises(IntegrityBroken):
         READER.open(n, part.data[:-1])
-    other = PartReader(StreamReader(KEY, context=b"another blob"))
+    other = PartReader(StreamReader(KEY, context=b"another blob"), blob=uuid7())
     with pytest.raises(IntegrityBroken):
         other.open(n, part.data)
 

@@ -18,8 +18,9 @@ from vault.stack import field, open_stack
 from wellkeep.base.errors import Conflict, IntegrityBroken, Unauthenticated
 from wellkeep.base.ids import uuid7
 from wellkeep.db.queue import QueuedJob
+from wellkeep.findings.grammar import Kind
 from wellkeep.gate.acts import Caller
-from wellkeep.ledger.grammar import pack_ids
+from wellkeep.ledger.grammar import pack_ids, unpack_id
 from wellkeep.vault.declaration import CollectionSpec
 
 ISSUED = """
@@ -47,6 +48,17 @@ async def events(transfer: Transfer, action: str, outcome: str) -> list[dict[str
     """Return the events of that action and outcome, oldest first."""
     entries = await transfer.stack.entries(action)
     return [msgspec.json.decode(row["entry"])["event"] for row in entries if row["outcome"] == outcome]
+
+
+async def unopened(transfer: Transfer) -> list[list[UUID]]:
+    """Return what was reported as not to be opened, once it was entered and found, entry by entry."""
+    entered = [
+        [unpack_id("records", one) for one in event["records"]]
+        for event in await events(transfer, "open.failed", "failed")
+    ]
+    found = [one.detail.get("blob") for one in await transfer.stack.found() if one.kind == Kind.INTEGRITY_BROKEN]
+    assert sorted({str(one) for ids in entered for one in ids}) == sorted(str(one) for one in found)
+    return entered
 
 
 async def keyed(transfer: Transfer) -> Caller:
@@ -93,6 +105,7 @@ async def test_an_earlier_part_that_is_put_back_is_not_imported(transfer: Transf
     )
     ended = await transfer.run(made.id)
     assert (ended.state, ended.error, ended.created) == ("failed", IntegrityBroken.code, 0)
+    assert await unopened(transfer) == [[old["blob_id"]]]
 
 
 async def test_a_source_whose_number_of_parts_was_changed_is_not_imported(transfer: Transfer) -> None:

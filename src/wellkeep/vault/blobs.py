@@ -71,23 +71,27 @@ class PartWriter:
 class PartReader:
     """Opens the parts of one blob for somebody whose access is in the ledger."""
 
-    def __init__(self, reader: StreamReader) -> None:
-        """Open with `reader`."""
+    def __init__(self, reader: StreamReader, *, blob: UUID) -> None:
+        """Open the parts of `blob` with `reader`."""
         self._reader = reader
+        self._blob = blob
 
     def open(self, n: int, sealed: bytes) -> bytes:
         """Return part `n`; raises `IntegrityBroken` where it is not that part, whole."""
         header = sealed[:HEADER_SIZE]
         places = range(HEADER_SIZE, len(sealed), SEALED_SEGMENT_SIZE)
         if not 0 < len(places) <= _INDEXES_A_PART:
-            raise IntegrityBroken
+            raise IntegrityBroken(resource=self._blob)
         first = n * _INDEXES_A_PART
-        return b"".join(
-            self._reader.open_segment(
-                first + place, sealed[at : at + SEALED_SEGMENT_SIZE], header=header, last=place == len(places) - 1
+        try:
+            return b"".join(
+                self._reader.open_segment(
+                    first + place, sealed[at : at + SEALED_SEGMENT_SIZE], header=header, last=place == len(places) - 1
+                )
+                for place, at in enumerate(places)
             )
-            for place, at in enumerate(places)
-        )
+        except IntegrityBroken:
+            raise IntegrityBroken(resource=self._blob) from None
 
 
 async def create(
@@ -115,7 +119,8 @@ async def reader(connection: Connection, receipt: Receipt, *, keys: TenantKeys, 
     row = await connection.fetchrow(_STREAM, blob)
     if row is None:
         raise NotFound
-    return PartReader(open_stream(receipt, keys=keys, blob=blob, wrapped=row["wrapped"], epoch=row["epoch"]))
+    stream = open_stream(receipt, keys=keys, blob=blob, wrapped=row["wrapped"], epoch=row["epoch"])
+    return PartReader(stream, blob=blob)
 
 
 async def put(connection: Connection, part: SealedPart, *, tenant: UUID, blob: UUID, n: int) -> None:
@@ -127,7 +132,7 @@ async def sealed_part(connection: Connection, *, blob: UUID, n: int) -> bytes:
     """Return part `n` as it is stored; raises `IntegrityBroken` where it has gone."""
     data = await connection.fetchval(_GET, blob, n)
     if data is None:
-        raise IntegrityBroken
+        raise IntegrityBroken(resource=blob)
     return bytes(data)
 
 

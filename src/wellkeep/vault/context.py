@@ -5,12 +5,15 @@ next write uses. Neither is believed: a write names the version and the kid that
 refuses it where they are not the current ones.
 
 An answer that depends on what is stored ("there is none", "it has changed", "it is taken") tells something of it, so it
-is entered as failed before it is given: `refuse`.
+is entered as failed before it is given: `refuse`. An access is entered before anything is opened; where opening then
+fails, a second entry says so, beside the finding: `unopened`, `opening_blob`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn, Unpack
 from uuid import UUID
@@ -30,13 +33,15 @@ from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.ring import KeyRing
 from wellkeep.keys.subject import HeldSubjectKey
 from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.actions import Action
 from wellkeep.vault.calls import ReadCollections, ReadSubject
 from wellkeep.vault.definition import Collection, Definition
-from wellkeep.vault.stored import KeyRow, subject_keys
+from wellkeep.vault.stored import KeyRow, Stored, subject_keys
 
 _FRESH_SECONDS = 2.0
 _MOST_COLLECTIONS = 10_000
 _MOST_SUBJECTS = 50_000
+_RECORD = "record"
 _decode_definition = msgspec.json.Decoder(Definition).decode
 
 
@@ -69,6 +74,45 @@ class Context:
         """Enter, durably, that `decision` was answered with `error`, by its code alone; then raise it."""
         await self.gate.failed(decision, error=error.code, **facts)
         raise error
+
+    async def unopened(self, decision: Decision, state: Stored, error: WellkeepError) -> NoReturn:
+        """Enter that `state`, whose access was entered as authorised, did not open; then raise what it was.
+
+        A subject without keys is looked up: it was erased (SubjectErased), or somebody took the keys (IntegrityBroken).
+        """
+        if isinstance(error, SubjectErased):
+            try:
+                error = await self.keyless(decision, state.sealed_for or state.id)
+            except IntegrityBroken as missing:
+                error = missing
+        await self.gate.failed(
+            decision,
+            action=Action.OPEN_FAILED,
+            error=error.code,
+            resource_type=_RECORD,
+            resource_id=str(state.id),
+            subject=state.subject,
+            records=(state.id,),
+            revision=state.revision,
+        )
+        raise error from None
+
+    @asynccontextmanager
+    async def opening_blob(self, decision: Decision, blob: UUID) -> AsyncIterator[None]:
+        """Open a blob whose access was entered: where it does not open, report it and enter that, then raise on."""
+        try:
+            yield
+        except IntegrityBroken as error:
+            if error.resource == blob:
+                self.findings.note(
+                    decision.tenant,
+                    kind=Kind.INTEGRITY_BROKEN,
+                    severity=Severity.CRITICAL,
+                    key=finding_key(Kind.INTEGRITY_BROKEN, blob),
+                    detail={"blob": str(blob)},
+                )
+                await self.gate.failed(decision, action=Action.OPEN_FAILED, error=error.code, records=(blob,))
+            raise
 
     async def collection(self, decision: Decision, name: str) -> Collection:
         """Return the collection of that name, at most two seconds old; raises NotFound, on record."""

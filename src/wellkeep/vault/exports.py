@@ -113,12 +113,13 @@ class Exports:
             receipt = await self._context.gate.disclose(
                 decision, records=(row.blob_id, *records), subjects=subjects, count=len(records)
             )
-            async with self._context.gate.reading(decision) as connection:
-                reader = await blobs.reader(connection, receipt, keys=keys, blob=row.blob_id)
-                sealed = await blobs.sealed_part(connection, blob=row.blob_id, n=n)
-            data = reader.open(n, sealed)
-            if data[: exports_table.NAMES_DIGEST_SIZE] != exports_table.names_digest(records, subjects):
-                raise IntegrityBroken
+            async with self._context.opening_blob(decision, row.blob_id):
+                async with self._context.gate.reading(decision) as connection:
+                    reader = await blobs.reader(connection, receipt, keys=keys, blob=row.blob_id)
+                    sealed = await blobs.sealed_part(connection, blob=row.blob_id, n=n)
+                data = reader.open(n, sealed)
+                if data[: exports_table.NAMES_DIGEST_SIZE] != exports_table.names_digest(records, subjects):
+                    raise IntegrityBroken(resource=row.blob_id)
             yield data[exports_table.NAMES_DIGEST_SIZE :]
 
     async def _row(self, decision: Decision, export_id: UUID) -> ExportRow:

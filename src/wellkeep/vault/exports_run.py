@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.errors import Conflict, Forbidden, IntegrityBroken, Unavailable, WellkeepError
+from wellkeep.base.errors import Conflict, Forbidden, IntegrityBroken, SubjectErased, Unavailable, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
@@ -128,7 +128,7 @@ class ExportRunner:
         receipt = await context.gate.disclose(
             decision, records=tuple(records), subjects=tuple(subjects), fields=tuple(page.names), count=len(records)
         )
-        opened = await page.open(receipt, states)
+        opened = await page.open(context, receipt, states)
         data = write(row.format, opened, fields=page.fields, withheld=page.withheld, first=row.parts == 0)
         digest = int.from_bytes(row.digest, "big")
         for record in opened:
@@ -186,13 +186,16 @@ class _Page:
         self.groups = {field.group for field in self.fields}
         self.seen = {field.id: field for field in (*self.fields, _EXTERNAL)}
 
-    async def open(self, receipt: Receipt, states: list[Stored]) -> list[Opened]:
+    async def open(self, context: Context, receipt: Receipt, states: list[Stored]) -> list[Opened]:
         """Open `states`, whose entry is durable, giving the loop back every so many."""
         opened = []
         for place, state in enumerate(states):
             if place % ROWS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
-            values = open_fields(receipt, keys=self.keys, collection=self.collection, state=state, seen=self.seen)
+            try:
+                values = open_fields(receipt, keys=self.keys, collection=self.collection, state=state, seen=self.seen)
+            except (SubjectErased, IntegrityBroken) as error:
+                await context.unopened(self.decision, state, error)
             external = values.pop(_NAME_OF_EXTERNAL_ID, None)
             opened.append(Opened(state.id, str(external or state.id), state.subject, state.revision, values))
         return opened

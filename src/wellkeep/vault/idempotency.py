@@ -16,12 +16,13 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.errors import Conflict, FieldProblem, Validation
+from wellkeep.base.errors import Conflict, FieldProblem, IntegrityBroken, Validation
 from wellkeep.crypto import envelope
 from wellkeep.crypto.padding import ValueType
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.tenant import TenantKeys
+from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import Claim
 
 T = TypeVar("T")
@@ -93,12 +94,23 @@ async def stored_answer(
     receipt = await gate.disclose(
         decision, resource_type=_RESOURCE, resource_id=str(asked.place), records=(asked.place,)
     )
-    ((_, _, payload),) = keys.open_record(
-        receipt,
-        collection=_NO_COLLECTION,
-        record=asked.place,
-        keys=keys.data_keys,
-        field_ids=[_ANSWER_FIELD],
-        sealed=[sealed],
-    )
+    try:
+        ((_, _, payload),) = keys.open_record(
+            receipt,
+            collection=_NO_COLLECTION,
+            record=asked.place,
+            keys=keys.data_keys,
+            field_ids=[_ANSWER_FIELD],
+            sealed=[sealed],
+        )
+    except IntegrityBroken as error:
+        await gate.failed(
+            decision,
+            action=Action.OPEN_FAILED,
+            error=error.code,
+            resource_type=_RESOURCE,
+            resource_id=str(asked.place),
+            records=(asked.place,),
+        )
+        raise
     return msgspec.json.decode(payload, type=shape)

@@ -177,15 +177,17 @@ class Imports:
         receipt = await self._gate.disclose(
             decision, resource_id=str(import_id), records=(row.errors_id,), count=row.error_lines
         )
-        async with self._gate.reading(decision) as connection:
+        async with self._context.opening_blob(decision, row.errors_id), self._gate.reading(decision) as connection:
             reader = await blobs.reader(connection, receipt, keys=keys, blob=row.errors_id)
         return self._pieces(decision, reader, row)
 
     async def _pieces(self, decision: Decision, reader: blobs.PartReader, row: ImportRow) -> AsyncIterator[bytes]:
         for n in range(row.error_parts):
-            async with self._gate.reading(decision) as connection:
-                sealed = await blobs.sealed_part(connection, blob=row.errors_id, n=n)
-            yield reader.open(n, sealed)
+            async with self._context.opening_blob(decision, row.errors_id):
+                async with self._gate.reading(decision) as connection:
+                    sealed = await blobs.sealed_part(connection, blob=row.errors_id, n=n)
+                data = reader.open(n, sealed)
+            yield data
 
     async def _make(
         self,

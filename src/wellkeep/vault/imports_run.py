@@ -18,6 +18,7 @@ from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
 from wellkeep.gate.acts import Act, Decision
+from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, imports_table
@@ -91,6 +92,19 @@ class ImportRunner:
         if any(field.group not in decision.groups for field in collection.definition.fields):
             raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
         receipt = await context.gate.disclose(decision, records=(row.source_id,))
+        async with context.opening_blob(decision, row.source_id):
+            await self._take(decision, row, runner, keys, collection, receipt, stopping)
+
+    async def _take(
+        self,
+        decision: Decision,
+        row: ImportRow,
+        runner: UUID,
+        keys: TenantKeys,
+        collection: Collection,
+        receipt: Receipt,
+        stopping: Stopping,
+    ) -> None:
         async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
             reader = await blobs.reader(connection, receipt, keys=keys, blob=row.source_id)
             errors = await blobs.writer(connection, keys=keys, blob=row.errors_id)

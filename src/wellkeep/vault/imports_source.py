@@ -67,7 +67,7 @@ class Source:
         listed = self._reader.open(LIST_PART, await self._stored(LIST_PART))
         self._digests = [listed[at : at + _DIGEST_SIZE] for at in range(0, len(listed), _DIGEST_SIZE)]
         if len(self._digests) != (self._row.parts or 0) + 1:
-            raise IntegrityBroken
+            raise IntegrityBroken(resource=self._row.source_id)
         done = self._row.lines
         if self._row.format == "csv":
             mapper, lines = await self._csv()
@@ -114,7 +114,7 @@ class Source:
     async def _part(self, n: int) -> bytes:
         sealed = await self._stored(n)
         if hashlib.sha256(sealed).digest() != self._digests[n]:
-            raise IntegrityBroken
+            raise IntegrityBroken(resource=self._row.source_id)
         return self._reader.open(n, sealed)
 
     async def _stored(self, n: int) -> bytes:

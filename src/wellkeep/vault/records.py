@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from wellkeep.base.errors import NotFound, SubjectErased, Unavailable
+from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, Unavailable
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
@@ -147,8 +147,8 @@ class Records:
         )
         try:
             values = open_fields(receipt, keys=keys, collection=target, state=state, seen=seen)
-        except SubjectErased:
-            raise await self._context.keyless(decision, state.sealed_for or record) from None
+        except (SubjectErased, IntegrityBroken) as error:
+            await self._context.unopened(decision, state, error)
         return view_of(state, values, withheld)
 
     async def change(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.errors import FieldProblem, SubjectErased, Validation
+from wellkeep.base.errors import FieldProblem, IntegrityBroken, SubjectErased, Validation
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.events import Facts
@@ -85,8 +86,9 @@ class Search:
             try:
                 values = open_fields(receipt, keys=keys, collection=target, state=state, seen=seen)
                 views.append(view_of(state, values, withheld))
-            except SubjectErased:
-                await self._context.keyless(decision, state.sealed_for or state.id)
+            except (SubjectErased, IntegrityBroken) as error:
+                with suppress(SubjectErased):  # an erased patient's records are left out, on record
+                    await self._context.unopened(decision, state, error)
         return Page(tuple(views), self._sign(decision, target, query, page[-1].id) if more else None)
 
     def _conditions(self, keys: TenantKeys, target: Collection, where: Mapping[str, Value]) -> list[Condition]:
