@@ -113,16 +113,20 @@ def matrix(roles: RoleSet) -> list[MatrixCell]:
     return cells
 
 
-async def announce(gate: Gate, roles: RoleSet) -> UUID:
-    """Enter in the root log that these roles are in force; returns the event's id. Raises LedgerUnavailable."""
+async def announce(gate: Gate, roles: RoleSet, *, event: UUID | None = None) -> UUID:
+    """Enter in the root log that these roles are in force; returns the event's id. Raises LedgerUnavailable.
+
+    `event` is its id, and its request's, where several processes may enter the same: it is chained once.
+    """
+    one = event or uuid7()
     entry = Event(
-        id=uuid7(),
+        id=one,
         action=Action.DEFINITIONS_LOADED,
         actor_type=ActorType.SYSTEM,
         actor_id="wellkeep",
         method=AuthMethod.NONE,
         outcome=Outcome.DONE,
-        request=uuid7(),
+        request=one,
         resource_type="definition",
         resource_id="roles",
         digest=roles.digest,

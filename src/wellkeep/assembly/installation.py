@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wellkeep.access import roles
 from wellkeep.access.api_keys import IssuedKey
 from wellkeep.access.bootstrap import bootstrap_administrator
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.certificate import ensure_certificate
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.definitions import announce
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.kms import make_local_keys, open_kms
 from wellkeep.assembly.runtime import open_runtime
@@ -122,5 +122,5 @@ async def _first_administrator(home: Home, settings: Settings, database: Databas
         await runtime.core.ring.provision(PLATFORM_TENANT)
         if await runtime.api_keys.list(operator, tenant=PLATFORM_TENANT):
             return None
-        await roles.announce(runtime.core.gate, runtime.core.gate.policy.roles)
+        await announce(runtime.core)
         return await bootstrap_administrator(runtime.api_keys, operator, tenant=PLATFORM_TENANT)

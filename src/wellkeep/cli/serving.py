@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.definitions import announce
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.db.connection import Connection
@@ -35,8 +36,10 @@ async def worker_runtime(home: Path) -> AsyncIterator[Runtime]:
     settings = where.settings()
     database = Database(where, settings)
     database.start()
-    async with open_runtime(where, settings, database) as runtime, _working(runtime, database):
-        yield runtime
+    async with open_runtime(where, settings, database) as runtime:
+        await announce(runtime.core)
+        async with _working(runtime, database):
+            yield runtime
 
 
 @asynccontextmanager

@@ -1,0 +1,38 @@
+"""What is in force is on record before anybody is served by it, once for each change."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from assembly.conftest import Installed
+from wellkeep.assembly.definitions import announce
+from wellkeep.assembly.runtime import Runtime, open_runtime
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.cli.serving import worker_runtime
+from wellkeep.gate.policy import Policy
+from wellkeep.ledger.event import Action
+from wellkeep.ledger.search import search
+
+
+async def announced(runtime: Runtime) -> list[str]:
+    """Return the digests that were entered, oldest first."""
+    async with runtime.core.app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
+        found = await search(connection, action=Action.DEFINITIONS_LOADED)
+    return [msgspec.json.decode(one.entry)["event"]["digest"] for one in reversed(found)]
+
+
+async def test_a_server_enters_the_roles_it_starts_with_where_they_have_changed(installed: Installed) -> None:
+    async with open_runtime(installed.home, installed.settings, installed.database) as runtime:
+        gate = runtime.core.gate
+        shipped, changed = gate.policy.roles, msgspec.structs.replace(gate.policy.roles, digest=b"\x01" * 32)
+        assert await announce(runtime.core) is None, "init entered it"
+        gate.policy = Policy(changed)
+        first, second = await asyncio.gather(announce(runtime.core), announce(runtime.core))
+        assert first == second is not None, "two workers, one entry"
+        assert await announce(runtime.core) is None
+        assert await announced(runtime) == [shipped.digest.hex(), changed.digest.hex()]
+    for _ in range(2):
+        async with worker_runtime(installed.home.path) as runtime:
+            assert await announced(runtime) == [one.digest.hex() for one in (shipped, changed, shipped)]
