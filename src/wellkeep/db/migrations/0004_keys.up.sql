@@ -52,16 +52,13 @@ CREATE FUNCTION keys.counts_only_grow() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF (to_jsonb(NEW) ->> TG_ARGV[0])::bigint < (to_jsonb(OLD) ->> TG_ARGV[0])::bigint THEN
-        RAISE EXCEPTION 'wellkeep: a count of seals does not go back' USING ERRCODE = 'check_violation';
-    END IF;
-    RETURN NEW;
+    RAISE EXCEPTION 'wellkeep: a count of seals does not go back' USING ERRCODE = 'check_violation';
 END
 $$;
 CREATE TRIGGER seals_only_grow BEFORE UPDATE OF seals ON keys.tenant_key
-    FOR EACH ROW EXECUTE FUNCTION keys.counts_only_grow('seals');
+    FOR EACH ROW WHEN (NEW.seals < OLD.seals) EXECUTE FUNCTION keys.counts_only_grow();
 CREATE TRIGGER leases_only_grow BEFORE UPDATE OF leased ON keys.subject_key
-    FOR EACH ROW EXECUTE FUNCTION keys.counts_only_grow('leased');
+    FOR EACH ROW WHEN (NEW.leased < OLD.leased) EXECUTE FUNCTION keys.counts_only_grow();
 
 GRANT USAGE ON SCHEMA keys TO wk_app, wk_jobs, wk_migrate, wk_auth, wk_ledger;
 GRANT SELECT, INSERT ON keys.tenant_key, keys.subject_key TO wk_app, wk_jobs;

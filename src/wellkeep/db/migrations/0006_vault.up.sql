@@ -512,19 +512,16 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
   zero constant uuid := '00000000-0000-0000-0000-000000000000';
   nobody constant uuid := zero;
-  leases boolean;
   claims integer;
+  leases integer;
   held integer;
   newcomers integer;
   wanted integer;
   added integer;
 BEGIN
-  SELECT bool_or(e.lease), count(e.key_hash), count(*) FILTER (WHERE e.subject_mode = 2),
+  SELECT count(e.key_hash), count(DISTINCT e.kid) FILTER (WHERE e.lease), count(*) FILTER (WHERE e.subject_mode = 2),
          count(*) FILTER (WHERE e.subject_mode = 1), coalesce(sum(cardinality(e.tags)), 0)
-    INTO leases, claims, held, newcomers, wanted FROM unnest(run) AS e;
-  IF leases THEN
-    RETURN false;  -- once in 4,096 seals of a key
-  END IF;
+    INTO claims, leases, held, newcomers, wanted FROM unnest(run) AS e;
   IF claims > 0 THEN
     INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
       SELECT owner, coalesce(e.credential, nobody), e.key_hash, e.request_mac, 201, e.answer, e.at
@@ -545,6 +542,17 @@ BEGIN
       FOR KEY SHARE OF s) AS standing;
     IF added < held THEN
       RAISE EXCEPTION 'wellkeep: a key is not the current one' USING ERRCODE = 'WK002';
+    END IF;
+  END IF;
+  IF leases > 0 THEN
+    -- As keys.lease_subject does for one.
+    UPDATE keys.subject_key k SET leased = k.leased + 4096 * w.blocks
+      FROM (SELECT e.subject_id, e.kid, count(*) AS blocks FROM unnest(run) AS e WHERE e.lease GROUP BY e.subject_id, e.kid) w
+      WHERE k.tenant_id = owner AND k.subject_id = w.subject_id AND k.kid = w.kid AND k.state = 'active'
+        AND k.leased + 4096 * w.blocks <= 4294967296;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added < leases THEN
+      RAISE EXCEPTION 'wellkeep: a key is not the current one, or used up' USING ERRCODE = 'WK002';
     END IF;
   END IF;
   IF wanted > 0 THEN
