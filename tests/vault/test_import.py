@@ -14,10 +14,11 @@ import pytest
 
 from database import Database
 from jobs.transfer import Transfer, ndjson, sample_lines, spec
-from vault.stack import open_stack
+from vault.stack import field, open_stack
 from wellkeep.base.errors import Conflict, Forbidden, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.db.queue import QueuedJob
+from wellkeep.vault.declaration import CollectionSpec
 from wellkeep.vault.imports_batch import MOST_ERRORS, line_mac
 from wellkeep.vault.replay import Replay
 from wellkeep.vault.templates import names, template
@@ -163,6 +164,21 @@ async def test_csv_by_its_header_and_a_map(transfer: Transfer) -> None:
 async def test_csv_export_runs_no_formula(transfer: Transfer) -> None:
     await transfer.load(b"id,family\nc1,=HYPERLINK(1)\n", "patients", "csv")
     assert b",'=HYPERLINK(1)," in await transfer.export("patients", "csv")
+
+
+async def test_a_csv_export_is_imported_as_it_left(transfer: Transfer) -> None:
+    kinds = ("string", "integer", "decimal", "json", "datetime", "boolean")
+    fields = tuple(field(kind, kind) for kind in kinds)
+    await transfer.stack.declare(CollectionSpec(name="things", subject="none", fields=fields))
+    line = "-x,-5,-1.50,-7,2024-02-29T12:00:00+01:00,true"
+    text = "id," + ",".join(kinds) + f"\r\n+1,{line}\r\n'=2,'{line}\r\n-3,''{line}\r\n"
+    assert (await transfer.load(text.encode(), "things", "csv")).created == 3
+    exported = await transfer.export("things", "csv")
+    assert b",'-x,-5,-1.50,'-7,2024" in exported
+    again = await transfer.load(exported, "things", "csv")
+    assert (again.unchanged, again.created, again.failed) == (3, 0, 0)
+    records = [msgspec.json.decode(line) for line in (await transfer.export("things", "ndjson")).splitlines()]
+    assert {one["external_id"]: one["fields"]["string"] for one in records} == {"+1": "-x", "=2": "-x", "-3": "'-x"}
 
 
 async def test_our_own_ndjson_comes_back_as_it_left(transfer: Transfer) -> None:

@@ -2,9 +2,10 @@
 
 Rules: the first record names the columns; each becomes a field by its own name or by the map, and a column that becomes
 nothing stops the import before a line is taken; quoted newlines belong to their record; a record that is malformed or
-too long is an error of its own lines. On the way out a value that a spreadsheet would run (it begins with = + - @, a
-tab or a carriage return) is preceded by an apostrophe (OWASP ASVS 5.0, 1.2.10). The threat there is a patient's name
-that is a formula in the export that an officer opens.
+too long is an error of its own lines. On the way out a text that a spreadsheet would run (it begins with = + - @, a
+tab or a carriage return, after any apostrophes) is preceded by an apostrophe (OWASP ASVS 5.0, 1.2.10); on the way in
+exactly one is taken off before those, so that what was exported comes back as it was. Numbers are left as they are. The
+threat there is a patient's name that is a formula in the export that an officer opens.
 
 Pure: lines in, rows out. Encoding: UTF-8, with or without a byte order mark.
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -34,7 +36,7 @@ _TARGETS = frozenset({EXTERNAL_ID, PATIENT, SUBJECT, IGNORED})
 _DEFAULTS = {"id": EXTERNAL_ID, "external_id": EXTERNAL_ID, "patient": PATIENT, "subject": SUBJECT}
 _TRUTH = {"true": True, "false": False}
 _LONGEST_ID = 512
-_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
+_is_run_by_spreadsheets = re.compile(r"'*[=+\-@\t\r]").match
 
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
@@ -124,7 +126,8 @@ class CsvMapper:
             raise Refused("", "malformed-csv")
         fields: dict[str, Value] = {}
         places: dict[str, str] = {}
-        for column, cell in zip(columns, cells, strict=True):
+        for column, written in zip(columns, cells, strict=True):
+            cell = meant(written)
             if column in _TARGETS:
                 places[column] = cell
             elif cell:
@@ -180,17 +183,21 @@ def refused_columns(code: str) -> Validation:
     )
 
 
-def write_rows(header: Sequence[str] | None, rows: Iterator[Sequence[str]]) -> bytes:
-    """Return CSV of `rows` (with `header` first where given), formulas made harmless, CRLF as RFC 4180 has it."""
+def write_rows(header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> bytes:
+    """Return CSV of `rows` (with `header` first where given), CRLF as RFC 4180 has it; texts are `harmless` already."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     if header is not None:
         writer.writerow(header)
-    for row in rows:
-        writer.writerow([harmless(cell) for cell in row])
+    writer.writerows(rows)
     return text.getvalue().encode("utf-8")
 
 
 def harmless(cell: str) -> str:
     """Return `cell` so that no spreadsheet takes it for a formula (ASVS 5.0, 1.2.10)."""
-    return "'" + cell if cell.startswith(_RUN_BY_SPREADSHEETS) else cell
+    return "'" + cell if _is_run_by_spreadsheets(cell) else cell
+
+
+def meant(cell: str) -> str:
+    """Return what `harmless` was given to make `cell`; what it did not make is returned as it is."""
+    return cell[1:] if cell.startswith("'") and _is_run_by_spreadsheets(cell) else cell

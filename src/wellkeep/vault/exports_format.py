@@ -1,6 +1,6 @@
 """How an opened record is written: NDJSON of our own form, the FHIR resource byte for byte, or CSV.
 
-Pure: records in, bytes out. What NDJSON writes, an import reads.
+Pure: records in, bytes out. What NDJSON and CSV write, an import reads; CSV has no word for a text that is empty.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.vault.csv_source import write_rows
+from wellkeep.vault.csv_source import harmless, write_rows
 from wellkeep.vault.definition import Field
 from wellkeep.vault.templates import RESOURCE_FIELD
 from wellkeep.vault.values import Value
+
+_NUMBERS = frozenset({"integer", "decimal"})
+"""Types whose values begin with a sign and are no formula: digits alone follow."""
 
 _encode = msgspec.json.encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
@@ -60,7 +63,7 @@ def write(
     if form == "csv":
         names = [field.name for field in fields]
         header = ["external_id", "subject", *names] if first else None
-        return write_rows(header, (_cells(record, names) for record in records))
+        return write_rows(header, (_cells(record, fields) for record in records))
     return b"".join(
         _encode(
             _Line(
@@ -77,17 +80,18 @@ def write(
     )
 
 
-def _cells(record: Opened, names: Sequence[str]) -> list[str]:
+def _cells(record: Opened, fields: Sequence[Field]) -> list[str]:
     return [
-        record.external_id,
+        harmless(record.external_id),
         "" if record.subject is None else str(record.subject),
-        *(_cell(record.fields.get(name)) for name in names),
+        *(_cell(field, record.fields.get(field.name)) for field in fields),
     ]
 
 
-def _cell(value: Value) -> str:
+def _cell(field: Field, value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
+    text = bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
+    return text if field.type in _NUMBERS else harmless(text)
