@@ -14,6 +14,7 @@ from vault.stack import NOTES, PATIENTS, WARDS, Stack, open_stack
 from wellkeep.base.errors import IntegrityBroken, SubjectErased
 from wellkeep.findings.grammar import Kind
 from wellkeep.ledger.grammar import pack_ids
+from wellkeep.vault.context import NOT_OPENED
 from wellkeep.vault.outcomes import Written
 
 
@@ -52,7 +53,7 @@ async def refused(stack: Stack, record: UUID, collection: str = "notes") -> None
     assert found[0].severity == "critical"
     events = [orjson.loads(row["entry"])["event"] for row in await stack.entries("open.failed")]
     said = [(one["outcome"], one["error"], one["resource"]["id"], one["records"]) for one in events]
-    assert said == [("failed", IntegrityBroken.code, str(record), pack_ids("records", (record,)))]
+    assert said == [("failed", NOT_OPENED, str(record), pack_ids("records", (record,)))]
     assert events[0]["request"] in [row["request"] for row in await authorised(stack, "record.read")]
     with pytest.raises(IntegrityBroken):
         await stack.vault.search.search(stack.integration, collection)
@@ -133,7 +134,7 @@ async def test_a_key_row_that_was_taken_away_is_reported_unless_the_subject_was_
     errors = [
         row["error"] for row in (orjson.loads(row["entry"])["event"] for row in await stack.entries("open.failed"))
     ]
-    assert errors == [IntegrityBroken.code, SubjectErased.code, SubjectErased.code]
+    assert errors == [NOT_OPENED, SubjectErased.code, SubjectErased.code]
 
 
 async def test_the_table_takes_nothing_but_envelopes(stack: Stack) -> None:

@@ -42,6 +42,9 @@ _FRESH_SECONDS = 2.0
 _MOST_COLLECTIONS = 10_000
 _MOST_SUBJECTS = 50_000
 _RECORD = "record"
+NOT_OPENED = "integrity-broken"
+"""What an entry says of what did not open. The caller is told `internal`: that it is reported, and no more."""
+
 _decode_definition = msgspec.json.Decoder(Definition).decode
 
 
@@ -88,7 +91,7 @@ class Context:
         await self.gate.failed(
             decision,
             action=Action.OPEN_FAILED,
-            error=error.code,
+            error=NOT_OPENED if isinstance(error, IntegrityBroken) else error.code,
             resource_type=_RECORD,
             resource_id=str(state.id),
             subject=state.subject,
@@ -111,7 +114,7 @@ class Context:
                     key=finding_key(Kind.INTEGRITY_BROKEN, blob),
                     detail={"blob": str(blob)},
                 )
-                await self.gate.failed(decision, action=Action.OPEN_FAILED, error=error.code, records=(blob,))
+                await self.gate.failed(decision, action=Action.OPEN_FAILED, error=NOT_OPENED, records=(blob,))
             raise
 
     async def collection(self, decision: Decision, name: str) -> Collection:

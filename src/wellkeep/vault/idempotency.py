@@ -24,6 +24,7 @@ from wellkeep.gate.gate import Gate
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import Claim
+from wellkeep.vault.context import NOT_OPENED
 
 T = TypeVar("T")
 
@@ -103,11 +104,11 @@ async def stored_answer(
             field_ids=[_ANSWER_FIELD],
             sealed=[sealed],
         )
-    except IntegrityBroken as error:
+    except IntegrityBroken:
         await gate.failed(
             decision,
             action=Action.OPEN_FAILED,
-            error=error.code,
+            error=NOT_OPENED,
             resource_type=_RESOURCE,
             resource_id=str(asked.place),
             records=(asked.place,),

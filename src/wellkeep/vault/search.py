@@ -18,6 +18,7 @@ from wellkeep.base.errors import FieldProblem, IntegrityBroken, SubjectErased, V
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.events import Facts
+from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL, SearchRecords
@@ -83,13 +84,28 @@ class Search:
         receipt = await gate.disclose(decision, **_facts(page, subject, where, seen.values()))
         views = []
         for state in page:
-            try:
-                values = open_fields(receipt, keys=keys, collection=target, state=state, seen=seen)
+            values = await self._open(decision, receipt, keys=keys, collection=target, state=state, seen=seen)
+            if values is not None:
                 views.append(view_of(state, values, withheld))
-            except (SubjectErased, IntegrityBroken) as error:
-                with suppress(SubjectErased):  # an erased patient's records are left out, on record
-                    await self._context.unopened(decision, state, error)
         return Page(tuple(views), self._sign(decision, target, query, page[-1].id) if more else None)
+
+    async def _open(
+        self,
+        decision: Decision,
+        receipt: Receipt,
+        *,
+        keys: TenantKeys,
+        collection: Collection,
+        state: Stored,
+        seen: Mapping[int, Field],
+    ) -> dict[str, Value] | None:
+        """Open one state; None for an erased patient's, which is left out, on record. Raises IntegrityBroken."""
+        try:
+            return open_fields(receipt, keys=keys, collection=collection, state=state, seen=seen)
+        except (SubjectErased, IntegrityBroken) as error:
+            with suppress(SubjectErased):
+                await self._context.unopened(decision, state, error)
+        return None
 
     def _conditions(self, keys: TenantKeys, target: Collection, where: Mapping[str, Value]) -> list[Condition]:
         if len(where) > MOST_CONDITIONS:
