@@ -20,7 +20,7 @@ from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
 from wellkeep.db.queue import QueueBook, QueuedJob, Stopping, enqueue
-from wellkeep.jobs.handlers import Handler, Periodic
+from wellkeep.jobs.handlers import GiveUp, Handler, Periodic
 from wellkeep.jobs.queuer import MAX_STARTS, settings
 from wellkeep.jobs.worker import Pace, Worker
 
@@ -38,7 +38,11 @@ async def app(database: Database) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def working(
-    database: Database, handlers: dict[str, Handler], *, periodic: tuple[Periodic, ...] = ()
+    database: Database,
+    handlers: dict[str, Handler],
+    *,
+    periodic: tuple[Periodic, ...] = (),
+    give_up: dict[str, GiveUp] | None = None,
 ) -> AsyncIterator[list[tuple[str, str]]]:
     """Run a worker; yields what it reported."""
     reported: list[tuple[str, str]] = []
@@ -52,6 +56,7 @@ async def working(
             connect=connect,
             book=QueueBook(pool),
             handlers=handlers,
+            give_up=give_up,
             periodic=periodic,
             pace=PACE,
             report=lambda what, kind: reported.append((what, kind)),
@@ -145,6 +150,31 @@ async def test_what_passes_is_tried_again_and_a_loop_is_held(database: Database,
             while "too-many-starts" not in await tables(database):  # noqa: ASYNC110 -- as above
                 await asyncio.sleep(0.05)
     assert tries == [1, 2]
+
+
+async def test_whoever_a_held_job_stands_for_is_told_even_where_the_first_try_fails(
+    database: Database, app: Pool, tenant: UUID
+) -> None:
+    told: list[tuple[str, str]] = []
+
+    async def fall(_job: QueuedJob, _stopping: Stopping) -> None:
+        raise RuntimeError(CANARY)
+
+    async def note(job: QueuedJob, error: str) -> None:
+        told.append((job.kind, error))
+        if len(told) == 1:
+            raise DatabaseUnavailable
+
+    await put(app, tenant, "fall")
+    await put(app, tenant, "loop")
+    async with database.connect() as connection:
+        await connection.execute("UPDATE queue.job SET starts = $1 WHERE kind = 'loop'", MAX_STARTS)
+    async with working(database, {"fall": fall, "loop": fall}, give_up={"fall": note, "loop": note}):
+        await until(lambda: {("fall", "internal"), ("loop", "too-many-starts")} <= set(told) and len(told) > 2)
+        async with asyncio.timeout(WAIT):
+            while (text := await tables(database)).count('"failed"') < 4:  # noqa: ASYNC110 -- as above
+                await asyncio.sleep(0.05)
+    assert CANARY not in text
 
 
 @pytest.mark.fault

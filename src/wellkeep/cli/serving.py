@@ -57,12 +57,20 @@ async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
         house = Housekeeping(
             app=core.app, jobs=jobs, book=book, drain_outbox=core.writer.drain_outbox, replay=runtime.replay
         )
+        imports, exports = ImportRunner(context=context, pool=core.app), ExportRunner(context=context, pool=core.app)
         handlers: dict[str, Handler] = {
             **house.handlers(),
-            imports_table.JOB_KIND: ImportRunner(context=context, pool=core.app),
-            exports_table.JOB_KIND: ExportRunner(context=context, pool=core.app),
+            imports_table.JOB_KIND: imports,
+            exports_table.JOB_KIND: exports,
         }
-        worker = Worker(connect=connect, book=book, handlers=handlers, periodic=PERIODIC, report=_report)
+        worker = Worker(
+            connect=connect,
+            book=book,
+            handlers=handlers,
+            give_up={imports_table.JOB_KIND: imports.give_up, exports_table.JOB_KIND: exports.give_up},
+            periodic=PERIODIC,
+            report=_report,
+        )
         await worker.start()
         try:
             yield

@@ -32,7 +32,7 @@ from pgqueuer.domain.types import Channel
 from wellkeep.base.errors import Unavailable, WellkeepError
 from wellkeep.db.connection import Connection
 from wellkeep.db.queue import Interrupted, QueueBook, Stopping
-from wellkeep.jobs.handlers import Handler, Periodic
+from wellkeep.jobs.handlers import GiveUp, Handler, Periodic
 
 MAX_STARTS = 8
 """How often a job is begun before it is held: kills, restarts and outages of minutes are survived, a loop is not."""
@@ -86,13 +86,15 @@ class Executor(AbstractEntrypointExecutor):
         parameters: EntrypointExecutorParameters,
         *,
         handler: Handler,
+        give_up: GiveUp | None,
         book: QueueBook,
         stopping: Stopping,
         report: Report,
     ) -> None:
-        """Run `handler`; `report` is told of faults that no error of ours stands for."""
+        """Run `handler`; `give_up` is told of a job that is held, `report` of faults that are no error of ours."""
         super().__init__(parameters)
         self._handler = handler
+        self._give_up = give_up
         self._book = book
         self._stopping = stopping
         self._report = report
@@ -127,6 +129,8 @@ class Executor(AbstractEntrypointExecutor):
             except Exception as fault:  # noqa: BLE001 - its text may hold values: only the name of its class goes on
                 self._report(begun.kind, type(fault).__name__)
                 error = "internal"
+        if error is not None and self._give_up is not None:
+            await self._give_up(begun, error)
         await self._book.end(begun, error=error)
         return None if error is None else JobFailed(error)
 

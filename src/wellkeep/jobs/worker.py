@@ -24,7 +24,7 @@ from wellkeep.base.errors import WellkeepError
 from wellkeep.db.connection import Connection
 from wellkeep.db.queue import QueueBook
 from wellkeep.jobs import queuer
-from wellkeep.jobs.handlers import Handler, Periodic
+from wellkeep.jobs.handlers import GiveUp, Handler, Periodic
 
 Connect = Callable[[], Awaitable[Connection]]
 """Makes a connection of `wk_jobs` that nobody else uses."""
@@ -52,14 +52,19 @@ class Worker:
         connect: Connect,
         book: QueueBook,
         handlers: Mapping[str, Handler],
+        give_up: Mapping[str, GiveUp] | None = None,
         periodic: Sequence[Periodic] = (),
         pace: Pace | None = None,
         report: queuer.Report,
     ) -> None:
-        """Describe a worker; `report` is told what failed, without any text of an exception."""
+        """Describe a worker; `report` is told what failed, without any text of an exception.
+
+        `give_up` is told, by the kind of job, of those that are held.
+        """
         self._connect = connect
         self._book = book
         self._handlers = dict(handlers)
+        self._give_up = dict(give_up or {})
         self._periodic = tuple(periodic)
         self._pace = pace or Pace()
         self._report = report
@@ -108,7 +113,7 @@ class Worker:
         try:
             manager = queuer.queue_manager(connection)
             for kind, handler in self._handlers.items():
-                queuer.register(manager, kind, self._executor(handler))
+                queuer.register(manager, kind, self._executor(kind, handler))
             clock = queuer.scheduler(manager, self._book, self._periodic, self._report) if self._periodic else None
             self._manager, self._scheduler = manager, clock
             if self._going_down.is_set():
@@ -145,10 +150,15 @@ class Worker:
             if isinstance(result, Exception):
                 raise result
 
-    def _executor(self, handler: Handler) -> Callable[[EntrypointExecutorParameters], queuer.Executor]:
+    def _executor(self, kind: str, handler: Handler) -> Callable[[EntrypointExecutorParameters], queuer.Executor]:
         def make(parameters: EntrypointExecutorParameters) -> queuer.Executor:
             return queuer.Executor(
-                parameters, handler=handler, book=self._book, stopping=self._going_down.is_set, report=self._report
+                parameters,
+                handler=handler,
+                give_up=self._give_up.get(kind),
+                book=self._book,
+                stopping=self._going_down.is_set,
+                report=self._report,
             )
 
         return make

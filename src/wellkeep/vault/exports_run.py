@@ -17,6 +17,7 @@ from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
+from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Decision
 from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.tenant import TenantKeys
@@ -80,6 +81,21 @@ class ExportRunner:
                     error=refused.code,
                     now=self._context.clock.now(),
                 )
+
+    async def give_up(self, job: QueuedJob, error: str) -> None:
+        """Say that the export of `job` failed, with the code `error`, and report it. Raises Unavailable."""
+        if job.resource is None:
+            return
+        async with self._pool.tenant_transaction(tenant=job.tenant) as connection:
+            moved = await exports_table.give_up(connection, job.resource, error=error, now=self._context.clock.now())
+        if moved:
+            self._context.findings.note(
+                job.tenant,
+                kind=Kind.EXPORT_FAILED,
+                severity=Severity.HIGH,
+                key=finding_key(Kind.EXPORT_FAILED, job.resource),
+                detail={"export": str(job.resource), "error": error},
+            )
 
     async def _run(self, tenant: UUID, row: ExportRow, runner: UUID, stopping: Stopping) -> None:
         context = self._context

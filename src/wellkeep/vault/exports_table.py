@@ -40,6 +40,10 @@ WHERE id = $1 AND runner = $2 AND parts = $3 AND state = 'running' RETURNING id
 _PART = "INSERT INTO vault.export_part (tenant_id, export_id, n, records, subjects) VALUES ($1, $2, $3, $4, $5)"
 _NAMED = "SELECT records, subjects FROM vault.export_part WHERE export_id = $1 AND n = $2"
 _END = "UPDATE vault.export SET state = $3, error = $4, updated_at = $5 WHERE id = $1 AND runner = $2 RETURNING id"
+_GIVE_UP = """
+UPDATE vault.export SET state = 'failed', error = $2, runner = NULL, updated_at = $3
+WHERE id = $1 AND state IN ('queued', 'running') RETURNING id
+"""
 
 
 NAMES_DIGEST_SIZE = 32
@@ -139,3 +143,8 @@ async def to_end(
 ) -> bool:
     """Move it to done or failed; False where `runner` no longer holds it."""
     return await connection.fetchval(_END, export_id, runner, state, error, now) is not None
+
+
+async def give_up(connection: Connection, export_id: UUID, *, error: str, now: datetime) -> bool:
+    """Move it from queued or running to failed, whoever held it: its job is not run again. False in another state."""
+    return await connection.fetchval(_GIVE_UP, export_id, error, now) is not None

@@ -53,6 +53,10 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING id
 _END = """
 UPDATE vault.import SET state = $3, error = $4, updated_at = $5 WHERE id = $1 AND runner = $2 RETURNING id
 """
+_GIVE_UP = """
+UPDATE vault.import SET state = 'failed', error = $2, runner = NULL, updated_at = $3
+WHERE id = $1 AND state IN ('queued', 'running') RETURNING id
+"""
 
 
 class ImportRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,3 +170,8 @@ async def to_end(
 ) -> bool:
     """Move it to done or failed; False where `runner` no longer holds it."""
     return await connection.fetchval(_END, import_id, runner, state, error, now) is not None
+
+
+async def give_up(connection: Connection, import_id: UUID, *, error: str, now: datetime) -> bool:
+    """Move it from queued or running to failed, whoever held it: its job is not run again. False in another state."""
+    return await connection.fetchval(_GIVE_UP, import_id, error, now) is not None
