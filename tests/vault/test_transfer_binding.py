@@ -15,7 +15,7 @@ import pytest
 from database import Database
 from jobs.transfer import Transfer, joined, ndjson, spec
 from vault.stack import field, open_stack
-from wellkeep.base.errors import Conflict, IntegrityBroken, Unauthenticated
+from wellkeep.base.errors import Conflict, IntegrityBroken, NotFound, Unauthenticated
 from wellkeep.base.ids import uuid7
 from wellkeep.db.queue import QueuedJob
 from wellkeep.findings.grammar import Kind
@@ -157,6 +157,43 @@ async def test_a_job_acts_in_its_own_tenant_alone(transfer: Transfer) -> None:
     await transfer.export_runner(QueuedJob(transfer.stack.tenant, uuid7(), "export", made.id, 1), lambda: False)
     left = await transfer.exports.read(transfer.stack.integration, made.id)
     assert (left.state, left.error) == ("failed", IntegrityBroken.code)
+
+
+async def test_a_job_that_is_held_leaves_nothing_that_looks_alive(transfer: Transfer) -> None:
+    caller, stack = transfer.stack.integration, transfer.stack
+    started = await transfer.upload(ndjson([patient("a", "999-12-3456")]), "patients")
+    made = await transfer.exports.create(caller, collection="patients", format="ndjson")
+    for table in ("import", "export"):
+        await stack.as_superuser(f"UPDATE vault.{table} SET state = 'running', runner = gen_random_uuid()")  # noqa: S608
+    for _ in range(2):
+        await transfer.runner.give_up(QueuedJob(stack.tenant, uuid7(), "import", started.id, 9), "too-many-starts")
+        await transfer.export_runner.give_up(QueuedJob(stack.tenant, uuid7(), "export", made.id, 9), "too-many-starts")
+    seen = (await transfer.imports.read(caller, started.id), await transfer.exports.read(caller, made.id))
+    assert [(one.state, one.error) for one in seen] == [("failed", "too-many-starts")] * 2
+    assert {(one.kind, one.count) for one in await stack.found()} == {(Kind.IMPORT_FAILED, 1), (Kind.EXPORT_FAILED, 1)}
+    await transfer.imports.start(caller, started.id)
+    ended = await transfer.run(started.id)
+    assert (ended.state, ended.error, ended.created) == ("done", None, 1)
+    assert b"999-12-3456" in await transfer.export("patients", "ndjson")
+    with pytest.raises(Conflict):
+        await transfer.exports.content(caller, made.id)
+
+
+async def test_what_is_past_its_time_is_not_opened_before_it_is_purged(transfer: Transfer) -> None:
+    caller = transfer.stack.integration
+    await transfer.load(ndjson([patient("a", "999-12-3456"), b"nonsense"]), "patients")
+    made = await transfer.exports.create(caller, collection="patients", format="ndjson")
+    await transfer.export_runner(QueuedJob(transfer.stack.tenant, uuid7(), "export", made.id, 1), lambda: False)
+    (before,) = await transfer.stack.as_superuser("SELECT id FROM vault.import")
+    waiting = await transfer.imports.create(caller, collection="patients", format="fhir")
+    assert await joined(await transfer.exports.content(caller, made.id))
+    await transfer.stack.as_superuser("UPDATE vault.blob SET expires_at = now() - interval '1 second'")
+    with pytest.raises(NotFound):
+        await joined(await transfer.exports.content(caller, made.id))
+    with pytest.raises(NotFound):
+        await joined(await transfer.imports.errors(caller, before["id"]))
+    with pytest.raises(NotFound):
+        await transfer.imports.put_part(caller, waiting.id, 0, b"late")
 
 
 async def test_an_idempotency_key_of_an_import_is_that_of_one_request(transfer: Transfer) -> None:

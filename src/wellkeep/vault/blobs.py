@@ -27,7 +27,7 @@ _INDEXES_A_PART = MAX_PART // SEGMENT_SIZE
 _CREATE = """
 INSERT INTO vault.blob (tenant_id, id, kind, wrapped, epoch, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
-_STREAM = "SELECT wrapped, epoch FROM vault.blob WHERE id = $1"
+_STREAM = "SELECT wrapped, epoch FROM vault.blob WHERE id = $1 AND expires_at > pg_catalog.clock_timestamp()"
 _PUT = """
 INSERT INTO vault.blob_segment (tenant_id, blob_id, n, digest, data) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (tenant_id, blob_id, n) DO UPDATE SET digest = excluded.digest, data = excluded.data
