@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from assembly.conftest import Installed
+from deployments import command
 from wellkeep.assembly.diagnosis import Verdict, diagnose
 from wellkeep.assembly.tls import make_development_certificate
 from wellkeep.base.clock import SystemClock
+from wellkeep.base.errors import Misconfigured
 
 ALWAYS_WRONG = {
     "The environment is named production",
@@ -48,6 +52,17 @@ async def test_a_key_that_others_can_read(installed: Installed) -> None:
     with mode(installed, "secrets/root.key", 0o644):
         new = {what: one for what, one in (await wrong(installed)).items() if what not in before}
     assert [one.mend for one in new.values()] == [f"chmod 600 {installed.home.secrets}/*.key"]
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o713, 0o731])
+async def test_a_home_that_others_can_change(installed: Installed, bits: int) -> None:
+    with mode(installed, ".", bits):
+        found = await wrong(installed)
+        with pytest.raises(Misconfigured, match="chmod go-w"):
+            installed.home.check()
+        said = command("doctor", installed.home.path)
+    assert f"chmod go-w {installed.home.path}" in found[f"Only this account reads {installed.home.secrets}"].mend
+    assert (said.code, "chmod go-w" in said.all) == (1, True)
 
 
 async def test_secrets_that_others_can_enter(installed: Installed) -> None:

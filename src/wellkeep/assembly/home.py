@@ -1,7 +1,8 @@
 """The home of a deployment: its directories and who may enter them.
 
 Rule: `secrets/` is 0700 and its files 0600, whoever runs us; the home itself can be passed through, because the
-embedded PostgreSQL runs under an account of its own.
+embedded PostgreSQL runs under an account of its own, but nobody else writes there: who could, would put a directory of
+their own in the place of `secrets/`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Home:
         self.check()
 
     def check(self) -> None:
-        """Raise Misconfigured where others may read the secrets, saying how to mend it."""
+        """Raise Misconfigured where others may read the secrets, or change the home, saying how to mend it."""
+        self._check_own()
         try:
             status = self.secrets.lstat()
         except FileNotFoundError:
@@ -63,6 +65,16 @@ class Home:
             raise Misconfigured(f"Others can read {self.secrets}. Mend it with: chmod 700 {self.secrets}")
         if status.st_uid != os.geteuid():
             raise Misconfigured(f"{self.secrets} belongs to another account. Run wellkeep as the account that made it.")
+
+    def _check_own(self) -> None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            raise Misconfigured(f"{self.path} is gone. Restore it from your backup, or run: wellkeep init") from None
+        if status.st_mode & 0o022:
+            raise Misconfigured(f"Others can change what is in {self.path}. Mend it with: chmod go-w {self.path}")
+        if status.st_uid != os.geteuid():
+            raise Misconfigured(f"{self.path} belongs to another account. Run wellkeep as the account that made it.")
 
     def write_settings(self, settings: Settings) -> None:
         """Write the settings file so that a crash leaves the old one or the new one, never half of it."""
