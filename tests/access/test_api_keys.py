@@ -107,6 +107,17 @@ async def test_a_revocation_holds_with_the_next_request_on_every_worker(door: Do
         await other.authenticate(header(issued), request=uuid7())
 
 
+async def test_a_revoked_key_of_the_platform_is_not_told_which_tenants_there_are(door: Door, tenant: UUID) -> None:
+    issued = await issue(door, PLATFORM_TENANT, "administrator")
+    asking = Caller(await sign_in(door, header(issued)), None, uuid7())
+    with pytest.raises(NotFound):
+        await door.keys.create(asking, tenant=uuid7(), name="a", roles=["clinician"])
+    await door.keys.revoke(door.operator, tenant=PLATFORM_TENANT, key_id=issued.about.id)
+    for one in (uuid7(), tenant):
+        with pytest.raises(Unauthenticated):
+            await door.keys.create(asking, tenant=one, name="a", roles=["clinician"])
+
+
 async def test_revoking_twice_at_once_revokes_once(door: Door, tenant: UUID) -> None:
     issued = await issue(door, tenant)
     revoked = await asyncio.gather(

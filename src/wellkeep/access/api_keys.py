@@ -114,8 +114,8 @@ class ApiKeys:
         act = _act(caller, Permission.APIKEY_CREATE, Action.APIKEY_CREATE, tenant=target, key_id=key_id)
         decision = await self._gate.decide(caller, act)
         if not there:
-            await self._gate.failed(decision, error=NotFound.code)
-            raise NotFound("There is no such tenant")
+            async with self._gate.reading(decision):  # whose key was revoked is told nothing
+                raise NotFound("There is no such tenant")
         return decision
 
     async def list(self, caller: Caller, *, tenant: UUID) -> list[ApiKey]:
