@@ -26,10 +26,13 @@ Lease = Callable[[int], Awaitable[bool]]
 class SealBudgetExhausted(KeysUnavailable):
     """The key has sealed as often as its nonces bear."""
 
-    title = "This key has reached its budget of seals. Rotate it: wellkeep keys rotate"
+    title = (
+        "This key has sealed as often as it may. What it sealed stays readable. New records of a patient get another"
+        " key once the patient is merged into a new subject; a tenant's key can't be replaced yet"
+    )
 
     def __init__(self) -> None:
-        """Say what to do; waiting a minute does not help, so the caller is told an hour."""
+        """Say what can be done; waiting a minute does not help, so the caller is told an hour."""
         super().__init__(self.title, retry_after=3_600)
 
 
