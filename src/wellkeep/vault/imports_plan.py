@@ -25,7 +25,8 @@ from wellkeep.vault.imports_seal import Plan, RowSealer
 from wellkeep.vault.input import LONGEST_EXTERNAL_ID
 from wellkeep.vault.tags import external_index
 
-ROWS_BEFORE_YIELD = 50
+ROWS_BEFORE_YIELD = 4
+"""So many rows are sealed, or opened, in one go: whoever reads meanwhile waits for a dozen such turns, not longer."""
 
 _KNOWN = """
 SELECT tag, id, subject_id, sealed_for, revision, content_mac FROM vault.import_known($1, $2::bytea[])

@@ -35,7 +35,7 @@ LIST_PART = MOST_PARTS + 1
 """The last one lists the SHA-256 of every other stored part as it was at the start: those are the import."""
 
 _DIGEST_SIZE = 32
-_LINES_AT_ONCE = 50
+_LINES_AT_ONCE = 10
 
 
 class Mapper(Protocol):
