@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from wellkeep.api import shapes
 from wellkeep.api.decoding import decode
 from wellkeep.base.errors import Validation
+from wellkeep.vault import csv_source
+from wellkeep.vault.csv_source import CsvMapper
 from wellkeep.vault.declaration import CollectionSpec
 
 SHAPES = (shapes.RecordInput, shapes.SearchInput, shapes.BatchInput, shapes.KeyInput, CollectionSpec)
@@ -75,3 +77,36 @@ def test_places_and_codes(body: str, path: str, code: str) -> None:
     with pytest.raises(Validation) as refused:
         decode(body.encode(), shapes.BatchInput)
     assert [(field.path, field.code) for field in refused.value.fields] == [(path, code)]
+
+
+TARGETS = ("family", "@external_id", "@patient", "@subject", "@ignore")
+
+
+def mapped(target: str) -> bytes:
+    """Return the body of an import whose map sends a column to `target`."""
+    return msgspec.json.encode({"collection": "patients", "format": "csv", "map": {"No": target}})
+
+
+def test_a_column_is_mapped_to_whatever_an_import_knows() -> None:
+    """What the import takes, the API passes on: it knew the fields alone once."""
+    assert {target for target in TARGETS if target.startswith("@")} == csv_source._TARGETS
+    for target in TARGETS:
+        mapping = decode(mapped(target), shapes.ImportInput).map
+        assert mapping == {"No": target}
+        CsvMapper({"family": "string"}, mapping=mapping)
+
+
+@pytest.mark.parametrize("target", ["@external", "@Ignore", "external_id@", "@", "", "Family", "@ignore\n", "a b"])
+def test_a_column_is_mapped_to_nothing_else(target: str) -> None:
+    with pytest.raises(Validation) as refused:
+        decode(mapped(target), shapes.ImportInput)
+    assert [(field.path, field.code) for field in refused.value.fields] == [("/map/*", "malformed")]
+
+
+@pytest.mark.parametrize("name", ["a\n", "a\r", "\na", "A", ""])
+def test_a_name_is_a_name_to_its_end(name: str) -> None:
+    for body, shape in (
+        ({"collection": name, "format": "csv"}, shapes.ImportInput),
+        ({"name": name, "kind": "live"}, shapes.TenantInput),
+    ):
+        assert outcome(msgspec.json.encode(body), shape) is not None

@@ -20,11 +20,12 @@ from wellkeep.base.permissions import Permission
 from wellkeep.vault import definition
 from wellkeep.vault.outcomes import Written
 
-Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", description="a name of letters, digits and _")]
+# `$` matches before a newline at the end, too; what follows it does not.
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$(?!\n)", description="a name of letters, digits and _")]
 Target = Annotated[
     str,
     Meta(
-        pattern="^([a-z][a-z0-9_]{0,62}|@(external_id|patient|subject|ignore))$",
+        pattern=r"^([a-z][a-z0-9_]{0,62}|@(external_id|patient|subject|ignore))$(?!\n)",
         description="a field's name, or @external_id, @patient, @subject or @ignore",
     ),
 ]
@@ -99,7 +100,7 @@ class ExportInput(Input, frozen=True, kw_only=True):
 class TenantInput(Input, frozen=True, kw_only=True):
     """A new tenant."""
 
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,62}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$(?!\n)")]
     kind: Literal["live", "synthetic"] = "live"
 
 
