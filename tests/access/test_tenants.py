@@ -12,7 +12,14 @@ from access.conftest import Door
 from gate.trial import ReadNote, WriteNote, caller, reading, writing
 from wellkeep.access.operators import operator, this_operator
 from wellkeep.access.tenants import Tenants
-from wellkeep.base.errors import Conflict, Forbidden, KeysUnavailable, LedgerUnavailable, NotFound
+from wellkeep.base.errors import (
+    Conflict,
+    Forbidden,
+    KeysUnavailable,
+    LedgerUnavailable,
+    NotFound,
+    PurposeRequired,
+)
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Decision, TenantSettings
@@ -126,6 +133,24 @@ async def test_a_closing_holds_with_the_next_request_on_every_worker(
     rules = [event["rule"] for event in await door.home.events(tenant)][-3:]
     assert rules == ["deny:closed/record:read", "deny:closed/record:create", "deny:closed/record:read"]
     assert await gate.read(other, ReadNote(uuid7(), credential=keys[other_tenant])) == []
+
+
+async def test_a_purpose_that_is_demanded_is_on_record_in_both_logs(door: Door, tenants: Tenants, tenant: UUID) -> None:
+    assert await door.home.gate.decide(caller(tenant), reading())
+    for demanded in (True, True, False):
+        await tenants.demand_purpose(door.operator, tenant=tenant, demanded=demanded)
+        if demanded:
+            with pytest.raises(PurposeRequired):
+                await door.home.gate.decide(caller(tenant), reading())
+    assert await door.home.gate.decide(caller(tenant), reading())
+    for log in (PLATFORM_TENANT, tenant):
+        said = [event for event in await door.home.events(log) if event["action"] == "tenant.change"]
+        assert [(event["fields"], event["count"]) for event in said] == [(["purpose_required"], n) for n in (1, 1, 0)]
+    for other in (uuid7(), PLATFORM_TENANT):
+        with pytest.raises(NotFound):
+            await tenants.demand_purpose(door.operator, tenant=other, demanded=True)
+    with pytest.raises(Forbidden):
+        await tenants.demand_purpose(caller(tenant, "administrator"), tenant=tenant, demanded=True)
 
 
 async def test_a_tenants_administrator_makes_no_tenant(tenants: Tenants, tenant: UUID) -> None:

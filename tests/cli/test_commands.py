@@ -18,7 +18,7 @@ from wellkeep.prove.deployment import Unseen
 
 READ_BY_PROGRAMS = {
     "init", "doctor", "import", "export", "prove", "findings", "tenant create", "tenant list", "apikey create",
-    "apikey list", "ledger verify", "db status",
+    "apikey list", "ledger verify", "ledger quarantine", "findings resolve", "db status",
 }  # fmt: skip
 NEED_A_DEPLOYMENT = [
     ("serve",),
@@ -26,6 +26,9 @@ NEED_A_DEPLOYMENT = [
     ("findings",),
     ("tenant", "list"),
     ("ledger", "verify"),
+    ("ledger", "quarantine"),
+    ("findings", "resolve", "a"),
+    ("tenant", "set", "a", "--purpose-required"),
     ("db", "status"),
 ]
 
@@ -36,8 +39,10 @@ def leaves() -> Iterator[tuple[str, Any]]:
         inner = getattr(one, "commands", None)
         if inner is None:
             yield name, one
-        else:
-            yield from ((f"{name} {part}", leaf) for part, leaf in inner.items())
+            continue
+        if one.invoke_without_command:
+            yield name, one
+        yield from ((f"{name} {part}", leaf) for part, leaf in inner.items())
 
 
 @pytest.mark.parametrize(("name", "one"), list(leaves()))

@@ -11,7 +11,7 @@ import pytest
 
 from deployments import Deployment, deployment
 from wellkeep.assembly.database import Database
-from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.db.connection import Connection
 from wellkeep.db.embedded import EmbeddedServer
 from wellkeep.db.provision import connected
@@ -21,6 +21,10 @@ _NOTICED = """
 INSERT INTO findings.finding (tenant_id, id, key, kind, severity, detail, count, first_seen, last_seen)
 SELECT $1, gen_random_uuid(), 'integrity_broken:test', 'integrity_broken', 'critical', '{"revision": 3}',
        2, now(), now()
+"""
+_QUARANTINED = """
+INSERT INTO ledger.quarantine (tenant_id, event_id, event, reason, created_at)
+VALUES ($1, $2, convert_to('{"ssn":"999-12-3456"}', 'UTF8'), 'form', now())
 """
 _LAST = "SELECT size - 2 FROM ledger.log WHERE tenant_id = $1"
 
@@ -103,6 +107,66 @@ def test_findings_are_listed_in_100_columns(made: Deployment) -> None:
     assert (listed.code, "integrity_broken" in listed.out, "revision=3" in listed.out) == (0, True, True)
     assert max(map(len, listed.out.splitlines())) <= 100
     assert [one["kind"] for one in made.wk("findings", "--json").json()] == ["integrity_broken"]
+
+
+def test_findings_are_resolved_on_record(made: Deployment) -> None:
+    async def notice(connection: Connection) -> None:
+        for tenant in (PLATFORM_TENANT, uuid7()):
+            await connection.execute(_NOTICED.replace(":test", ":both"), tenant)
+        await connection.execute(_NOTICED.replace(":test", ":one"), PLATFORM_TENANT)
+
+    as_superuser(made, notice)
+    found = made.wk("findings", "--json").json()
+    for names, said in (
+        (("Xk9CanaryZq", "integrity_broken:one"), "no finding"),
+        (("integrity_broken:both",), "its id"),
+    ):
+        refused = made.wk("findings", "resolve", *names)
+        assert (refused.code, said in refused.err, "Canary" in refused.all) == (1, True, False)
+    assert made.wk("findings", "--json").json() == found, "all are looked up before one is touched"
+    platform = next(one for one in found if one["key"].endswith("both") and one["tenant"] == str(PLATFORM_TENANT))
+    done = made.wk("findings", "resolve", "integrity_broken:one", platform["id"], "--json")
+    assert sorted(one["key"] for one in done.json()) == ["integrity_broken:both", "integrity_broken:one"]
+    again = made.wk("findings", "resolve", "integrity_broken:one", platform["id"])
+    assert (again.code, "resolved before" in again.out) == (0, True)
+    left = [one["key"] for one in made.wk("findings", "--json").json()]
+    assert "integrity_broken:one" not in left
+    assert left.count("integrity_broken:both") == 1
+
+    async def entered(connection: Connection) -> int:
+        found: int = await connection.fetchval("SELECT count(*) FROM ledger.entry WHERE action = 'finding.resolve'")
+        return found
+
+    assert as_superuser(made, entered) == 2, "one entry for each"
+
+
+def test_what_can_never_be_entered_is_told_without_what_it_holds(made: Deployment) -> None:
+    none = made.wk("ledger", "quarantine", "--json")
+    assert (none.code, none.json()) == (0, [])
+    event = uuid7()
+
+    async def spoil(connection: Connection) -> None:
+        await connection.execute(_QUARANTINED, PLATFORM_TENANT, event)
+
+    async def clean(connection: Connection) -> None:
+        await connection.execute("DELETE FROM ledger.quarantine")
+
+    as_superuser(made, spoil)
+    try:
+        listed, told = (
+            made.wk("ledger", "quarantine", "--json"),
+            made.wk("ledger", "quarantine", "--tenant", "platform"),
+        )
+        assert made.wk("ledger", "verify").code == 1
+    finally:
+        as_superuser(made, clean)
+    assert listed.code == told.code == 1
+    assert [(one["tenant"], one["event"], one["reason"], one["size"]) for one in listed.json()] == [
+        (str(PLATFORM_TENANT), str(event), "form", 21)
+    ]
+    assert "Keep a copy of the database" in told.err
+    assert "999-12-3456" not in listed.all + told.all
+    assert max(map(len, told.out.splitlines())) <= 100
 
 
 def test_the_ledger_holds_then_does_not_then_can_t_be_seen(made: Deployment) -> None:

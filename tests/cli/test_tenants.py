@@ -37,6 +37,23 @@ def test_a_closed_tenant_is_refused_and_stays_listed(served: Deployment) -> None
     assert max(map(len, served.wk("tenant", "list").out.splitlines())) <= 100
 
 
+def test_a_tenant_demands_that_reads_say_why(served: Deployment) -> None:
+    assert served.wk("tenant", "create", "strict").code == 0
+    for _ in range(2):
+        assert served.wk("tenant", "set", "strict", "--purpose-required").code == 0
+    key = served.key("strict", "privacy_officer")
+    with served.client(key) as client:
+        path = "/v1/exports/00000000-0000-7000-8000-000000000001"
+        asked = client.get(path)
+        assert (asked.status_code, asked.json()["type"].rpartition("/")[2]) == (400, "purpose-required")
+        assert client.get(path, headers={"X-Purpose-Of-Use": "HOPERAT"}).status_code == 404
+    found = {one["name"]: one["settings"] for one in served.wk("tenant", "list", "--json").json()}
+    assert (found["strict"], found[TENANT]) == ({"purpose_required": True}, {})
+    assert "need not" in served.wk("tenant", "set", "strict", "--no-purpose-required").out
+    assert served.wk("tenant", "set", "strict").code == 2, "nothing to set"
+    assert served.wk("tenant", "set", "platform", "--purpose-required").code == 1
+
+
 def test_what_is_refused_says_why(served: Deployment) -> None:
     for arguments, code, said in (
         (("tenant", "create", TENANT), 1, "already"),

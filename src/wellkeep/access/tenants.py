@@ -1,4 +1,4 @@
-"""Tenants: made, listed, closed by the platform, each of them an entry of the root log.
+"""Tenants: made, listed, changed, closed by the platform, each of them an entry of the root log.
 
 A new tenant is a row, its keys, and an open log whose first entry says who made it. Making one again under the same
 name is a conflict, unless the first time was cut off half-way: then it is completed and its id returned.
@@ -26,6 +26,8 @@ _CREATE = "SELECT wk.create_tenant($1, $2, $3, $4)"
 _LIST = "SELECT id, name, kind, environment, state, settings::text AS settings, created_at FROM wk.list_tenants()"
 _HAS_LOG = "SELECT EXISTS (SELECT FROM ledger.log)"
 _CLOSE = "SELECT wk.close_tenant($1)"
+_DEMAND_PURPOSE = "SELECT access.demand_purpose($1, $2)"
+_PURPOSE_REQUIRED = "purpose_required"
 
 Provision = Callable[[UUID], Awaitable[object]]
 """Makes the keys of a tenant, or does nothing where it has them (`KeyRing.provision`)."""
@@ -117,6 +119,22 @@ class Tenants:
             work.record()
         self._gate.tenants.forget(tenant)
         await self._gate.enter(event(decision, outcome=Outcome.DONE), tenant=tenant)
+
+    async def demand_purpose(self, caller: Caller, *, tenant: UUID, demanded: bool) -> None:
+        """Say whether reads in a tenant must declare a purpose of use; it holds everywhere within five seconds.
+
+        The entry's `count` is 1 where it is demanded, else 0. Raises NotFound for one that is closed or not there.
+        """
+        decision = await self._gate.decide(
+            caller, Act(Permission.TENANT_CHANGE, Action.TENANT_CHANGE, "tenant", resource_id=str(tenant))
+        )
+        async with self._gate.transaction(decision) as work:
+            if not await work.connection.fetchval(_DEMAND_PURPOSE, tenant, demanded):
+                raise NotFound("There is no such tenant, or it is closed")
+            work.record(fields=(_PURPOSE_REQUIRED,), count=int(demanded))
+        self._gate.tenants.forget(tenant)
+        entry = event(decision, outcome=Outcome.DONE, fields=(_PURPOSE_REQUIRED,), count=int(demanded))
+        await self._gate.enter(entry, tenant=tenant)
 
     async def _provide(self, decision: Decision, tenant: UUID) -> None:
         await self._provision(tenant)

@@ -36,11 +36,11 @@ app.command()(deployment.doctor)
 app.command(name="import")(imports.import_file)
 app.command(name="export")(exports.export_file)
 app.command(name="prove")(prove.prove_claims)
-app.command()(findings.findings)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(api_keys.app, name="apikey")
 app.add_typer(collections.app, name="collections")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(findings.app, name="findings")
 app.add_typer(database.app, name="db")
 
 

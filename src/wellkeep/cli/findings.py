@@ -1,4 +1,4 @@
-"""`wellkeep findings`: what was noticed and is still open, over all tenants."""
+"""`wellkeep findings`: what was noticed and is still open, over all tenants, and what was dealt with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from typing import Annotated
 
 import typer
 
+from wellkeep.access.operators import this_operator
+from wellkeep.assembly.findings_desk import resolve as resolve_findings
+from wellkeep.assembly.runtime import open_runtime
 from wellkeep.cli.console import done, print_json, table
 from wellkeep.cli.local import HomeOption, Json, locate, run, started
 from wellkeep.db.provision import connected
 from wellkeep.findings.findings import Finding, platform_findings
 
+app = typer.Typer()
 
+
+@app.callback(invoke_without_command=True)
 def findings(
+    context: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
     home: HomeOption = None,
@@ -22,6 +29,8 @@ def findings(
 
     Example: wellkeep findings --json
     """
+    if context.invoked_subcommand is not None:
+        return
 
     async def work() -> list[Finding]:
         async with started(locate(home)) as (_, database), connected(database.endpoint("wk_migrate")) as connection:
@@ -38,6 +47,34 @@ def findings(
             for one in found
         ]
         table("Findings", ("severity", "kind", "times", "tenant", "last seen", "where"), rows)
+
+
+@app.command()
+def resolve(
+    keys: Annotated[
+        list[str], typer.Argument(metavar="KEY…", help="Keys or ids, as `wellkeep findings --json` has them")
+    ],
+    home: HomeOption = None,
+    json: Json = False,
+) -> None:
+    """Mark findings as dealt with, on record. What is noticed again is open again.
+
+    Example: wellkeep findings resolve auth.failures
+    """
+
+    async def work() -> list[Finding]:
+        where = locate(home)
+        async with started(where) as (settings, database), open_runtime(where, settings, database) as runtime:
+            return await resolve_findings(runtime.core, database, this_operator(), keys)
+
+    resolved = run(work())
+    if json:
+        print_json([{"id": str(one.id), "tenant": str(one.tenant), "key": one.key} for one in resolved])
+    elif resolved:
+        for one in resolved:
+            done(f"Resolved: {one.key}")
+    else:
+        done("All of them were resolved before.")
 
 
 def _places(finding: Finding) -> str:

@@ -73,6 +73,30 @@ def list_tenants(home: HomeOption = None, json: Json = False) -> None:
     table("Tenants", ("name", "id", "kind", "state", "since"), rows)
 
 
+@app.command(name="set")
+def set_tenant(
+    name: Name,
+    purpose_required: Annotated[
+        bool,
+        typer.Option(
+            "--purpose-required/--no-purpose-required", help="Whether each read must say why: X-Purpose-Of-Use"
+        ),
+    ],
+    home: HomeOption = None,
+) -> None:
+    """Change a tenant's settings, on record. It holds on every server within five seconds; again changes nothing.
+
+    Example: wellkeep tenant set st-elsewhere --purpose-required
+    """
+
+    async def work(runtime: Runtime) -> None:
+        tenant = await find(runtime, name)
+        await runtime.tenants.demand_purpose(this_operator(), tenant=tenant, demanded=purpose_required)
+
+    with_runtime(home, work)
+    done(f"Tenant {name}: reads {'must' if purpose_required else 'need not'} declare a purpose of use.")
+
+
 @app.command()
 def close(
     name: Name,

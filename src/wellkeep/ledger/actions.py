@@ -32,6 +32,7 @@ class Action(StrEnum):
     APIKEY_REVOKE = "apikey.revoke"
     APIKEY_LIST = "apikey.list"
     TENANT_CREATE = "tenant.create"
+    TENANT_CHANGE = "tenant.change"
     TENANT_CLOSE = "tenant.close"
     TENANT_LIST = "tenant.list"
     ACCESS_DENIED = "access.denied"
@@ -47,6 +48,7 @@ class Action(StrEnum):
     MIGRATION_APPLIED = "migration.applied"
     PROVE_RUN = "prove.run"
     FINDING_READ = "finding.read"
+    FINDING_RESOLVE = "finding.resolve"
     DEFINITIONS_LOADED = "definitions.loaded"
     OPEN_FAILED = "open.failed"
 

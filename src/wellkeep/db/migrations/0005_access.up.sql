@@ -67,6 +67,22 @@ COMMENT ON FUNCTION access.follow_tenant() IS 'Mark the keys of a tenant whose s
 CREATE TRIGGER follow_tenant AFTER UPDATE OF state ON wk.tenants
   FOR EACH ROW WHEN (NEW.state IS DISTINCT FROM OLD.state) EXECUTE FUNCTION access.follow_tenant();
 
+-- A setting of a tenant that bears on access; here, because who sets it stands at the same door as who closes a tenant.
+CREATE FUNCTION access.demand_purpose(changing uuid, demanded boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+  PERFORM wk.require_platform();
+  UPDATE wk.tenants SET settings = jsonb_set(settings, '{purpose_required}', to_jsonb(demanded))
+    WHERE id = changing AND state = 'active';
+  RETURN FOUND;
+END
+$body$;
+COMMENT ON FUNCTION access.demand_purpose(uuid, boolean) IS
+  'Say whether reads in an active tenant must declare a purpose of use, under the platform''s context; false where there is none.';
+GRANT EXECUTE ON FUNCTION access.demand_purpose(uuid, boolean) TO wk_app;
+
 -- plpgsql, for its plan is kept for the session: this runs once for every element of every batch.
 CREATE FUNCTION access.stands(credential uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY INVOKER
