@@ -38,7 +38,7 @@ _START_SECONDS = 120.0
 _SERVING = re.compile(r"https://127\.0\.0\.1:(\d+) \(API\)")
 _EMPTY = """
 TRUNCATE vault.record, vault.tag, vault.revision, vault.idempotency,
-  ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox
+  ledger.log, ledger.entry, ledger.seal, ledger.entry_subject, ledger.outbox
 """
 
 

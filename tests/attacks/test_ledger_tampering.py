@@ -26,7 +26,7 @@ BATCHES = 4
 PER_BATCH = 5
 ENTRIES = 1 + BATCHES * PER_BATCH  # log.opened, then the batches
 
-TABLES = ("log", "entry", "seal", "event_id", "entry_subject")
+TABLES = ("log", "entry", "seal", "entry_subject")
 
 Attack = Callable[[Database, UUID], Awaitable[None]]
 
@@ -50,7 +50,7 @@ async def rows_of(database: Database, tenant: UUID) -> list[dict[str, Any]]:
 async def rebuild(database: Database, tenant: UUID, rows: list[dict[str, Any]]) -> None:
     """Put these entries in the place of all there were and mend everything that follows, as far as it needs no key.
 
-    New are seq, prev and leaves, columns, event ids, subjects and the head; of the seals only what they say.
+    New are seq, prev and leaves, columns, subjects and the head; of the seals only what they say.
     """
     frontier, leaf = Frontier(), bytes(32)
     for seq, row in enumerate(rows):
@@ -73,10 +73,6 @@ async def rebuild(database: Database, tenant: UUID, rows: list[dict[str, Any]]) 
         await connection.executemany(RESTORED, [tuple(row.values()) for row in rows])
         places = {row["event_id"]: row["seq"] for row in rows}
         await connection.executemany(
-            "INSERT INTO ledger.event_id VALUES ($1, $2, 1, $3)",
-            [(tenant, event_id, seq) for event_id, seq in places.items()],
-        )
-        await connection.executemany(
             "INSERT INTO ledger.entry_subject VALUES ($1, $2, 1, $3)",
             [(tenant, row["subject"], places[row["event_id"]]) for row in several if row["event_id"] in places],
         )
@@ -98,7 +94,6 @@ async def rebuild(database: Database, tenant: UUID, rows: list[dict[str, Any]]) 
 
 CLEARED = (
     "DELETE FROM ledger.entry WHERE tenant_id = $1",
-    "DELETE FROM ledger.event_id WHERE tenant_id = $1",
     "DELETE FROM ledger.entry_subject WHERE tenant_id = $1",
 )
 RESTORED = "INSERT INTO ledger.entry VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
@@ -150,6 +145,24 @@ async def another_log(database: Database, tenant: UUID) -> None:
     await change(database, "UPDATE ledger.log SET origin = 'elsewhere.test/ledger' WHERE tenant_id = $1", tenant)
 
 
+async def ids_exchanged(database: Database, tenant: UUID) -> None:
+    rows = await rows_of(database, tenant)
+    put = "UPDATE ledger.entry SET event_id = $2 WHERE tenant_id = $1 AND seq = $3"
+    for seq, event_id in ((4, uuid7()), (5, rows[4]["event_id"]), (4, rows[5]["event_id"])):
+        await change(database, put, tenant, event_id, seq)
+
+
+async def an_id_twice(database: Database, tenant: UUID) -> None:
+    await change(database, "DROP INDEX ledger.entry_event")
+    twice = "UPDATE ledger.entry AS e SET event_id = o.event_id FROM ledger.entry AS o "
+    await change(database, twice + "WHERE e.tenant_id = $1 AND o.tenant_id = $1 AND e.seq = 12 AND o.seq = 4", tenant)
+
+
+ONE_HIDDEN = (
+    "DELETE FROM ledger.entry_subject AS s WHERE s.tenant_id = $1 AND s.seq = 3 AND s.subject = "
+    "(SELECT max(subject::text)::uuid FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = 3)"
+)
+
 FOUND: list[tuple[str, Attack, int, What]] = [
     (
         "an entry edited",
@@ -173,7 +186,7 @@ FOUND: list[tuple[str, Attack, int, What]] = [
     (
         "one inserted at the end",
         sql(
-            "INSERT INTO ledger.entry SELECT tenant_id, epoch, 21, event_id, time, actor, action, purpose,"
+            "INSERT INTO ledger.entry SELECT tenant_id, epoch, 21, gen_random_uuid(), time, actor, action, purpose,"
             " resource_type, resource_id, subject, outcome, request, leaf, entry FROM ledger.entry"
             " WHERE tenant_id = $1 AND seq = 20"
         ),
@@ -233,24 +246,23 @@ FOUND: list[tuple[str, Attack, int, What]] = [
         20,
         What.TIME,
     ),
-    ("an event id lost", sql("DELETE FROM ledger.event_id WHERE tenant_id = $1 AND seq = 4"), 4, What.EVENT_ID),
     (
-        "an event id astray",
-        sql("UPDATE ledger.event_id SET seq = 5 WHERE tenant_id = $1 AND seq = 4"),
+        "two event ids exchanged",
+        ids_exchanged,
         4,
-        What.EVENT_ID,
+        What.COLUMNS,
     ),
     (
-        "an event id too many",
-        sql("INSERT INTO ledger.event_id VALUES ($1, gen_random_uuid(), 1, 12)"),
+        "an event id twice, the index gone",
+        an_id_twice,
         12,
-        What.EVENT_ID,
+        What.COLUMNS,
     ),
     (
         "who saw this patient: one access hidden",
-        sql("DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = 13"),
+        sql("UPDATE ledger.entry SET subject = NULL WHERE tenant_id = $1 AND seq = 13"),
         13,
-        What.ENTRY_SUBJECT,
+        What.COLUMNS,
     ),
     (
         "who saw this patient: one access made up",
@@ -259,12 +271,30 @@ FOUND: list[tuple[str, Attack, int, What]] = [
         What.ENTRY_SUBJECT,
     ),
     (
-        "who saw this patient: one of several hidden",
+        "who saw this patient: one access told twice",
         sql(
-            "DELETE FROM ledger.entry_subject AS s USING ledger.entry AS e WHERE s.tenant_id = $1 AND e.tenant_id = $1 "
-            "AND s.seq = e.seq AND e.subject IS NULL AND e.seq = 3 AND s.subject = "
-            "(SELECT max(subject::text)::uuid FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = 3)"
+            "INSERT INTO ledger.entry_subject SELECT tenant_id, subject, epoch, seq FROM ledger.entry "
+            "WHERE tenant_id = $1 AND seq = 13"
         ),
+        13,
+        What.ENTRY_SUBJECT,
+    ),
+    ("who saw this patient: one of several hidden", sql(ONE_HIDDEN), 3, What.ENTRY_SUBJECT),
+    (
+        "who saw this patient: one of several put elsewhere",
+        sql(ONE_HIDDEN.replace("DELETE FROM", "UPDATE").replace(" WHERE", " SET seq = 5 WHERE", 1)),
+        3,
+        What.ENTRY_SUBJECT,
+    ),
+    (
+        "one of several hidden, and a column before it",
+        sql(ONE_HIDDEN, "UPDATE ledger.entry SET actor = 'root' WHERE tenant_id = $1 AND seq = 2"),
+        2,
+        What.COLUMNS,
+    ),
+    (
+        "one of several hidden, and a column after it",
+        sql(ONE_HIDDEN, "UPDATE ledger.entry SET actor = 'root' WHERE tenant_id = $1 AND seq = 4"),
         3,
         What.ENTRY_SUBJECT,
     ),
@@ -315,6 +345,20 @@ async def test_found_and_located(written: Database, tenant: UUID, attack: Attack
     assert (report.first_bad.seq, report.first_bad.what) == (seq, what)
     alone = await verified(written, tenant=tenant)
     assert alone.first_bad == report.first_bad
+
+
+async def test_an_event_entered_twice_for_want_of_the_index(written: Database, tenant: UUID) -> None:
+    """Sealed with our own key, for the writer asks the database whether an event is chained already."""
+    events = prepared(2)
+    async with writing(written) as writer:
+        await writer.append(tenant, events)
+        await change(written, "DROP INDEX ledger.entry_event")
+        assert (await verified(written)).ok
+        await writer.append(tenant, events[1:])
+        await change(written, "INSERT INTO ledger.entry_subject VALUES ($1, gen_random_uuid(), 1, 24)", tenant)
+    report = await verified(written)
+    assert report.first_bad is not None
+    assert (report.first_bad.seq, report.first_bad.what) == (ENTRIES + 2, What.EVENT_ID)
 
 
 async def test_the_wrong_seal_key_holds_nothing(written: Database) -> None:

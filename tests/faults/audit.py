@@ -18,7 +18,7 @@ WHERE tenant_id = $1 AND action LIKE 'record.%' GROUP BY request, action, outcom
 _STORED = "SELECT count(*) AS count FROM vault.record WHERE tenant_id = $1"
 _UNCHAINED = """
 SELECT count(*) AS count FROM vault.record r WHERE r.tenant_id = $1 AND NOT EXISTS
-  (SELECT FROM ledger.event_id k WHERE k.tenant_id = r.tenant_id AND k.event_id = r.event_id)
+  (SELECT FROM ledger.entry e WHERE e.tenant_id = r.tenant_id AND e.event_id = r.event_id)
 """
 
 

@@ -135,7 +135,7 @@ async def test_a_log_that_is_gone_stops_its_tenant_alone(database: Database, ten
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, prepared())
         assert writer.healthy
-        await change(database, "DELETE FROM ledger.event_id WHERE tenant_id = $1", tenant)
+        await change(database, "DELETE FROM ledger.entry WHERE tenant_id = $1", tenant)
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, prepared())
         await writer.append(other_tenant, prepared())

@@ -145,8 +145,8 @@ async def test_an_event_whose_outbox_row_vanished_is_not_chained(database: Datab
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, events, outbox=True)
     assert reports.details == [{"what": "outbox"}]
-    assert await count(database, "SELECT count(*) FROM ledger.event_id WHERE event_id = $1", events[0].event.id) == 0
-    assert await count(database, "SELECT count(*) FROM ledger.event_id WHERE event_id = $1", events[1].event.id) == 1
+    assert await count(database, "SELECT count(*) FROM ledger.entry WHERE event_id = $1", events[0].event.id) == 0
+    assert await count(database, "SELECT count(*) FROM ledger.entry WHERE event_id = $1", events[1].event.id) == 1
 
 
 async def test_a_cancelled_read_is_skipped_and_a_cancelled_change_is_not(database: Database, tenant: UUID) -> None:
@@ -162,8 +162,8 @@ async def test_a_cancelled_read_is_skipped_and_a_cancelled_change_is_not(databas
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         await writer.append(tenant, prepared())
-    assert await count(database, "SELECT count(*) FROM ledger.event_id WHERE event_id = $1", read[0].event.id) == 0
-    assert await count(database, "SELECT count(*) FROM ledger.event_id WHERE event_id = $1", written[0].event.id) == 1
+    assert await count(database, "SELECT count(*) FROM ledger.entry WHERE event_id = $1", read[0].event.id) == 0
+    assert await count(database, "SELECT count(*) FROM ledger.entry WHERE event_id = $1", written[0].event.id) == 1
 
 
 async def test_a_full_queue_refuses(database: Database, tenant: UUID) -> None:
@@ -260,7 +260,7 @@ async def test_a_hanging_database_ends_as_unavailable_and_recovers(database: Dat
             if writer.healthy and not await count(database, "SELECT count(*) FROM ledger.outbox"):
                 break
         assert writer.healthy
-        assert await count(database, "SELECT count(*) FROM ledger.event_id WHERE event_id = $1", committed[0].event.id)
+        assert await count(database, "SELECT count(*) FROM ledger.entry WHERE event_id = $1", committed[0].event.id)
     assert (await verified(database)).ok
 
 

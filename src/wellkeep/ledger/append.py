@@ -126,8 +126,8 @@ class Appender:
             if row is None:
                 rest.append(each)
             elif row["entry"] is None:
-                # An outbox row vanished without being chained, or an entry without its id: neither is ours to do.
-                self._report_broken(each.tenant, "outbox" if row["seq"] is None else "entry")
+                # An outbox row vanished without being chained: that is not ours to do.
+                self._report_broken(each.tenant, "outbox")
             elif not row["entry"].startswith(b'{"event":' + each.prepared.encoded + b',"log":'):
                 self._report_broken(each.tenant, "event")
             else:

@@ -39,11 +39,17 @@ WHERE e.action = $6 AND (e.epoch, e.seq) < ($1, $2) AND (e.epoch, e.seq) >= ($3,
 ORDER BY e.epoch DESC, e.seq DESC LIMIT $5
 """
 _BY_SUBJECT = """
-SELECT e.epoch, e.seq, e.leaf, e.entry FROM ledger.entry_subject AS s
-JOIN ledger.entry AS e ON e.tenant_id = s.tenant_id AND e.epoch = s.epoch AND e.seq = s.seq
-WHERE s.subject = $6 AND (s.epoch, s.seq) < ($1, $2) AND (s.epoch, s.seq) >= ($3, $4)
-  AND ($7::text IS NULL OR e.actor = $7) AND ($8::text IS NULL OR e.action = $8)
-ORDER BY s.epoch DESC, s.seq DESC LIMIT $5
+(SELECT e.epoch, e.seq, e.leaf, e.entry FROM ledger.entry AS e
+ WHERE e.subject = $6 AND (e.epoch, e.seq) < ($1, $2) AND (e.epoch, e.seq) >= ($3, $4)
+   AND ($7::text IS NULL OR e.actor = $7) AND ($8::text IS NULL OR e.action = $8)
+ ORDER BY e.epoch DESC, e.seq DESC LIMIT $5)
+UNION ALL
+(SELECT s.epoch, s.seq, e.leaf, e.entry FROM ledger.entry_subject AS s
+ JOIN ledger.entry AS e ON e.tenant_id = s.tenant_id AND e.epoch = s.epoch AND e.seq = s.seq
+ WHERE s.subject = $6 AND (s.epoch, s.seq) < ($1, $2) AND (s.epoch, s.seq) >= ($3, $4)
+   AND ($7::text IS NULL OR e.actor = $7) AND ($8::text IS NULL OR e.action = $8)
+ ORDER BY s.epoch DESC, s.seq DESC LIMIT $5)
+ORDER BY epoch DESC, seq DESC LIMIT $5
 """
 _SINCE = "SELECT l.epoch, ledger.seq_since(l.epoch, $1) AS seq, l.size FROM ledger.log AS l ORDER BY l.epoch"
 

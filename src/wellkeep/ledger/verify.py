@@ -24,6 +24,7 @@ from wellkeep.ledger.splice import Head
 from wellkeep.ledger.walk import LogWalk
 
 CHUNK: Final = 2048
+_END = 2**63 - 1
 
 Progress = Callable[[str, int, int], None]
 """Told the log's origin, how many entries were verified and how many its head says there are."""
@@ -58,49 +59,32 @@ _SEALS = """
 SELECT size, key_id, leaf, root, mac FROM ledger.seal
 WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4 ORDER BY size
 """
-_SUMS = """
-SELECT row(count(*), coalesce(sum(hashint8extended(e.seq, uuid_hash_extended(e.event_id, $4))), 0)) =
-           (SELECT count(*), coalesce(sum(hashint8extended(i.seq, uuid_hash_extended(i.event_id, $4))), 0)
-            FROM ledger.event_id AS i WHERE i.tenant_id = $1 AND i.epoch = $2 AND i.seq >= $3)
-       AND row(count(e.subject) + cardinality($5::bigint[]),
-               coalesce(sum(hashint8extended(e.seq, uuid_hash_extended(e.subject, $4))), 0) + coalesce(
-                   (SELECT sum(hashint8extended(f.seq, uuid_hash_extended(f.subject, $4)))
-                    FROM unnest($5::bigint[], $6::uuid[]) AS f (seq, subject)), 0)) =
-           (SELECT count(*), coalesce(sum(hashint8extended(s.seq, uuid_hash_extended(s.subject, $4))), 0)
-            FROM ledger.entry_subject AS s WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3),
-       EXISTS (SELECT FROM ledger.seal AS l WHERE l.tenant_id = $1 AND l.epoch = $2 AND l.size > $7)
-FROM ledger.entry AS e WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3
+_BESIDE = """
+SELECT (SELECT row(count(*), coalesce(sum(hashint8extended(s.seq, uuid_hash_extended(s.subject, $5))), 0)) =
+               (SELECT count(*), coalesce(sum(hashint8extended(f.seq, uuid_hash_extended(f.subject, $5))), 0)
+                FROM unnest($6::bigint[], $7::uuid[]) AS f (seq, subject))
+        FROM ledger.entry_subject AS s
+        WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.seq < $4) AS same_subjects,
+       EXISTS (SELECT FROM pg_index AS i
+               WHERE i.indexrelid = to_regclass('ledger.entry_event') AND i.indrelid = 'ledger.entry'::regclass
+                 AND i.indisunique AND i.indisvalid AND pg_get_indexdef(i.indexrelid) LIKE '%(tenant_id, event_id)')
+           AS ids_stand_once
 """
-_EVENT_ID_ASTRAY = """
-SELECT e.seq FROM ledger.entry AS e
-LEFT JOIN ledger.event_id AS i ON i.tenant_id = e.tenant_id AND i.event_id = e.event_id
-WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3
-  AND (i.seq IS DISTINCT FROM e.seq OR i.epoch IS DISTINCT FROM e.epoch)
-ORDER BY e.seq LIMIT 1
-"""
-_EVENT_ID_TOO_MANY = """
-SELECT i.seq FROM ledger.event_id AS i
-LEFT JOIN ledger.entry AS e ON e.tenant_id = i.tenant_id AND e.epoch = i.epoch AND e.seq = i.seq
-WHERE i.tenant_id = $1 AND i.epoch = $2 AND i.seq >= $3 AND e.event_id IS DISTINCT FROM i.event_id
-ORDER BY i.seq LIMIT 1
-"""
-_SUBJECTS_FURTHER = """
+_SUBJECTS = """
 SELECT s.seq, s.subject::text FROM ledger.entry_subject AS s
-LEFT JOIN ledger.entry AS e ON e.tenant_id = s.tenant_id AND e.epoch = s.epoch AND e.seq = s.seq
-WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.subject IS DISTINCT FROM e.subject
+WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.seq < $4
 """
-_SUBJECT_MISSING = """
-SELECT e.seq FROM ledger.entry AS e
-LEFT JOIN ledger.entry_subject AS s
-  ON s.tenant_id = e.tenant_id AND s.subject = e.subject AND s.epoch = e.epoch AND s.seq = e.seq
-WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3 AND e.subject IS NOT NULL AND s.seq IS NULL
-ORDER BY e.seq LIMIT 1
+_ID_AGAIN = """
+SELECT min(e.seq) FROM ledger.entry AS e
+WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3 AND e.seq < $4 AND EXISTS (
+    SELECT FROM ledger.entry AS o
+    WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id AND (o.epoch, o.seq) < (e.epoch, e.seq))
 """
+_SEALED_ON = "SELECT EXISTS (SELECT FROM ledger.seal WHERE tenant_id = $1 AND epoch = $2 AND size > $3)"
 _ORPHANS = """
 SELECT found.tenant_id, found.epoch, min(found.seq) AS seq FROM (
     SELECT tenant_id, epoch, seq FROM ledger.entry
     UNION ALL SELECT tenant_id, epoch, size FROM ledger.seal
-    UNION ALL SELECT tenant_id, epoch, seq FROM ledger.event_id
     UNION ALL SELECT tenant_id, epoch, seq FROM ledger.entry_subject
 ) AS found
 WHERE ($1::uuid IS NULL OR found.tenant_id = $1)
@@ -181,38 +165,32 @@ async def _walk(
             progress(head.origin, walk.size, head.size)
         if walk.size == before or (before >= start and walk.size < before + CHUNK):
             break
-    if walk.finish() is None:
-        what = await _disagreement(connection, walk, place, start)
-        if what is not None:
-            walk.bad = Bad(head.origin, *what)
+    if walk.finish() is None and await connection.fetchval(_SEALED_ON, *place, walk.size):
+        walk.bad = Bad(head.origin, walk.size, What.SEQ)
+    found = await _beside(connection, walk, (*place, start, _END if walk.bad is None else walk.bad.seq))
+    if found is not None:
+        walk.bad = Bad(head.origin, *found)
     return walk
 
 
-async def _disagreement(
-    connection: Connection, walk: LogWalk, place: tuple[UUID, int], start: int
-) -> tuple[int, What] | None:
-    """Return the first seq where the tables beside the entries don't follow from them or seals go on, or None.
+async def _beside(connection: Connection, walk: LogWalk, span: tuple[UUID, int, int, int]) -> tuple[int, What] | None:
+    """Return the first seq of `span` where what stands beside the entries does not follow from them, or None.
 
-    Compared are counts and sums of hashes under a seed that nobody knew when the rows were written; only where those
-    differ are the rows joined, to find the place.
+    `span` is a tenant, an epoch, and the seqs from and until which the entries were good. Of the subjects counts and
+    sums of hashes are compared, under a seed that nobody knew when the rows were written; only where those differ are
+    the rows fetched, to find the place. Whether an event stands twice is looked up where no index says that none does.
     """
-    further = sorted(walk.further_subjects)
-    seed = secrets.randbits(63)
-    seqs, subjects = [seq for seq, _ in further], [subject for _, subject in further]
-    agrees, sealed_on = (await connection.fetch(_SUMS, *place, start, seed, seqs, subjects, walk.size))[0]
-    if agrees:
-        return (walk.size, What.SEQ) if sealed_on else None
-    astray = await connection.fetchval(_EVENT_ID_ASTRAY, *place, start)
-    if astray is None:
-        astray = await connection.fetchval(_EVENT_ID_TOO_MANY, *place, start)
-    if astray is not None:
-        return astray, What.EVENT_ID
-    stored = {(row[0], row[1]) for row in await connection.fetch(_SUBJECTS_FURTHER, *place, start)}
-    different = stored ^ walk.further_subjects
-    if different:
-        return min(different)[0], What.ENTRY_SUBJECT
-    missing = await connection.fetchval(_SUBJECT_MISSING, *place, start)
-    return missing or start, What.ENTRY_SUBJECT
+    start, until = span[2:]
+    named = {(seq, subject) for seq, subject in walk.further_subjects if start <= seq < until}
+    seqs, subjects = [seq for seq, _ in named], [subject for _, subject in named]
+    row = (await connection.fetch(_BESIDE, *span, secrets.randbits(63), seqs, subjects))[0]
+    found = []
+    if not row["same_subjects"]:
+        stored = {(seq, subject) for seq, subject in await connection.fetch(_SUBJECTS, *span)}
+        found.append((min(stored ^ named)[0], What.ENTRY_SUBJECT))
+    if not row["ids_stand_once"] and (again := await connection.fetchval(_ID_AGAIN, *span)) is not None:
+        found.append((again, What.EVENT_ID))
+    return min(found, default=None)
 
 
 def _refused(walks: Mapping[Head, LogWalk], tenants: Iterable[UUID]) -> list[Bad]:

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from wellkeep.base.ids import uuid7
 from wellkeep.crypto.merkle import Frontier, leaf_hash
 from wellkeep.db.connection import Connection, Record
 
-_TABLES = ("log", "entry", "seal", "event_id", "entry_subject")
+_TABLES = ("log", "entry", "seal", "entry_subject")
 _KEEP = "CREATE TABLE wk_probe_kept.{0} AS SELECT * FROM ledger.{0}"
 _PUT_BACK = "TRUNCATE ledger.{0}; INSERT INTO ledger.{0} SELECT * FROM wk_probe_kept.{0}"
 _ENTRIES = "SELECT seq, entry FROM ledger.entry WHERE tenant_id = $1 AND epoch = 1 ORDER BY seq"
@@ -30,18 +31,26 @@ _MOVE_HEAD = "UPDATE ledger.log SET size = $2, leaf = $3, frontier = $4 WHERE te
 _RENUMBER = "UPDATE ledger.entry SET seq = $3 WHERE tenant_id = $1 AND seq = $2"
 _ADD = """
 INSERT INTO ledger.entry
-SELECT (jsonb_populate_record(e, jsonb_build_object('seq', $3::bigint, 'leaf', $4::text, 'entry', $5::text))).*
+SELECT (jsonb_populate_record(e, jsonb_build_object(
+    'seq', $3::bigint, 'leaf', $4::text, 'entry', $5::text, 'event_id', $6::uuid))).*
 FROM ledger.entry e WHERE e.tenant_id = $1 AND e.seq = $2
 """
 _CUT = (
-    "DELETE FROM ledger.event_id WHERE tenant_id = $1 AND seq >= $2",
     "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq >= $2",
     "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq >= $2",
     "DELETE FROM ledger.seal WHERE tenant_id = $1 AND size > $2",
 )
 _REMOVE = "DELETE FROM ledger.log WHERE tenant_id = $1"
-_NEXT_SUBJECT = "SELECT min(seq) FROM ledger.entry_subject WHERE tenant_id = $1 AND seq >= $2"
-_UNSUBJECT = "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2"
+_NEXT_SUBJECT = """
+SELECT min(seq) FROM (
+    SELECT seq FROM ledger.entry WHERE tenant_id = $1 AND seq >= $2 AND subject IS NOT NULL
+    UNION ALL SELECT seq FROM ledger.entry_subject WHERE tenant_id = $1 AND seq >= $2
+) AS named
+"""
+_UNSUBJECT = (
+    "UPDATE ledger.entry SET subject = NULL WHERE tenant_id = $1 AND seq = $2",
+    "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2",
+)
 
 _FORGED = "somebody"
 _ASIDE = 10**12
@@ -130,10 +139,12 @@ async def add(connection: Connection, tenant: UUID, _seq: int) -> int:
     frontier, previous = _grown(rows)
     size = frontier.size
     document = json.loads(rows[-1]["entry"])
+    event_id = uuid7()
+    document["event"]["id"] = str(event_id)
     entry = _canonical(document | {"prev": previous.hex(), "seq": size})
     leaf = leaf_hash(entry)
     frontier.append(leaf)
-    await connection.execute(_ADD, tenant, size - 1, size, _text(leaf), _text(entry))
+    await connection.execute(_ADD, tenant, size - 1, size, _text(leaf), _text(entry), event_id)
     await connection.execute(_MOVE_HEAD, tenant, frontier.size, leaf, list(frontier.hashes))
     return size
 
@@ -159,7 +170,8 @@ async def cut_inside_batch(connection: Connection, tenant: UUID, _seq: int) -> i
 async def forget_subject(connection: Connection, tenant: UUID, seq: int) -> int:
     """Hide from searches who looked at one patient."""
     touched: int = await connection.fetchval(_NEXT_SUBJECT, tenant, seq)
-    await connection.execute(_UNSUBJECT, tenant, touched)
+    for statement in _UNSUBJECT:
+        await connection.execute(statement, tenant, touched)
     return touched
 
 

@@ -49,9 +49,7 @@ FROM vault.revision v WHERE v.event_id = ANY($1::uuid[])
 """
 _RECORDS = """
 SELECT s.collection_id, s.id, s.revision,
-       NOT EXISTS (SELECT FROM ledger.event_id k JOIN ledger.entry e
-                     ON e.tenant_id = k.tenant_id AND e.epoch = k.epoch AND e.seq = k.seq
-                   WHERE k.tenant_id = s.tenant_id AND k.event_id = s.event_id
+       NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
                      AND e.outcome = 'done' AND e.action = ANY($3::text[]))
          AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id)
          AS unknown,
@@ -72,9 +70,7 @@ ORDER BY s.collection_id, s.id
 """
 _HISTORY = """
 SELECT s.collection_id, s.record_id AS id, s.revision,
-       NOT EXISTS (SELECT FROM ledger.event_id k JOIN ledger.entry e
-                     ON e.tenant_id = k.tenant_id AND e.epoch = k.epoch AND e.seq = k.seq
-                   WHERE k.tenant_id = s.tenant_id AND k.event_id = s.event_id
+       NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
                      AND e.outcome = 'done' AND e.action = ANY($4::text[]))
          AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id)
          AS unknown

@@ -17,7 +17,6 @@ DROP TABLE ledger.turn;
 DROP TABLE ledger.quarantine;
 DROP TABLE ledger.outbox;
 DROP TABLE ledger.entry_subject;
-DROP TABLE ledger.event_id;
 DROP TABLE ledger.seal;
 DROP TABLE ledger.entry;
 DROP TABLE ledger.log;

@@ -50,6 +50,10 @@ COMMENT ON TABLE ledger.entry IS
 -- Time never runs backwards in a log, so the primary key orders by time too: ledger.seq_since finds the place.
 CREATE INDEX entry_actor ON ledger.entry (tenant_id, actor, epoch, seq);
 CREATE INDEX entry_action ON ledger.entry (tenant_id, action, epoch, seq);
+CREATE INDEX entry_subject_of ON ledger.entry (tenant_id, subject, epoch, seq) WHERE subject IS NOT NULL;
+-- An event stands once in its tenant's logs. Should the entries be partitioned (docs/decisions/0010), no unique index can
+-- say so: then append_batch looks for the ids after it has moved the head, whose row's lock serialises a tenant's appends.
+CREATE UNIQUE INDEX entry_event ON ledger.entry (tenant_id, event_id);
 
 CREATE TABLE ledger.seal (
     tenant_id uuid    NOT NULL,
@@ -63,16 +67,6 @@ CREATE TABLE ledger.seal (
 );
 COMMENT ON TABLE ledger.seal IS 'One seal per batch and log: an HMAC under a key that is not in this database.';
 
-CREATE TABLE ledger.event_id (
-    tenant_id uuid    NOT NULL,
-    event_id  uuid    NOT NULL,
-    epoch     integer NOT NULL,
-    seq       bigint  NOT NULL,
-    PRIMARY KEY (tenant_id, event_id)
-);
-COMMENT ON TABLE ledger.event_id IS
-    'Where each event is. A table of its own, because partitions of the entries could not keep an id unique.';
-
 CREATE TABLE ledger.entry_subject (
     tenant_id uuid    NOT NULL,
     subject   uuid    NOT NULL,
@@ -80,7 +74,8 @@ CREATE TABLE ledger.entry_subject (
     seq       bigint  NOT NULL,
     PRIMARY KEY (tenant_id, subject, epoch, seq)
 );
-COMMENT ON TABLE ledger.entry_subject IS 'Who saw this patient: every entry that names a subject; re-derived by verify.';
+COMMENT ON TABLE ledger.entry_subject IS
+    'Who saw this patient, beside the column of the entry: the further subjects that an entry names; re-derived by verify.';
 
 CREATE TABLE ledger.outbox (
     tenant_id  uuid               NOT NULL,
@@ -113,7 +108,6 @@ INSERT INTO ledger.turn (what) VALUES ('open'), ('drain');
 CALL wk.protect('ledger.log', 'wk_app');
 CALL wk.protect('ledger.entry', 'wk_app');
 CALL wk.protect('ledger.seal', 'wk_app');
-CALL wk.protect('ledger.event_id', 'wk_app');
 CALL wk.protect('ledger.entry_subject', 'wk_app');
 CALL wk.protect('ledger.outbox', 'wk_app');
 CALL wk.protect('ledger.quarantine', 'wk_app');
@@ -122,15 +116,14 @@ CALL wk.protect('ledger.quarantine', 'wk_app');
 CREATE POLICY appending ON ledger.log TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY appending ON ledger.entry TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY appending ON ledger.seal TO wk_owner USING (true) WITH CHECK (true);
-CREATE POLICY appending ON ledger.event_id TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY appending ON ledger.entry_subject TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY draining ON ledger.outbox TO wk_owner USING (true) WITH CHECK (true);
 CREATE POLICY draining ON ledger.quarantine TO wk_owner USING (true) WITH CHECK (true);
 
-REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.event_id, ledger.entry_subject, ledger.outbox, ledger.quarantine, ledger.turn
+REVOKE ALL ON ledger.log, ledger.entry, ledger.seal, ledger.entry_subject, ledger.outbox, ledger.quarantine, ledger.turn
     FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger TO wk_app, wk_ledger, wk_migrate;
-GRANT SELECT ON ledger.log, ledger.entry, ledger.event_id, ledger.entry_subject TO wk_app;
+GRANT SELECT ON ledger.log, ledger.entry, ledger.entry_subject TO wk_app;
 GRANT INSERT (tenant_id, event_id, event), SELECT ON ledger.outbox TO wk_app;
 
 -- ------------------------------------------------------------------------------------------------------- appending
@@ -234,32 +227,41 @@ BEGIN
     END IF;
     FOR place IN 1 .. expected LOOP
         opening := opening OR steps[place].old_size = 0;
+        -- Heads are locked by moving them, in the order of their steps: always the same, so that no two writers wait for
+        -- each other.
+        IF place > 1 AND steps[place].tenant_id <= steps[place - 1].tenant_id THEN
+            RAISE EXCEPTION 'wellkeep: the steps of a batch are in the order of their tenants' USING ERRCODE = 'WK010';
+        END IF;
     END LOOP;
     IF opening THEN
         -- A head that is not there yet can't be locked: those who open logs queue here instead.
         PERFORM FROM ledger.turn AS t WHERE t.what = 'open' FOR UPDATE;
     END IF;
-    IF expected > 1 THEN
-        -- Always in the same order, so that no two writers wait for each other.
-        PERFORM FROM ledger.log AS l JOIN unnest(steps) AS s ON s.tenant_id = l.tenant_id AND s.epoch = l.epoch
-            ORDER BY l.tenant_id, l.epoch FOR NO KEY UPDATE OF l;
-    END IF;
 
     BEGIN
-        -- Compared and moved at once: a head that is not the expected one stays, and then nothing below happens.
-        UPDATE ledger.log AS l SET size = s.size, leaf = s.leaf, "time" = s."time", frontier = s.frontier
+        -- Compared, moved and sealed at once: a head that is not the expected one stays, and then nothing below happens.
+        WITH moved AS (
+            UPDATE ledger.log AS l SET size = s.size, leaf = s.leaf, "time" = s."time", frontier = s.frontier
             FROM unnest(steps) AS s
             WHERE l.tenant_id = s.tenant_id AND l.epoch = s.epoch AND l.size = s.old_size AND l.leaf = s.old_leaf
               AND s."time" BETWEEN greatest(l."time", clock_timestamp() - interval '5 minutes')
                                AND clock_timestamp() + interval '5 minutes'
-              AND NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch > s.epoch);
+              AND NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch > s.epoch)
+            RETURNING s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac)
+        INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
+            SELECT m.tenant_id, m.epoch, m.size, m.key_id, m.leaf, m.root, m.mac FROM moved AS m;
         GET DIAGNOSTICS moved = ROW_COUNT;
         IF opening THEN
-            INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
-                SELECT s.tenant_id, s.epoch, s.origin, s.size, s.leaf, s."time", s.frontier
-                FROM unnest(steps) AS s
-                WHERE s.old_size = 0 AND abs(extract(epoch FROM s."time" - clock_timestamp())) <= 300
-                  AND NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch >= s.epoch);
+            WITH opened AS (
+                INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
+                    SELECT s.tenant_id, s.epoch, s.origin, s.size, s.leaf, s."time", s.frontier
+                    FROM unnest(steps) AS s
+                    WHERE s.old_size = 0 AND abs(extract(epoch FROM s."time" - clock_timestamp())) <= 300
+                      AND NOT EXISTS (SELECT FROM ledger.log AS n WHERE n.tenant_id = s.tenant_id AND n.epoch >= s.epoch)
+                    RETURNING tenant_id, epoch)
+            INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
+                SELECT s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac
+                FROM opened AS o JOIN unnest(steps) AS s ON s.tenant_id = o.tenant_id AND s.epoch = o.epoch;
             GET DIAGNOSTICS opened = ROW_COUNT;
         END IF;
         IF moved + opened <> expected THEN
@@ -282,28 +284,18 @@ BEGIN
             END IF;
         END IF;
 
-        -- One statement, so that the entries are taken out of their array once.
-        WITH e AS MATERIALIZED (
-            SELECT s.tenant_id, s.epoch, s."time", i.* FROM unnest(entries) AS i
-            JOIN ROWS FROM (unnest(steps)) WITH ORDINALITY
-                AS s (tenant_id, epoch, origin, old_size, old_leaf, size, leaf, "time", frontier, key_id, root, mac, step)
-                ON s.step = i.step),
-        sealed AS (
-            INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac)
-                SELECT s.tenant_id, s.epoch, s.size, s.key_id, s.leaf, s.root, s.mac FROM unnest(steps) AS s),
-        placed AS (
-            INSERT INTO ledger.event_id (tenant_id, event_id, epoch, seq)
-                SELECT e.tenant_id, e.event_id, e.epoch, e.seq FROM e),
-        named AS (
-            INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
-                SELECT e.tenant_id, e.subject, e.epoch, e.seq FROM e WHERE e.subject IS NOT NULL
-                UNION ALL
-                SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s)
         INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, purpose, resource_type,
                                   resource_id, subject, outcome, request, leaf, entry)
-            SELECT e.tenant_id, e.epoch, e.seq, e.event_id, e."time", e.actor, e.action, e.purpose, e.resource_type,
+            SELECT s.tenant_id, s.epoch, e.seq, e.event_id, s."time", e.actor, e.action, e.purpose, e.resource_type,
                    e.resource_id, e.subject, e.outcome, e.request, e.leaf, e.entry
-            FROM e;
+            FROM unnest(entries) AS e
+            JOIN ROWS FROM (unnest(steps)) WITH ORDINALITY
+                AS s (tenant_id, epoch, origin, old_size, old_leaf, size, leaf, "time", frontier, key_id, root, mac, step)
+                ON s.step = e.step;
+        IF cardinality(subjects) > 0 THEN
+            INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
+                SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s;
+        END IF;
     EXCEPTION WHEN SQLSTATE 'WK012' THEN
         SELECT CASE WHEN bool_and(CASE WHEN s.old_size = 0 THEN l.size IS NULL
                                        ELSE l.size = s.old_size AND l.leaf = s.old_leaf END)
@@ -319,11 +311,10 @@ BEGIN
     WHEN unique_violation OR SQLSTATE 'WK011' THEN
         answer := 'chained';
         already := ARRAY(
-            SELECT ROW(e.tenant_id, e.event_id, i.epoch, i.seq, c.leaf, c.entry)::ledger.event_at
+            SELECT ROW(e.tenant_id, e.event_id, c.epoch, c.seq, c.leaf, c.entry)::ledger.event_at
             FROM (SELECT (steps[given.step]).tenant_id, given.event_id, given.entry FROM unnest(entries) AS given) AS e
-            LEFT JOIN ledger.event_id AS i ON i.tenant_id = e.tenant_id AND i.event_id = e.event_id
-            LEFT JOIN ledger.entry AS c ON c.tenant_id = i.tenant_id AND c.epoch = i.epoch AND c.seq = i.seq
-            WHERE i.seq IS NOT NULL
+            LEFT JOIN ledger.entry AS c ON c.tenant_id = e.tenant_id AND c.event_id = e.event_id
+            WHERE c.seq IS NOT NULL
                OR EXISTS (SELECT FROM unnest(outboxed) AS r WHERE r.tenant_id = e.tenant_id AND r.event_id = e.event_id)
               AND NOT EXISTS (
                 SELECT FROM ledger.outbox AS o
@@ -408,7 +399,7 @@ AS $body$
         DELETE FROM ledger.outbox AS o USING unnest(refs) AS r
         WHERE o.tenant_id = r.tenant_id AND o.event_id = r.event_id
           AND (why <> 'taken' OR EXISTS (
-              SELECT FROM ledger.event_id AS i WHERE i.tenant_id = o.tenant_id AND i.event_id = o.event_id))
+              SELECT FROM ledger.entry AS e WHERE e.tenant_id = o.tenant_id AND e.event_id = o.event_id))
         RETURNING o.*
     )
     INSERT INTO ledger.quarantine AS q (tenant_id, event_id, event, reason, created_at)
