@@ -77,6 +77,8 @@ def test_every_page_is_reached_from_the_index() -> None:
 def leaves(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Yield each command that does something, by the words that are typed."""
     if isinstance(command, TyperGroup):
+        if command.invoke_without_command and len(words) > 1:
+            yield " ".join(words), command
         for name, inner in command.commands.items():
             yield from leaves(inner, (*words, name))
     else:
