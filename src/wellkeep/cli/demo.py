@@ -130,9 +130,9 @@ def _scratch_home() -> Home:
 
 def _standing_home() -> Home:
     """Return where the demo that is left running lives: one a user, found again by `--stop`."""
-    if os.geteuid() == 0:
-        return Home(Path("/var/lib/wellkeep/demo"))
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    state = os.environ.get("XDG_STATE_HOME")
+    if not state:
+        state = "/var/lib" if os.geteuid() == 0 else "~/.local/state"
     return Home(Path(state).expanduser() / "wellkeep" / "demo")
 
 
