@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from database import scratch_home
 
 _SECONDS = 240
 
@@ -20,8 +21,7 @@ _SECONDS = 240
 @pytest.fixture
 def state() -> Iterator[Path]:
     """Make a folder for the demo that is left running; PostgreSQL, another user where we are root, must get into it."""
-    folder = Path(tempfile.mkdtemp(prefix="wk-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    folder.chmod(0o711)
+    folder = scratch_home()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -29,7 +29,7 @@ def state() -> Iterator[Path]:
 def _demo(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "WELLKEEP_SAMPLES"}
     environment |= {"XDG_STATE_HOME": str(state), "COLUMNS": "300", "NO_COLOR": "1"}
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603  # our own program
         [sys.executable, "-m", "wellkeep", "demo", *words],
         env=environment,
         capture_output=True,
@@ -37,6 +37,13 @@ def _demo(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
         timeout=_SECONDS,
         check=False,
     )
+
+
+def _pasted(lines: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run what was copied, in a shell that knows `wellkeep`."""
+    known = f"alias wellkeep='{sys.executable} -m wellkeep'; shopt -s expand_aliases"
+    script = "\n".join([known, *lines])
+    return subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  # as shown
 
 
 def _processes(folder: Path) -> list[str]:
@@ -59,15 +66,10 @@ def test_a_demo_comes_up_proves_itself_and_can_be_removed(state: Path) -> None:
         assert made.returncode == 0, made.stdout + made.stderr
         assert len(re.findall(r"^\s*✓|\bproven\b", made.stdout, re.MULTILINE)) >= 7, made.stdout
         lines = [line.strip() for line in made.stdout.split("Copy, paste, look:")[1].strip().splitlines()]
-        program = f"alias wellkeep='{sys.executable} -m wellkeep'; shopt -s expand_aliases\n"
-        pasted = subprocess.run(
-            ["bash", "-c", program + "\n".join(lines[:3])], capture_output=True, text=True, timeout=60, check=False
-        )
+        pasted = _pasted(lines[:3])
         (found,) = json.loads(pasted.stdout)["records"]
         assert found["fields"]["ssn"], pasted.stderr
-        verified = subprocess.run(
-            ["bash", "-c", program + lines[3]], capture_output=True, text=True, timeout=60, check=False
-        )
+        verified = _pasted(lines[3:4])
         assert verified.returncode == 0, verified.stdout + verified.stderr
     finally:
         stopped = [_demo(state, "--stop").returncode, _demo(state, "--stop").returncode]
