@@ -16,7 +16,7 @@ from wellkeep.vault.replay import Replay, Replayed
 
 PUT_BACK = """
 UPDATE vault.record r SET revision = v.revision, event_id = v.event_id, field_ids = v.field_ids, sealed = v.sealed,
-  plain = v.plain, digest = v.digest, updated_at = v.updated_at
+  plain = v.plain, tags_digest = v.tags_digest, updated_at = v.updated_at
 FROM vault.revision v WHERE v.record_id = r.id AND v.revision = 1
 """
 
@@ -83,7 +83,7 @@ async def test_an_older_state_put_back_opens_and_is_found(stack: Stack) -> None:
     [
         (
             (
-                "UPDATE vault.record r SET sealed = v.sealed, digest = v.digest FROM vault.revision v "
+                "UPDATE vault.record r SET sealed = v.sealed, tags_digest = v.tags_digest FROM vault.revision v "
                 "WHERE v.record_id = r.id AND v.revision = 1"
             ),
             "altered",
@@ -130,7 +130,10 @@ async def test_an_older_state_put_back_opens_and_is_found(stack: Stack) -> None:
         ("UPDATE vault.record SET plain = jsonb_set(plain, '{10}', '\"false\"') WHERE plain IS NOT NULL", "altered"),
         ("UPDATE vault.record SET plain = NULL WHERE plain IS NOT NULL", "altered"),
         ("UPDATE vault.record SET tags = tags[2:], tag_fields = tag_fields[2:] WHERE cardinality(tags) > 0", "altered"),
-        ("UPDATE vault.record SET tag_fields = '{}', tags = '{}', digest = sha256('') WHERE tags <> '{}'", "altered"),
+        (
+            "UPDATE vault.record SET tag_fields = '{}', tags = '{}', tags_digest = sha256('') WHERE tags <> '{}'",
+            "altered",
+        ),
         ("DELETE FROM vault.tag WHERE field_id = 0", "untagged"),
         (
             (

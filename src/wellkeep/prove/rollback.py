@@ -17,12 +17,12 @@ UPDATE vault.record r SET field_ids = o.field_ids, sealed = o.sealed
 FROM vault.revision o WHERE r.id = $1 AND o.record_id = r.id AND o.revision = 1
 """
 _WITH_DIGEST = """
-UPDATE vault.record r SET field_ids = o.field_ids, sealed = o.sealed, digest = o.digest
+UPDATE vault.record r SET field_ids = o.field_ids, sealed = o.sealed, tags_digest = o.tags_digest
 FROM vault.revision o WHERE r.id = $1 AND o.record_id = r.id AND o.revision = 1
 """
 _WHOLE = """
 UPDATE vault.record r SET field_ids = o.field_ids, sealed = o.sealed, revision = o.revision, event_id = o.event_id,
-  digest = o.digest, updated_at = o.updated_at
+  tags_digest = o.tags_digest, updated_at = o.updated_at
 FROM vault.revision o WHERE r.id = $1 AND o.record_id = r.id AND o.revision = 1
 """
 _FORGET_HISTORY = "DELETE FROM vault.revision WHERE record_id = $1"

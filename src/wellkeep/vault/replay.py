@@ -40,11 +40,12 @@ ORDER BY e.epoch, e.seq LIMIT $4
 """
 _STATES_OF = """
 SELECT r.event_id, r.collection_id, r.id, r.revision, r.sealed_for, r.field_ids, r.sealed::bytea[] AS sealed,
-       r.plain::text AS plain, r.digest::bytea AS tags_digest, r.tag_fields, r.tags, r.deleted_at IS NOT NULL AS deleted
+       r.plain::text AS plain, r.tags_digest::bytea AS tags_digest, r.tag_fields, r.tags,
+       r.deleted_at IS NOT NULL AS deleted
 FROM vault.record r WHERE r.event_id = ANY($1::uuid[])
 UNION ALL
 SELECT v.event_id, v.collection_id, v.record_id, v.revision, v.sealed_for, v.field_ids, v.sealed::bytea[],
-       v.plain::text, v.digest::bytea, NULL, NULL, NULL
+       v.plain::text, v.tags_digest::bytea, NULL, NULL, NULL
 FROM vault.revision v WHERE v.event_id = ANY($1::uuid[])
 """
 _RECORDS = """

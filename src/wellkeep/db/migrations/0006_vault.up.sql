@@ -3,7 +3,8 @@
 -- Rules. Every table is the tenant's: first key column tenant_id, FORCE ROW LEVEL SECURITY. What is sealed is an
 -- envelope or it is not stored. A batched function enters each element's own signed context before it touches a table
 -- and asks whether the credential still stands; it never raises for what a caller did wrong, it says so in `status`.
--- Elements that follow one another with the same token and credential share both: the gate hands them over so ordered.
+-- Elements that follow one another with the same token and credential are a run, which is worked off by one statement a
+-- table: executing a statement costs more than a row of it. The gate hands elements over so ordered.
 -- Nothing here can open anything: no key, no plaintext of a sealed field ever reaches PostgreSQL.
 --
 -- `owner` is read off the token without belief: every statement that uses it passes the policies, which verify.
@@ -55,7 +56,8 @@ CREATE TABLE vault.subject (
 CREATE INDEX subject_merged_into ON vault.subject (tenant_id, merged_into) WHERE merged_into IS NOT NULL;
 
 -- `subject_id` is the person a record is found under; `sealed_for` the person whose key seals it. A merge moves the
--- first and leaves the second. `content_mac` lets a repeated import see that nothing changed, without opening anything.
+-- first and leaves the second. `tags_digest` is of the tags as they were, for the history keeps no tags. `content_mac`
+-- lets a repeated import see that nothing changed, without opening anything.
 CREATE TABLE vault.record (
   tenant_id uuid NOT NULL,
   collection_id integer NOT NULL,
@@ -70,7 +72,7 @@ CREATE TABLE vault.record (
   tag_fields integer[] NOT NULL,
   tags bytea[] NOT NULL,
   content_mac vault.mac,
-  digest vault.mac NOT NULL,
+  tags_digest vault.mac NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   deleted_at timestamptz,
@@ -92,7 +94,7 @@ CREATE TABLE vault.revision (
   field_ids integer[] NOT NULL,
   sealed vault.envelope[] NOT NULL,
   plain jsonb,
-  digest vault.mac NOT NULL,
+  tags_digest vault.mac NOT NULL,
   updated_at timestamptz NOT NULL,
   superseded_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, collection_id, record_id, revision)
@@ -138,7 +140,7 @@ GRANT SELECT, INSERT ON vault.counter, vault.collection, vault.subject, vault.re
 GRANT UPDATE (next) ON vault.counter TO wk_app;
 GRANT UPDATE (name, version, definition, updated_at) ON vault.collection TO wk_app;
 GRANT UPDATE (merged_into, erased_at) ON vault.subject TO wk_app;
-GRANT UPDATE (subject_id, revision, event_id, field_ids, sealed, plain, tag_fields, tags, content_mac, digest,
+GRANT UPDATE (subject_id, revision, event_id, field_ids, sealed, plain, tag_fields, tags, content_mac, tags_digest,
   updated_at, deleted_at) ON vault.record TO wk_app;
 GRANT UPDATE (request_mac, status, answer, created_at) ON vault.idempotency TO wk_app;
 GRANT DELETE ON vault.tag, vault.idempotency TO wk_app;
@@ -149,7 +151,7 @@ GRANT DELETE ON vault.tag, vault.idempotency TO wk_app;
 -- generations; none of them for a record of no subject).
 CREATE TYPE vault.stored AS (
   i integer, status text, id uuid, subject_id uuid, sealed_for uuid, revision integer, event_id uuid,
-  field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], content_mac bytea, digest bytea,
+  field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], content_mac bytea,
   created_at timestamptz, updated_at timestamptz,
   generation integer, kid bytea, wrapped bytea, wrap_epoch integer, key_state text, leased bigint
 );
@@ -195,10 +197,11 @@ BEGIN
       CONTINUE;
     END IF;
     RETURN QUERY
-      SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
-             r.sealed::bytea[], r.plain, CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
+      SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
+             r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
+             CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
              CASE WHEN e.whole THEN r.content_mac::bytea END,
-             r.digest::bytea, r.created_at, r.updated_at,
+             r.created_at, r.updated_at,
              k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
       FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, record_id, revision, whole, n)
       CROSS JOIN LATERAL (
@@ -213,9 +216,10 @@ BEGIN
       WHERE e.revision = 0;
     IF older THEN
       RETURN QUERY
-        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, h.sealed_for, h.revision::integer, h.event_id, h.field_ids,
-               h.sealed::bytea[], h.plain, NULL::integer[], NULL::bytea[], NULL::bytea,
-               h.digest::bytea, r.created_at, h.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, h.sealed_for, h.revision::integer,
+               h.event_id, h.field_ids, h.sealed::bytea[], h.plain,
+               NULL::integer[], NULL::bytea[], NULL::bytea,
+               r.created_at, h.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, record_id, revision, whole, n)
         CROSS JOIN LATERAL (
@@ -224,10 +228,10 @@ BEGIN
             AND x.deleted_at IS NULL OFFSET 0
         ) r
         CROSS JOIN LATERAL (
-          SELECT r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed, r.plain, r.digest, r.updated_at
+          SELECT r.sealed_for, r.revision, r.event_id, r.field_ids, r.sealed, r.plain, r.updated_at
           WHERE r.revision = e.revision
           UNION ALL
-          SELECT v.sealed_for, v.revision, v.event_id, v.field_ids, v.sealed, v.plain, v.digest, v.updated_at
+          SELECT v.sealed_for, v.revision, v.event_id, v.field_ids, v.sealed, v.plain, v.updated_at
           FROM vault.revision v
           WHERE v.tenant_id = owner AND v.collection_id = r.collection_id AND v.record_id = r.id
             AND v.revision = e.revision
@@ -293,13 +297,14 @@ BEGIN
     END IF;
     IF tagged THEN
       RETURN QUERY
-        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
-               r.sealed::bytea[], r.plain, CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
+               r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
+               CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
                CASE WHEN e.whole THEN r.content_mac::bytea END,
-               r.digest::bytea, r.created_at, r.updated_at,
+               r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from, more_tags,
-                                           subject_id, after, max_rows, whole, n)
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
+                                              more_tags, subject_id, after, max_rows, whole, n)
         CROSS JOIN LATERAL (
           SELECT s.* FROM vault.tag t
           CROSS JOIN LATERAL (
@@ -320,12 +325,13 @@ BEGIN
     END IF;
     IF of_subject THEN
       RETURN QUERY
-        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
-               r.sealed::bytea[], r.plain, NULL::integer[], NULL::bytea[], NULL::bytea,
-               r.digest::bytea, r.created_at, r.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
+               r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
+               NULL::integer[], NULL::bytea[], NULL::bytea,
+               r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from, more_tags,
-                                           subject_id, after, max_rows, whole, n)
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
+                                              more_tags, subject_id, after, max_rows, whole, n)
         CROSS JOIN LATERAL (
           SELECT x.* FROM vault.record x
           WHERE x.tenant_id = owner AND x.subject_id = e.subject_id AND x.collection_id = e.collection_id
@@ -340,12 +346,13 @@ BEGIN
     END IF;
     IF listed THEN
       RETURN QUERY
-        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer, r.event_id, r.field_ids,
-               r.sealed::bytea[], r.plain, NULL::integer[], NULL::bytea[], NULL::bytea,
-               r.digest::bytea, r.created_at, r.updated_at,
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
+               r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
+               NULL::integer[], NULL::bytea[], NULL::bytea,
+               r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
-        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from, more_tags,
-                                           subject_id, after, max_rows, whole, n)
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
+                                              more_tags, subject_id, after, max_rows, whole, n)
         CROSS JOIN LATERAL (
           SELECT x.* FROM vault.record x
           WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id > e.after AND x.deleted_at IS NULL
@@ -442,14 +449,14 @@ CREATE TYPE vault.create_in AS (
   token text, credential uuid, event_id uuid, event bytea, collection_id integer, version integer,
   id uuid, subject_mode integer, subject_id uuid, kid bytea, wrapped bytea, wrap_epoch integer, lease boolean,
   field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], unique_tags integer,
-  content_mac bytea, digest bytea, at timestamptz, key_hash bytea, request_mac bytea, answer bytea
+  content_mac bytea, tags_digest bytea, at timestamptz, key_hash bytea, request_mac bytea, answer bytea
 );
 
 CREATE TYPE vault.change_in AS (
   token text, credential uuid, event_id uuid, event bytea, collection_id integer, version integer,
   id uuid, expected integer, kid bytea, lease boolean,
   field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], unique_tags integer,
-  content_mac bytea, digest bytea, at timestamptz, deleted boolean, key_hash bytea, request_mac bytea, answer bytea
+  content_mac bytea, tags_digest bytea, at timestamptz, deleted boolean, key_hash bytea, request_mac bytea, answer bytea
 );
 
 CREATE TYPE vault.written AS (i integer, status text, stored_mac bytea, answer bytea);
@@ -547,7 +554,8 @@ BEGIN
   IF leases > 0 THEN
     -- As keys.lease_subject does for one.
     UPDATE keys.subject_key k SET leased = k.leased + 4096 * w.blocks
-      FROM (SELECT e.subject_id, e.kid, count(*) AS blocks FROM unnest(run) AS e WHERE e.lease GROUP BY e.subject_id, e.kid) w
+      FROM (SELECT e.subject_id, e.kid, count(*) AS blocks FROM unnest(run) AS e
+            WHERE e.lease GROUP BY e.subject_id, e.kid) w
       WHERE k.tenant_id = owner AND k.subject_id = w.subject_id AND k.kid = w.kid AND k.state = 'active'
         AND k.leased + 4096 * w.blocks <= 4294967296;
     GET DIAGNOSTICS added = ROW_COUNT;
@@ -573,9 +581,9 @@ BEGIN
       SELECT owner, e.subject_id, 1, e.kid, e.wrapped, e.wrap_epoch FROM unnest(run) AS e WHERE e.subject_mode = 1;
   END IF;
   INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
-      sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+      sealed, plain, tag_fields, tags, content_mac, tags_digest, created_at, updated_at)
     SELECT owner, e.collection_id, e.id, e.subject_id, e.subject_id, 1, e.event_id, e.field_ids,
-           e.sealed::vault.envelope[], e.plain, e.tag_fields, e.tags, e.content_mac, e.digest, e.at, e.at
+           e.sealed::vault.envelope[], e.plain, e.tag_fields, e.tags, e.content_mac, e.tags_digest, e.at, e.at
     FROM unnest(run) AS e
     JOIN vault.collection c ON c.tenant_id = owner AND c.id = e.collection_id AND c.version = e.version;
   GET DIAGNOSTICS added = ROW_COUNT;
@@ -623,10 +631,10 @@ BEGIN
   END IF;
   IF out.status = 'ok' THEN
     INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
-        sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+        sealed, plain, tag_fields, tags, content_mac, tags_digest, created_at, updated_at)
       SELECT owner, c.id, element.id, element.subject_id, element.subject_id, 1, element.event_id,
              element.field_ids, element.sealed::vault.envelope[], element.plain, element.tag_fields, element.tags,
-             element.content_mac, element.digest, element.at, element.at
+             element.content_mac, element.tags_digest, element.at, element.at
       FROM vault.collection c
       WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
     IF NOT FOUND THEN
@@ -750,13 +758,14 @@ BEGIN
       AND t.tag = u.tag AND t.slot IN (zero, element.id) AND t.record_id = element.id
       AND NOT u.tag = ANY (element.tags);
   INSERT INTO vault.revision (tenant_id, collection_id, record_id, revision, sealed_for, event_id, field_ids, sealed,
-      plain, digest, updated_at, superseded_at)
+      plain, tags_digest, updated_at, superseded_at)
     VALUES (owner, old.collection_id, old.id, old.revision, old.sealed_for, old.event_id, old.field_ids, old.sealed,
-      old.plain, old.digest, old.updated_at, element.at);
+      old.plain, old.tags_digest, old.updated_at, element.at);
   UPDATE vault.record r
     SET revision = old.revision + 1, event_id = element.event_id, field_ids = element.field_ids,
         sealed = element.sealed::vault.envelope[], plain = element.plain, tag_fields = element.tag_fields,
-        tags = element.tags, content_mac = element.content_mac, digest = element.digest, updated_at = element.at,
+        tags = element.tags, content_mac = element.content_mac, tags_digest = element.tags_digest,
+        updated_at = element.at,
         deleted_at = CASE WHEN element.deleted THEN element.at END
     WHERE r.tenant_id = owner AND r.collection_id = element.collection_id AND r.id = element.id;
   RETURN 'ok';
@@ -851,7 +860,7 @@ END $$;
 CREATE TYPE vault.bulk_row AS (
   id uuid, expected integer, subject_mode integer, subject_id uuid, kid bytea, wrapped bytea, wrap_epoch integer,
   lease boolean, field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[],
-  unique_tags integer, content_mac bytea, digest bytea
+  unique_tags integer, content_mac bytea, tags_digest bytea
 );
 
 -- A batch of at most 500 rows under one tenant's token, with one event: all of it is written or nothing is.
@@ -931,9 +940,9 @@ BEGIN
       WHERE b.expected = 0 AND b.subject_mode = 1;
   END IF;
   INSERT INTO vault.record (tenant_id, collection_id, id, subject_id, sealed_for, revision, event_id, field_ids,
-      sealed, plain, tag_fields, tags, content_mac, digest, created_at, updated_at)
+      sealed, plain, tag_fields, tags, content_mac, tags_digest, created_at, updated_at)
     SELECT owner, batch.collection_id, b.id, b.subject_id, b.subject_id, 1, batch.event_id, b.field_ids,
-           b.sealed::vault.envelope[], b.plain, b.tag_fields, b.tags, b.content_mac, b.digest, batch.at, batch.at
+           b.sealed::vault.envelope[], b.plain, b.tag_fields, b.tags, b.content_mac, b.tags_digest, batch.at, batch.at
     FROM unnest(batch.rows) b WHERE b.expected = 0;
   RETURN '{}';
 END $$;
@@ -948,7 +957,7 @@ BEGIN
     IF vault.apply_change(owner, ROW(
          NULL, NULL, batch.event_id, NULL, batch.collection_id, batch.version, changed.id, changed.expected,
          changed.kid, changed.lease, changed.field_ids, changed.sealed, changed.plain, changed.tag_fields, changed.tags,
-         changed.unique_tags, changed.content_mac, changed.digest, batch.at, false, NULL, NULL, NULL
+         changed.unique_tags, changed.content_mac, changed.tags_digest, batch.at, false, NULL, NULL, NULL
        )::vault.change_in) <> 'ok' THEN
       refused := refused || changed.id;
     END IF;
@@ -1053,6 +1062,7 @@ END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO wk_app;
-GRANT USAGE ON TYPE vault.envelope, vault.mac, vault.index_tag, vault.ordinal, vault.stored, vault.read_in, vault.search_in, vault.subject_in, vault.subject_out,
+GRANT USAGE ON TYPE vault.envelope, vault.mac, vault.index_tag, vault.ordinal, vault.stored,
+  vault.read_in, vault.search_in, vault.subject_in, vault.subject_out,
   vault.history_in, vault.history_out, vault.create_in, vault.change_in, vault.written, vault.locate_in, vault.located,
   vault.bulk_row, vault.bulk_in, vault.bulk_out, vault.collection_in, vault.collection_out TO wk_app;
