@@ -30,6 +30,8 @@ from wellkeep.ledger.seal import SealKey, origin
 NO_LEAF = bytes(32)
 """What the first entry of a log names as the leaf before it."""
 
+_LEAF_BEGUN = sha256(b"\x00")
+
 TOLERANCE = timedelta(minutes=5)
 """How far a clock may be behind a head, or off the database's, before the ledger refuses."""
 
@@ -46,7 +48,7 @@ class Head(NamedTuple):
     frontier: tuple[bytes, ...]
 
 
-class Appended(NamedTuple):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """Where an event stands in the ledger."""
 
     tenant: UUID
@@ -116,13 +118,14 @@ class Splicer:
         return result
 
     def _by_log(self, heads: Mapping[UUID, Head], batch: Sequence[Submitted]) -> dict[UUID, list[Submitted]]:
-        logs: dict[UUID, list[Submitted]] = {}
-        last: UUID | None = None
+        by_number: dict[int, list[Submitted]] = {}  # a UUID's own hash is slow Python
         for submitted in batch:
-            if submitted.tenant is not last:
-                last = submitted.tenant
-                events = logs.setdefault(last, [])
-            events.append(submitted)
+            number = submitted.tenant.int
+            if number in by_number:
+                by_number[number].append(submitted)
+            else:
+                by_number[number] = [submitted]
+        logs = {events[0].tenant: events for events in by_number.values()}
         opening = [tenant for tenant in logs if tenant not in heads]
         if not opening:
             return logs
@@ -167,8 +170,10 @@ class Splicer:
         entries, places, leaves = result.entries, result.places, []
         for submitted in batch:
             event, encoded = submitted.prepared
-            entry = b'{"event":%b%b%b","seq":%d%b' % (encoded, middle, hexlify(leaf), seq, end)
-            leaf = sha256(b"\x00" + entry).digest()
+            entry = b"".join((b'{"event":', encoded, middle, hexlify(leaf), b'","seq":%d' % seq, end))
+            hashing = _LEAF_BEGUN.copy()
+            hashing.update(entry)
+            leaf = hashing.digest()
             leaves.append(leaf)
             event_id = event.id
             entries.append(

@@ -3,9 +3,9 @@
 Rules: a caller hears of success after the commit and not before; it takes what is there (at most 500 entries or 1 MB)
 after a few turns of the event loop, so that whoever is about to ask comes along, and no timer holds it back; the
 queue is bounded, and a full one refuses instead of growing; whatever goes wrong ends as LedgerUnavailable, so nothing
-is read or changed without its entry; it mends itself, because each batch borrows a connection and a broken one is
-thrown away. A cancelled caller's read is skipped; a cancelled caller's change is chained all the same, for it is
-committed already.
+is read or changed without its entry; it mends itself, because a connection is borrowed for a second at most and a
+broken one is thrown away. A cancelled caller's read is skipped; a cancelled caller's change is chained all the same,
+for it is committed already.
 
 The outbox holds what a change left to be chained. All of it is drained at start and at once after the writer has
 recovered; what then is still there after a second (its process died, or could not append) with the next look at it.
@@ -40,10 +40,11 @@ BATCH_ENTRIES: Final = 500
 BATCH_BYTES: Final = 1_000_000
 QUEUE_ENTRIES: Final = 20_000
 QUEUE_BYTES: Final = 64_000_000
+TURNS: Final = 3
+"""Of the event loop, before a batch is taken."""
 LEFTOVER_SECONDS: Final = 1.0
 """Younger rows are still being chained by those who wrote them."""
 
-_TURNS = 3
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 _RETRY_AFTER = 2
@@ -160,17 +161,10 @@ class LedgerWriter:
         try:
             await self._maintain()
             while self._queue or self._drains or not self._stopping:
-                if not self._queue:
-                    self._wake.clear()
-                    if not (self._drains or self._due or self._stopping):
-                        await self._wake.wait()
+                await self._goes_on()
                 if self._due or self._drains:
                     await self._maintain()
-                for _ in range(_TURNS):
-                    await asyncio.sleep(0)
-                batch = self._take()
-                if batch:
-                    await self._commit(batch)
+                await self._commit()
         finally:
             ticker.cancel()
 
@@ -199,27 +193,41 @@ class LedgerWriter:
                 batch.append(first)
         return batch
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        submitted: dict[Place, Submitted] = {}
-        for waiting in batch:
-            tenant, outbox = waiting.tenant, waiting.outbox
-            for prepared in waiting.events:
-                place = (tenant.int, prepared.event.id.int)
-                if place not in submitted:
-                    submitted[place] = Submitted(tenant, prepared, outbox)
+    async def _commit(self) -> None:
+        """Chain batch after batch over one connection, until something else is due or the connection is no more."""
+        batch = await self._board()
+        if not batch:
+            return
         try:
             async with self._pool.connection() as connection:
-                places = await self._appender.append(connection, list(submitted.values()))
+                while batch:
+                    places = await self._appender.append(connection, _submitted(batch))
+                    self._failed = False
+                    answered, batch = batch, []
+                    for waiting in answered:
+                        _answer(waiting, places)
+                    if await self._goes_on() and not connection.is_closed():
+                        batch = await self._board()
         except Exception as error:  # noqa: BLE001  # logged; a writer that died of one batch would end all access
             self._fail(error)
             self._refuse(batch)
-            return
         except BaseException:
             self._refuse(batch)
             raise
-        self._failed = False
-        for waiting in batch:
-            _answer(waiting, places)
+
+    async def _board(self) -> list[_Waiting]:
+        """Let those along who are about to ask, and take a batch."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        return self._take()
+
+    async def _goes_on(self) -> bool:
+        """Wait for callers; say whether there are some, and nothing else to do first."""
+        if not self._queue:
+            self._wake.clear()
+            if not (self._drains or self._due or self._stopping):
+                await self._wake.wait()
+        return bool(self._queue) and not (self._drains or self._due)
 
     async def _maintain(self) -> None:
         """Measure the outbox; drain it where that is due, asked for, or owed after a failure."""
@@ -261,6 +269,19 @@ class LedgerWriter:
         for _, answer in self._drains:
             _refuse_one(answer)
         self._drains.clear()
+
+
+def _submitted(batch: list[_Waiting]) -> list[Submitted]:
+    """Return the events of `batch` in their order, each id once for each tenant."""
+    submitted: dict[Place, Submitted] = {}
+    for waiting in batch:
+        tenant, outbox = waiting.tenant, waiting.outbox
+        number = tenant.int
+        for prepared in waiting.events:
+            place = (number, prepared.event.id.int)
+            if place not in submitted:
+                submitted[place] = Submitted(tenant, prepared, outbox)
+    return list(submitted.values())
 
 
 def _answer(waiting: _Waiting, places: dict[Place, Appended]) -> None:
