@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
 
 from vault.stack import Stack
 from wellkeep.base.ids import uuid7, uuid7s
-from wellkeep.vault.calls import BULK_ROW
-from wellkeep.vault.packed import bulk_row, key_columns
+from wellkeep.vault.calls import BULK_ROW, CREATE_IN
+from wellkeep.vault.packed import bulk_row, create_row, key_columns
 
 READ = "SELECT r.* FROM unnest($1::vault.bulk_row[]) AS r"
+READ_CREATE = "SELECT r.* FROM unnest($1::vault.create_in[]) AS r"
 LONG = bytes(5_000)
 
 
@@ -45,6 +47,54 @@ async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, em
         expected = tuple((await connection.fetch(READ, [drivers]))[0])
     async with stack.pool.connection(packed=(BULK_ROW,)) as connection:
         found = [tuple(got) for got in await connection.fetch(READ, [row, row])]
+    assert found == [expected, expected]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 2, 28, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=-7))),
+    ],
+)
+async def test_postgresql_reads_a_packed_element_as_the_drivers_own(stack: Stack, empty: bool, at: datetime) -> None:  # noqa: FBT001
+    record, event_id = uuid7(), uuid7()
+    fields, sealed, tags = ((), [], []) if empty else ((7, 300, 0), [b"", b"\x01two", LONG], [b"t" * 17])
+    plain, mac = (None, None) if empty else ('{"7": "ü"}', b"m" * 32)
+    whose: tuple[UUID | None, bytes | None, bytes | None, int | None] = (
+        (None, None, None, None) if empty else (uuid7(), b"k" * 16, b"w" * 56, 3)
+    )
+    credential = None if empty else uuid7()
+    claim = (None, None, None) if empty else (b"h" * 32, b"r" * 32, LONG)
+    row = create_row(
+        "tökén",
+        credential=credential,
+        event_id=event_id,
+        event=b"{}",
+        collection=2**31 - 1,
+        version=1,
+        record=record,
+        keyed=key_columns(1, *whose, lease=empty),
+        field_ids=fields,
+        sealed=sealed,
+        plain=plain,
+        tag_fields=fields[:1],
+        tags=tags,
+        unique_tags=len(tags),
+        content_mac=mac,
+        digest=b"d" * 32,
+        at=at,
+        claim=claim,
+    )
+    drivers = (
+        *("tökén", credential, event_id, b"{}", 2**31 - 1, 1, record, 1, *whose, empty),
+        *(list(fields), sealed, plain, list(fields[:1]), tags, len(tags), mac, b"d" * 32, at, *claim),
+    )
+    async with stack.pool.connection() as connection:
+        expected = tuple((await connection.fetch(READ_CREATE, [drivers]))[0])
+    async with stack.pool.connection(packed=(CREATE_IN,)) as connection:
+        found = [tuple(got) for got in await connection.fetch(READ_CREATE, [row, row])]
     assert found == [expected, expected]
 
 

@@ -21,7 +21,8 @@ import msgspec
 
 from wellkeep.db.connection import Record
 
-Row = tuple[object, ...]
+Row = tuple[object, ...] | bytes
+"""One composite: its columns, or all of them packed."""
 
 
 class BatchedSql(msgspec.Struct, frozen=True):

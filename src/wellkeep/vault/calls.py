@@ -17,8 +17,8 @@ from wellkeep.vault import packed
 NIL = UUID(int=0)
 """The slot of a unique tag, and where a list of pages begins."""
 
-BULK_ROW = "vault.bulk_row"
-"""The composite whose values are handed over packed."""
+BULK_ROW, CREATE_IN = "vault.bulk_row", "vault.create_in"
+"""The composites whose values are handed over packed."""
 
 _READ = BatchedSql(name="vault.read", sql="SELECT * FROM vault.read_batch($1::vault.read_in[])", kind="read")
 _SEARCH = BatchedSql(name="vault.search", sql="SELECT * FROM vault.search_batch($1::vault.search_in[])", kind="read")
@@ -32,7 +32,12 @@ _LOCATE = BatchedSql(name="vault.locate", sql="SELECT * FROM vault.locate_batch(
 _COLLECTION = BatchedSql(
     name="vault.collection", sql="SELECT * FROM vault.collection_batch($1::vault.collection_in[])", kind="read"
 )
-_CREATE = BatchedSql(name="vault.create", sql="SELECT * FROM vault.create_batch($1::vault.create_in[])", kind="write")
+_CREATE = BatchedSql(
+    name="vault.create",
+    sql="SELECT * FROM vault.create_batch($1::vault.create_in[])",
+    kind="write",
+    packed=(CREATE_IN,),
+)
 _CHANGE = BatchedSql(name="vault.change", sql="SELECT * FROM vault.change_batch($1::vault.change_in[])", kind="write")
 _BULK = BatchedSql(
     name="vault.bulk",
@@ -166,12 +171,12 @@ class Claim:
     answer: bytes
 
     @property
-    def columns(self) -> Row:
+    def columns(self) -> tuple[bytes, bytes, bytes]:
         """Return the three last columns of a write."""
         return (self.key_hash, self.request_mac, self.answer)
 
 
-NO_CLAIM: Row = (None, None, None)
+NO_CLAIM = (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +206,27 @@ class CreateRecord:
     claim: Claim | None
 
     def row(self, token: str, event_id: UUID, event: bytes) -> Row:
-        """Return the composite `vault.create_in`."""
+        """Return the composite `vault.create_in`, packed."""
         use, state = self.use, self.state
-        return (
-            *(token, self.credential, event_id, event, self.collection, self.version, self.record),
-            *(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, use.lease),
-            *(state.field_ids, state.sealed, state.plain, state.tag_fields, state.tags, state.unique_tags),
-            *(state.content_mac, state.tags_digest, self.at),
-            *(NO_CLAIM if self.claim is None else self.claim.columns),
+        return packed.create_row(
+            token,
+            credential=self.credential,
+            event_id=event_id,
+            event=event,
+            collection=self.collection,
+            version=self.version,
+            record=self.record,
+            keyed=packed.key_columns(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, lease=use.lease),
+            field_ids=tuple(state.field_ids),
+            sealed=state.sealed,
+            plain=state.plain,
+            tag_fields=tuple(state.tag_fields),
+            tags=state.tags,
+            unique_tags=state.unique_tags,
+            content_mac=state.content_mac,
+            digest=state.tags_digest,
+            at=self.at,
+            claim=NO_CLAIM if self.claim is None else self.claim.columns,
         )
 
 

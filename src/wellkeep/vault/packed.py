@@ -1,4 +1,4 @@
-"""Rows of a bulk write in PostgreSQL's own binary form: the composite `vault.bulk_row`, written by hand.
+"""Rows to be written in PostgreSQL's own binary form: the composites `vault.bulk_row` and `vault.create_in`, by hand.
 
 Rules: the driver would encode each element of each array by itself, which costs as much as sealing the row; so a row is
 put together here from a few pieces, most of which many rows share. PostgreSQL reads it with the same checks as any
@@ -11,18 +11,25 @@ jsonb_recv: number of columns; then for each its type, its length or -1, its byt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from struct import Struct
 from uuid import UUID
 
-_COLUMNS = 16
-_BOOL, _BYTES, _INT, _UUID, _BLOBS, _INTS, _JSON = 16, 17, 23, 2950, 1001, 1007, 3802
+_BULK_COLUMNS, _CREATE_COLUMNS = 16, 25
+_BOOL, _BYTES, _INT, _TEXT, _TIME, _UUID, _BLOBS, _INTS, _JSON = 16, 17, 23, 25, 1184, 2950, 1001, 1007, 3802
 _NULL = -1
 _ARRAY_HEAD = 20
 _EMPTY_ARRAY = 12
 _JSON_VERSION = b"\x01"
 
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+"""Where PostgreSQL's timestamps begin, in microseconds."""
+
 _head = Struct(">iii16siii").pack
+_count = Struct(">i").pack
+_uuid_column = Struct(">ii16s").pack
+_time_column = Struct(">iiq").pack
 _column = Struct(">ii").pack
 _int_column = Struct(">iii").pack
 _bool_column = Struct(">ii?").pack
@@ -48,7 +55,7 @@ def bulk_row(
     """Return one row; `expected` 0 makes the record, `keyed` comes from `key_columns`, unique tags stand first."""
     return b"".join(
         (
-            _head(_COLUMNS, _UUID, 16, record.bytes, _INT, 4, expected),
+            _head(_BULK_COLUMNS, _UUID, 16, record.bytes, _INT, 4, expected),
             keyed,
             _ints(field_ids),
             _blobs(sealed),
@@ -60,6 +67,58 @@ def bulk_row(
             _bytes_column(_BYTES, digest),
         )
     )
+
+
+def create_row(
+    token: str,
+    *,
+    credential: UUID | None,
+    event_id: UUID,
+    event: bytes,
+    collection: int,
+    version: int,
+    record: UUID,
+    keyed: bytes,
+    field_ids: tuple[int, ...],
+    sealed: Sequence[bytes],
+    plain: str | None,
+    tag_fields: tuple[int, ...],
+    tags: Sequence[bytes],
+    unique_tags: int,
+    content_mac: bytes | None,
+    digest: bytes,
+    at: datetime,
+    claim: tuple[bytes | None, bytes | None, bytes | None],
+) -> bytes:
+    """Return one element of `vault.create_batch`; `keyed` comes from `key_columns`, unique tags stand first."""
+    return b"".join(
+        (
+            _count(_CREATE_COLUMNS),
+            _bytes_column(_TEXT, token.encode()),
+            _bytes_column(_UUID, None if credential is None else credential.bytes),
+            _uuid_column(_UUID, 16, event_id.bytes),
+            _bytes_column(_BYTES, event),
+            _int_column(_INT, 4, collection),
+            _int_column(_INT, 4, version),
+            _uuid_column(_UUID, 16, record.bytes),
+            keyed,
+            _ints(field_ids),
+            _blobs(sealed),
+            _bytes_column(_JSON, None if plain is None else _JSON_VERSION + plain.encode()),
+            _ints(tag_fields),
+            _blobs(tags),
+            _int_column(_INT, 4, unique_tags),
+            _bytes_column(_BYTES, content_mac),
+            _bytes_column(_BYTES, digest),
+            _time_column(_TIME, 8, _microseconds(at)),
+            *(_bytes_column(_BYTES, value) for value in claim),
+        )
+    )
+
+
+def _microseconds(at: datetime) -> int:
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def key_columns(
