@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from struct import pack
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from ledger.making import HOST, KEYS, SEAL_KEY, prepared
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
-from wellkeep.ledger.bulk import NULL, SEPARATOR, Bulk
+from wellkeep.ledger.bulk import NULL, SEPARATOR, Bulk, read
 from wellkeep.ledger.seal import Seal
 from wellkeep.ledger.splice import Spliced, Splicer, Submitted
 from wellkeep.ledger.walk import LogWalk
@@ -100,6 +101,28 @@ def test_what_differs_is_left_to_the_walk(changes: dict[str, Any]) -> None:
     assert (left.size, left.seals, left.bad) == (0, 0, None)
     assert left.bulk(GOOD)
     assert left.finish() is None
+
+
+def test_an_event_with_the_mark_for_null_is_no_null() -> None:
+    """Sealed or not: JSON can spell the mark, and the column beside it is null."""
+    origin = "wellkeep.test/ledger/root"
+    for purpose, passes in (("TREAT", True), (r"\u001e", False)):
+        raw = (
+            f'{{"event":{{"action":"a","actor":{{"id":"a"}},"id":"i","outcome":"o","purpose":"{purpose}","request":"r"}}'
+            f',"log":"{origin}","prev":"{"0" * 64}","seq":0,"time":"2026-05-04T00:00:00.000000Z","v":1}}'
+        ).encode()
+        columns = ["i", "a", "a", "TREAT" if passes else NULL, NULL, NULL, NULL, "o", "r"]
+        chunk = Bulk(
+            seqs=pack(">1q", 0),
+            lengths=pack(">1i", len(raw)),
+            entries=raw,
+            leaves=sha256(b"\x00" + raw).digest(),
+            times=pack(">1q", TIME),
+            nulls=columns.count(NULL),
+            columns=SEPARATOR.join(columns),
+        )
+        found = read(chunk, origin=origin, size=0, leaf=bytes(32), time=None)
+        assert (found is not None) is passes
 
 
 def test_seals_that_do_not_hold_are_left_to_the_walk() -> None:

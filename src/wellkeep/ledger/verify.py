@@ -23,7 +23,8 @@ from wellkeep.ledger.seal import Seal, SealKey
 from wellkeep.ledger.splice import Head
 from wellkeep.ledger.walk import LogWalk
 
-CHUNK: Final = 2048
+CHUNK: Final = 512
+"""Entries read at once: few enough that what PostgreSQL and Python make of them stays in memory that is warm."""
 _END = 2**63 - 1
 
 Progress = Callable[[str, int, int], None]
