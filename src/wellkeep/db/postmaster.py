@@ -53,22 +53,29 @@ def processes_of(data: Path) -> list[int]:
     if not (_PROC / "self").exists():
         recorded = read_pid_file(data)
         return [recorded.pid] if recorded is not None and _exists(recorded.pid) else []
-    found = []
     wanted = os.path.realpath(data)
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # gone meanwhile, or another account's
-                if (entry / "cwd").readlink() == Path(wanted):
-                    found.append(int(entry.name))
-    return found
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit() and _works_in(wanted, entry.name)]
+
+
+def _works_in(wanted: str, pid: str) -> bool:
+    try:
+        return str((_PROC / pid / "cwd").readlink()) == wanted
+    except OSError:  # gone meanwhile, or another account's
+        return False
 
 
 def running(data: Path) -> PidFile | None:
     """Return the pid file of the postmaster that runs in `data`, or None."""
     recorded = read_pid_file(data)
-    if recorded is None or recorded.pid not in processes_of(data):
+    if recorded is None or not _is_of(data, recorded.pid):
         return None
     return recorded
+
+
+def _is_of(data: Path, pid: int) -> bool:
+    if not (_PROC / "self").exists():
+        return _exists(pid)
+    return _works_in(os.path.realpath(data), str(pid))
 
 
 def clear_leftovers(data: Path, *, socket: Path) -> None:
