@@ -36,7 +36,7 @@ def sql(*statements: str) -> Attack:
 
     async def attack(database: Database, tenant: UUID) -> None:
         for statement in statements:
-            await change(database, statement, tenant)
+            await change(database, statement, *[tenant] * ("$1" in statement))
 
     return attack
 
@@ -277,6 +277,15 @@ FOUND: list[tuple[str, Attack, int, What]] = [
             "WHERE tenant_id = $1 AND seq = 13"
         ),
         13,
+        What.ENTRY_SUBJECT,
+    ),
+    (
+        "who saw this patient: one of several told twice, the key gone",
+        sql(
+            "ALTER TABLE ledger.entry_subject DROP CONSTRAINT entry_subject_pkey",
+            "INSERT INTO ledger.entry_subject SELECT * FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = 3",
+        ),
+        3,
         What.ENTRY_SUBJECT,
     ),
     ("who saw this patient: one of several hidden", sql(ONE_HIDDEN), 3, What.ENTRY_SUBJECT),

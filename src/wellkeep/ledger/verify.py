@@ -9,6 +9,7 @@ log cut off at the end of a batch, its later seals too, and an old state put bac
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -69,7 +70,8 @@ SELECT (SELECT row(count(*), coalesce(sum(hashint8extended(s.seq, uuid_hash_exte
        EXISTS (SELECT FROM pg_index AS i
                WHERE i.indexrelid = to_regclass('ledger.entry_event') AND i.indrelid = 'ledger.entry'::regclass
                  AND i.indisunique AND i.indisvalid AND pg_get_indexdef(i.indexrelid) LIKE '%(tenant_id, event_id)')
-           AS ids_stand_once
+           AS ids_stand_once,
+       EXISTS (SELECT FROM ledger.seal AS l WHERE l.tenant_id = $1 AND l.epoch = $2 AND l.size > $8) AS sealed_on
 """
 _SUBJECTS = """
 SELECT s.seq, s.subject::text FROM ledger.entry_subject AS s
@@ -81,7 +83,6 @@ WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3 AND e.seq < $4 AND EXIST
     SELECT FROM ledger.entry AS o
     WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id AND (o.epoch, o.seq) < (e.epoch, e.seq))
 """
-_SEALED_ON = "SELECT EXISTS (SELECT FROM ledger.seal WHERE tenant_id = $1 AND epoch = $2 AND size > $3)"
 _ORPHANS = """
 SELECT found.tenant_id, found.epoch, min(found.seq) AS seq FROM (
     SELECT tenant_id, epoch, seq FROM ledger.entry
@@ -166,8 +167,7 @@ async def _walk(
             progress(head.origin, walk.size, head.size)
         if walk.size == before or (before >= start and walk.size < before + CHUNK):
             break
-    if walk.finish() is None and await connection.fetchval(_SEALED_ON, *place, walk.size):
-        walk.bad = Bad(head.origin, walk.size, What.SEQ)
+    walk.finish()
     found = await _beside(connection, walk, (*place, start, _END if walk.bad is None else walk.bad.seq))
     if found is not None:
         walk.bad = Bad(head.origin, *found)
@@ -180,17 +180,22 @@ async def _beside(connection: Connection, walk: LogWalk, span: tuple[UUID, int, 
     `span` is a tenant, an epoch, and the seqs from and until which the entries were good. Of the subjects counts and
     sums of hashes are compared, under a seed that nobody knew when the rows were written; only where those differ are
     the rows fetched, to find the place. Whether an event stands twice is looked up where no index says that none does.
+    Seals beyond the entries are bad where the entries end.
     """
     start, until = span[2:]
     named = {(seq, subject) for seq, subject in walk.further_subjects if start <= seq < until}
     seqs, subjects = [seq for seq, _ in named], [subject for _, subject in named]
-    row = (await connection.fetch(_BESIDE, *span, secrets.randbits(63), seqs, subjects))[0]
+    row = (await connection.fetch(_BESIDE, *span, secrets.randbits(63), seqs, subjects, walk.size))[0]
     found = []
     if not row["same_subjects"]:
-        stored = {(seq, subject) for seq, subject in await connection.fetch(_SUBJECTS, *span)}
-        found.append((min(stored ^ named)[0], What.ENTRY_SUBJECT))
+        # Counted, for without its primary key the table could hold a row twice.
+        stored = Counter((seq, subject) for seq, subject in await connection.fetch(_SUBJECTS, *span))
+        stored.subtract(named)
+        found.append((min(seq for (seq, _), surplus in stored.items() if surplus), What.ENTRY_SUBJECT))
     if not row["ids_stand_once"] and (again := await connection.fetchval(_ID_AGAIN, *span)) is not None:
         found.append((again, What.EVENT_ID))
+    if row["sealed_on"] and walk.bad is None:
+        found.append((walk.size, What.SEQ))
     return min(found, default=None)
 
 
