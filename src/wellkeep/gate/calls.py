@@ -1,10 +1,11 @@
 """What a room hands to the gate to run in the database: one row of one batched SQL function.
 
-A `BatchedSql` names a SECURITY INVOKER function that takes an array of composites and loops over it; for each element
-it enters that element's own signed context (`wk.enter(token)`) before it touches a table. Each result row has a column
-`i`: the 1-based position of its element (as PostgreSQL counts arrays); an element has any number of result rows. A
-column `status`, where there is one, says what came of the element: `revoked` where the caller's credential stands no
-longer. A change answers each element with at least one row, and its first row's status decides:
+A `BatchedSql` names a SECURITY INVOKER function that takes an array of composites. Each element's own signed context
+(`wk.enter(token)`) is entered before a table is touched for it; elements that follow one another with the same token
+and credential may be worked off together. Each result row has a column `i`: the 1-based position of its element (as
+PostgreSQL counts arrays); an element has any number of result rows. A column `status`, where there is one, says what
+came of the element: `revoked` where the caller's credential stands no longer. A change answers each element with at
+least one row, and its first row's status decides:
 
 - a status in `done`: the function wrote the event into `ledger.outbox` in the same transaction, and the gate chains it;
 - a status in `quiet`: nothing was changed and the room deals with it (it tries again, or answers from what is stored);
