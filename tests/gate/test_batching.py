@@ -18,6 +18,9 @@ from wellkeep.gate import batching
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.calls import Answers
 
+_KILL_ALL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'wellkeep/wk_app'
+"""
 MOODS = ["well", "well", "well", "nothing", "poison", "wall", "cancelled", "misfit"]
 
 
@@ -93,6 +96,28 @@ async def test_those_who_wait_together_share_calls(home: House, tenant: UUID) ->
     lane = home.gate._lane(READ)
     assert len(lane._flights) == batching.FLIGHTS
     answers = await asyncio.gather(*slow, *rest)
+    assert all(len(answer) == 1 for answer in answers)
+
+
+async def test_a_connection_that_dies_while_a_call_boards_costs_nobody_an_error(
+    home: House, tenant: UUID, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision, note = await decide(home, tenant), uuid7()
+    await home.put(tenant, note, "x")
+    board = batching.Lane._boarded
+    killed: list[object] = []
+
+    async def boarded(lane: batching.Lane) -> list[batching.Waiting]:
+        batch = await board(lane)
+        if not killed:
+            async with database.connect() as administrator:
+                killed.extend(await administrator.fetch(_KILL_ALL, database.name))
+            await asyncio.sleep(0.1)  # for the driver to hear of it
+        return batch
+
+    monkeypatch.setattr(batching.Lane, "_boarded", boarded)
+    answers = await asyncio.gather(*(_read(home, decision, ReadNote(note)) for _ in range(20)))
+    assert killed
     assert all(len(answer) == 1 for answer in answers)
 
 

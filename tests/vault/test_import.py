@@ -162,8 +162,20 @@ async def test_csv_by_its_header_and_a_map(transfer: Transfer) -> None:
 
 
 async def test_csv_export_runs_no_formula(transfer: Transfer) -> None:
-    await transfer.load(b"id,family\nc1,=HYPERLINK(1)\n", "patients", "csv")
-    assert b",'=HYPERLINK(1)," in await transfer.export("patients", "csv")
+    await transfer.load("id,family\nc1,=HYPERLINK(1)\nc2,\uff1dSUM(1)\n".encode(), "patients", "csv")
+    exported = await transfer.export("patients", "csv")
+    assert b",'=HYPERLINK(1)," in exported
+    assert ",'\uff1dSUM(1),".encode() in exported
+
+
+async def test_an_export_leaves_out_whoever_was_erased(transfer: Transfer) -> None:
+    await transfer.load(b"id,family\nc1,Ada\nc2,Koepp\n", "patients", "csv")
+    gone = await transfer.stack.as_superuser(
+        "UPDATE vault.subject SET erased_at = now() WHERE id = (SELECT min(id::text)::uuid FROM vault.subject) RETURNING id"
+    )
+    await transfer.stack.as_superuser("DELETE FROM keys.subject_key WHERE subject_id = $1", gone[0]["id"])
+    assert len((await transfer.export("patients", "ndjson")).splitlines()) == 1
+    assert len(await transfer.stack.entries("open.failed")) == 1
 
 
 async def test_a_csv_export_is_imported_as_it_left(transfer: Transfer) -> None:

@@ -232,11 +232,11 @@ class Pool:
                     await cast("_PooledConnection", connection).take_packed(packed)
                 yield connection
             except CONNECTION_ERRORS:
-                _discard(connection)  # a statement may still be running there
+                discard(connection)  # a statement may still be running there
                 raise
             except asyncpg.PostgresError as error:
                 if error.sqlstate in _SPOILT:
-                    _discard(connection)
+                    discard(connection)
                 raise
             finally:
                 await self._release(connection)
@@ -278,7 +278,7 @@ class Pool:
 
     async def _release(self, connection: PoolConnectionProxy[Record]) -> None:
         if self._pool is None:
-            _discard(connection)
+            discard(connection)
             return
         await self._pool.release(connection, timeout=self._limits.command_seconds)
 
@@ -301,13 +301,21 @@ async def _roll_back(connection: Connection, transaction: Transaction) -> None:
     try:
         await transaction.rollback()
     except (*DRIVER_ERRORS, *CONNECTION_ERRORS):
-        _discard(connection)
+        discard(connection)
 
 
-def _discard(connection: Connection) -> None:
+def discard(connection: Connection) -> None:
     """Cut a connection off; one that broke by itself was taken back by the pool already, and nothing is left to cut."""
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
+
+
+def is_gone(connection: Connection) -> bool:
+    """Say whether a lent connection broke: the pool takes such a one back, and then even asking it raises."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 def _milliseconds(seconds: float) -> str:

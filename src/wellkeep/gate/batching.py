@@ -27,7 +27,7 @@ import structlog
 
 from wellkeep.base.errors import DatabaseUnavailable, Internal, WellkeepError
 from wellkeep.db.connection import Connection, Record
-from wellkeep.db.pool import Pool
+from wellkeep.db.pool import Pool, discard, is_gone
 from wellkeep.gate.calls import Answers, BatchedSql, Row
 from wellkeep.gate.outcomes import Fate, fate, outcome_unknown, refusal, worth_another_try
 from wellkeep.ledger.event import PreparedEvent
@@ -119,12 +119,14 @@ class Lane:
     async def _fly(self) -> None:
         try:
             async with self._pool.connection(packed=self._batch.packed) as connection:
-                usable = True
-                while usable and (batch := await self._boarded()):
+                while batch := await self._boarded():
+                    if is_gone(connection):
+                        self._waiting.extendleft(reversed(batch))  # nothing was sent: the next flight takes them
+                        break
                     self._take_off_if_needed()
-                    usable = await self._serve(connection, batch)
-                if not usable:
-                    connection.terminate()  # a statement may still be running there
+                    if not await self._serve(connection, batch):
+                        discard(connection)  # a statement may still be running there
+                        break
         except WellkeepError:
             # No connection: whoever waits now would wait for the same database, so all are told and none hangs.
             self._refuse_waiting()

@@ -83,7 +83,7 @@ class Gate:
 
     async def stop(self) -> None:
         """Let what is under way end; refuse the rest."""
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):  # one may be born meanwhile
             await lane.stop()
         while self._orphans:
             await asyncio.wait(self._orphans)

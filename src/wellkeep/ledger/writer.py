@@ -29,7 +29,7 @@ import structlog
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.db.connection import Connection
-from wellkeep.db.pool import Pool
+from wellkeep.db.pool import Pool, is_gone
 from wellkeep.ledger.append import Appender, Reporter
 from wellkeep.ledger.event import PreparedEvent
 from wellkeep.ledger.outbox import drain, oldest_seconds
@@ -206,7 +206,7 @@ class LedgerWriter:
                     answered, batch = batch, []
                     for waiting in answered:
                         _answer(waiting, places)
-                    if await self._goes_on() and not connection.is_closed():
+                    if await self._goes_on() and not is_gone(connection):
                         batch = await self._board()
         except Exception as error:  # noqa: BLE001  # logged; a writer that died of one batch would end all access
             self._fail(error)

@@ -1,11 +1,12 @@
 """CSV into rows (RFC 4180), and rows into CSV that no spreadsheet runs.
 
-Rules: the first record names the columns; each becomes a field by its own name or by the map, and a column that becomes
-nothing stops the import before a line is taken; quoted newlines belong to their record; a record that is malformed or
-too long is an error of its own lines. On the way out a text that a spreadsheet would run (it begins with = + - @, a
-tab or a carriage return, after any apostrophes) is preceded by an apostrophe (OWASP ASVS 5.0, 1.2.10); on the way in
-exactly one is taken off before those, so that what was exported comes back as it was. Numbers are left as they are. The
-threat there is a patient's name that is a formula in the export that an officer opens.
+Rules: the first record names the columns; each becomes a field by its own name or by the map, and a column that
+becomes nothing stops the import before a line is taken; quoted newlines belong to their record; a record that is
+malformed or too long is an error of its own lines. On the way out a text that a spreadsheet would run (it begins with
+= + - @, of either width, a tab or a carriage return, after any apostrophes) is preceded by an apostrophe (OWASP ASVS
+5.0, 1.2.10); on the way in exactly one is taken off before those, so that what was exported comes back as it was.
+Numbers are left as they are. The threat there is a patient's name that is a formula in the export that an officer
+opens.
 
 Pure: lines in, rows out. Encoding: UTF-8, with or without a byte order mark.
 """
@@ -36,7 +37,8 @@ _TARGETS = frozenset({EXTERNAL_ID, PATIENT, SUBJECT, IGNORED})
 _DEFAULTS = {"id": EXTERNAL_ID, "external_id": EXTERNAL_ID, "patient": PATIENT, "subject": SUBJECT}
 _TRUTH = {"true": True, "false": False}
 _LONGEST_ID = 512
-_is_run_by_spreadsheets = re.compile(r"'*[=+\-@\t\r]").match
+_is_run_by_spreadsheets = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]").match
+"""The last four are the full-width = + - @."""
 
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 

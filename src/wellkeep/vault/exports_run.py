@@ -8,6 +8,7 @@ export stops. An external id that a record lacks is written as the record's own 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
@@ -203,7 +204,10 @@ class _Page:
         self.seen = {field.id: field for field in (*self.fields, _EXTERNAL)}
 
     async def open(self, context: Context, receipt: Receipt, states: list[Stored]) -> list[Opened]:
-        """Open `states`, whose entry is durable, giving the loop back every so many."""
+        """Open `states`, whose entry is durable, giving the loop back every so many.
+
+        An erased patient's are left out, on record, as a search leaves them out. Raises IntegrityBroken.
+        """
         opened = []
         for place, state in enumerate(states):
             if place % ROWS_BEFORE_YIELD == 0:
@@ -211,7 +215,9 @@ class _Page:
             try:
                 values = open_fields(receipt, keys=self.keys, collection=self.collection, state=state, seen=self.seen)
             except (SubjectErased, IntegrityBroken) as error:
-                await context.unopened(self.decision, state, error)
+                with suppress(SubjectErased):
+                    await context.unopened(self.decision, state, error)
+                continue
             external = values.pop(_NAME_OF_EXTERNAL_ID, None)
             opened.append(Opened(state.id, str(external or state.id), state.subject, state.revision, values))
         return opened
