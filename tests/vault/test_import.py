@@ -171,7 +171,8 @@ async def test_csv_export_runs_no_formula(transfer: Transfer) -> None:
 async def test_an_export_leaves_out_whoever_was_erased(transfer: Transfer) -> None:
     await transfer.load(b"id,family\nc1,Ada\nc2,Koepp\n", "patients", "csv")
     gone = await transfer.stack.as_superuser(
-        "UPDATE vault.subject SET erased_at = now() WHERE id = (SELECT min(id::text)::uuid FROM vault.subject) RETURNING id"
+        "UPDATE vault.subject SET erased_at = now() "
+        "WHERE id = (SELECT min(id::text)::uuid FROM vault.subject) RETURNING id"
     )
     await transfer.stack.as_superuser("DELETE FROM keys.subject_key WHERE subject_id = $1", gone[0]["id"])
     assert len((await transfer.export("patients", "ndjson")).splitlines()) == 1
