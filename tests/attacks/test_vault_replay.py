@@ -9,6 +9,7 @@ import pytest
 
 from database import Database
 from vault.stack import NOTES, PATIENTS, WARDS, Stack, open_stack
+from wellkeep.base.errors import NotFound
 from wellkeep.db.queue import Interrupted
 from wellkeep.findings.grammar import Kind
 from wellkeep.vault.batch import NewRecord
@@ -19,6 +20,15 @@ UPDATE vault.record r SET revision = v.revision, event_id = v.event_id, field_id
   plain = v.plain, tags_digest = v.tags_digest, updated_at = v.updated_at
 FROM vault.revision v WHERE v.record_id = r.id AND v.revision = 1
 """
+
+SWAP = """
+WITH older AS (SELECT * FROM vault.revision), newer AS (SELECT * FROM vault.record WHERE revision = 2),
+  kept AS (UPDATE vault.revision v SET revision = 2, event_id = n.event_id, field_ids = n.field_ids, sealed = n.sealed,
+             plain = n.plain, tags_digest = n.tags_digest FROM newer n WHERE v.record_id = n.id)
+UPDATE vault.record r SET revision = 3, event_id = o.event_id, field_ids = o.field_ids, sealed = o.sealed,
+  plain = o.plain, tags_digest = o.tags_digest, deleted_at = NULL FROM older o WHERE r.id = o.record_id
+"""
+"""Two states of a record change places: the older one is the newest again, and history is without a gap."""
 
 
 @pytest.fixture
@@ -76,6 +86,34 @@ async def test_an_older_state_put_back_opens_and_is_found(stack: Stack) -> None:
     assert {difference.what for difference in result.differences} >= {"gone", "older"}
     assert {finding.kind for finding in await stack.found()} == {Kind.REVISION_REPLAYED}
     assert str(record) in {finding.detail.get("record") for finding in await stack.found()}
+
+
+@pytest.mark.parametrize("later", ["changed", "deleted"])
+async def test_states_of_a_batch_that_changed_places_are_found(stack: Stack, later: str) -> None:
+    """The entry of many names no revision: that each digest covers it is all that tells."""
+    records, caller = stack.vault.records, stack.integration
+    (made,) = await stack.vault.batches.create(caller, "patients", [NewRecord({"note": "first", "active": True})])
+    assert made.id is not None
+    if later == "changed":
+        await records.change(caller, "patients", made.id, {"note": "second"}, expected=1)
+    else:
+        await records.delete(caller, "patients", made.id, expected=1)
+    assert (await replayed(stack)).ok
+    await stack.as_superuser(SWAP)
+    view = await records.read(caller, "patients", made.id)
+    assert (view.revision, view.fields["note"]) == (3, "first")
+    result = await replayed(stack)
+    assert {difference.what for difference in result.differences} == {"altered"}
+
+
+async def test_a_record_moved_to_a_collection_that_nobody_asks_is_found(stack: Stack) -> None:
+    record = await lived(stack)
+    for table in ("record", "revision", "tag"):
+        await stack.as_superuser(f"UPDATE vault.{table} SET collection_id = 999")  # noqa: S608 - ours
+    with pytest.raises(NotFound):
+        await stack.vault.records.read(stack.integration, "patients", record)
+    result = await replayed(stack)
+    assert "altered" in {difference.what for difference in result.differences}
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,7 @@ class Batches:
             tenant=decision.tenant,
             collection=target.id,
             record=record,
+            revision=1,
             sealed_for=keying.use.subject,
             payloads=payload,
             tags=tags,

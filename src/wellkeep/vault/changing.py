@@ -51,8 +51,13 @@ async def changed_state(
     keys: TenantKeys,
     current: Stored,
     fields: Mapping[str, Value],
+    *,
+    revision: int,
 ) -> Plan:
-    """Return the plan that sets and clears `fields`. Raises Validation, SubjectErased, IntegrityBroken."""
+    """Return the plan that sets and clears `fields` and is stored as `revision`.
+
+    Raises Validation, SubjectErased, IntegrityBroken.
+    """
     values, cleared = changed_payloads(target, fields)
     named = cleared | {field.id for field, _ in values}
     sealing = [(field.id, kind_of(field), payload, field.enum is not None) for field, payload in values if field.sealed]
@@ -69,7 +74,9 @@ async def changed_state(
     plain |= {field.id: payload.decode() for field, payload in values if not field.sealed}
     new_tags = index_tags(keys, collection=target.id, payloads=values, region=context.region)
     state = state_of(
+        collection=target.id,
         record=current.id,
+        revision=revision,
         sealed_for=current.sealed_for,
         field_ids=[number for number, _ in kept] + [item[0] for item in sealing],
         sealed=[sealed for _, sealed in kept] + added,
@@ -86,10 +93,12 @@ async def changed_state(
     )
 
 
-def deleted_state(current: Stored) -> Plan:
-    """Return the plan that deletes: the ciphertexts stay as history, the tags go."""
+def deleted_state(target: Collection, current: Stored, *, revision: int) -> Plan:
+    """Return the plan that deletes as `revision`: the ciphertexts stay as history, the tags go."""
     state = state_of(
+        collection=target.id,
         record=current.id,
+        revision=revision,
         sealed_for=current.sealed_for,
         field_ids=current.field_ids,
         sealed=current.sealed,
@@ -185,7 +194,17 @@ async def repeated(
     if asked is None:
         await context.refuse(decision, none)
     now = context.clock.now()
-    empty = state_of(record=record, sealed_for=None, field_ids=[], sealed=[], plain={}, tags=[], mac=None)
+    empty = state_of(
+        collection=target.id,
+        record=record,
+        revision=1,
+        sealed_for=None,
+        field_ids=[],
+        sealed=[],
+        plain={},
+        tags=[],
+        mac=None,
+    )
     nothing = Plan(empty, keying=None)
     claim = await asked.claim(keys, Written(record, None, 0, now, now))
     call = _call(decision, target, record, nothing, expected=0, at=now, claim=claim)

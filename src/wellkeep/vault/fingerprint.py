@@ -1,11 +1,13 @@
 """The digest of a stored state, which the entry of its change names: what the replay holds a state against.
 
 Rules: whatever a state shows or is found by is covered. Its ciphertexts, as format wk1 says; and beside them, as items
-whose numbers no field has, the person whose key seals it, its plain values, and the digest of its tags. The tags have a
-digest of their own, which is stored with the state, because history keeps no tags and is held against its entry too.
+whose numbers no field has, where it stands (collection and revision), the person whose key seals it, its plain values,
+and the digest of its tags. The tags have a digest of their own, which is stored with the state, because history keeps
+no tags and is held against its entry too.
 
-Threat: the database's owner gives a record to another patient, edits a plain value, or moves a tag so that a search
-finds somebody else; none of that is ciphertext, and all of it opens.
+Threat: the database's owner gives a record to another patient, edits a plain value, moves a tag so that a search finds
+somebody else, lets two revisions change places, or puts a record into a collection where nobody looks for it; none of
+that is ciphertext, and all of it opens.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from uuid import UUID
 
 from wellkeep.crypto import envelope
 
-SUBJECT_ITEM, PLAIN_ITEM, TAGS_ITEM = 0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFF
+PLACE_ITEM, SUBJECT_ITEM, PLAIN_ITEM, TAGS_ITEM = 0xFFFFFFFC, 0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFF
 """Numbers of items; fields are numbered below 2^31."""
 
 _number = Struct(">I").pack
-_head = Struct(">II").pack
+_pair = Struct(">II").pack
 
 
 def tags_digest(fields: Sequence[int], tags: Sequence[bytes]) -> bytes:
@@ -33,6 +35,8 @@ def tags_digest(fields: Sequence[int], tags: Sequence[bytes]) -> bytes:
 def state_digest(
     record: bytes,
     *,
+    collection: int,
+    revision: int,
     field_ids: Sequence[int],
     sealed: Sequence[bytes],
     sealed_for: UUID | None,
@@ -41,9 +45,11 @@ def state_digest(
 ) -> bytes:
     """Return the 32-byte digest of a state of `record` (its id); `tags` is their digest.
 
-    Raises `Malformed` for a field named twice, ValueError where there is not one envelope for each field.
+    `revision` is the number that the state is stored under. Raises `Malformed` for a field named twice, ValueError
+    where there is not one envelope for each field.
     """
     items = list(zip(field_ids, sealed, strict=True))
+    items.append((PLACE_ITEM, _pair(collection, revision)))
     if sealed_for is not None:
         items.append((SUBJECT_ITEM, sealed_for.bytes))
     if plain:
@@ -57,5 +63,5 @@ def _plain_bytes(plain: Mapping[int, str]) -> bytes:
     parts: list[bytes] = []
     for number in sorted(plain):
         value = plain[number].encode()
-        parts += (_head(number, len(value)), value)
+        parts += (_pair(number, len(value)), value)
     return b"".join(parts)

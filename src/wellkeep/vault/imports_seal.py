@@ -135,12 +135,20 @@ class RowSealer:
         tag_fields, tag_bytes = tuple([field for field, _ in tags]), [tag for _, tag in tags]
         indexed = tags_digest(tag_fields, tag_bytes)
         plain = {cell.field: cell.item[2].decode() for cell in cells if not cell.sealed}
+        expected = 0 if known is None else known["revision"]
         digest = state_digest(
-            identity, field_ids=field_ids, sealed=sealed, sealed_for=keying.subject, plain=plain, tags=indexed
+            identity,
+            collection=self._collection.id,
+            revision=expected + 1,
+            field_ids=field_ids,
+            sealed=sealed,
+            sealed_for=keying.subject,
+            plain=plain,
+            tags=indexed,
         )
         packed_row = packed.bulk_row(
             record,
-            expected=0 if known is None else known["revision"],
+            expected=expected,
             keyed=keying.columns,
             field_ids=field_ids,
             sealed=sealed,

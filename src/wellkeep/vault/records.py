@@ -95,6 +95,7 @@ class Records:
             tenant=decision.tenant,
             collection=target.id,
             record=record,
+            revision=1,
             sealed_for=keying.use.subject,
             payloads=values,
             tags=tags,
@@ -177,7 +178,7 @@ class Records:
                 parts = (*place, *payload_bytes(*changed_payloads(target, fields)))
                 asked = request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
                 return await repeated(self._context, decision, target, keys, record, asked)
-            plan = await changed_state(self._context, decision, target, keys, state, fields)
+            plan = await changed_state(self._context, decision, target, keys, state, fields, revision=expected + 1)
             parts = (*place, *payload_bytes(plan.values, plan.cleared))
             asked = request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
             done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=asked)
@@ -194,7 +195,7 @@ class Records:
             state = await self._current(decision, target, record)
             if state is None:
                 await self._context.refuse(decision, NotFound(_NONE))
-            plan = deleted_state(state)
+            plan = deleted_state(target, state, revision=expected + 1)
             done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=None)
             if done is not None:
                 return done

@@ -1,7 +1,8 @@
 """One entry of a change, against the states that name its event.
 
 Rule: an entry of one record names it, its revision and its digest; an entry of many names all of them and one digest
-over (id, digest)*. A state that could not have been stored by us counts as altered.
+over (id, digest)*. Every digest covers where its state stands, so what moved to another revision or collection is not
+what was entered. A state that could not have been stored by us counts as altered.
 """
 
 from __future__ import annotations
@@ -114,6 +115,8 @@ def _digest(state: Record) -> bytes:
         plain = {int(number): text for number, text in json.loads(state["plain"] or "{}").items()}
         return state_digest(
             state["id"].bytes,
+            collection=state["collection_id"],
+            revision=state["revision"],
             field_ids=state["field_ids"],
             sealed=state["sealed"],
             sealed_for=state["sealed_for"],

@@ -88,6 +88,7 @@ def seal_state(
     tenant: UUID,
     collection: int,
     record: UUID,
+    revision: int,
     sealed_for: UUID | None,
     payloads: Sequence[Payload],
     tags: Sequence[Tag],
@@ -95,13 +96,18 @@ def seal_state(
     mac: bytes | None = None,
     kept: Kept = NOTHING_KEPT,
 ) -> SealedState:
-    """Seal a whole state but for what is `kept`; `external_id` is sealed as field 0."""
+    """Seal a whole state but for what is `kept`; `external_id` is sealed as field 0.
+
+    `revision` is the number that it will be stored under.
+    """
     items = [(one.id, kind_of(one), payload, one.enum is not None) for one, payload in payloads if one.sealed]
     if external_id is not None:
         items.append((EXTERNAL_ID, ValueType.STRING, external_id.encode(), False))
     sealed = envelope.seal_record(key, tenant=tenant.bytes, collection=collection, record=record.bytes, items=items)
     return state_of(
+        collection=collection,
         record=record,
+        revision=revision,
         sealed_for=sealed_for,
         field_ids=[number for number, _ in kept.envelopes] + [item[0] for item in items],
         sealed=[envelope for _, envelope in kept.envelopes] + sealed,
@@ -113,7 +119,9 @@ def seal_state(
 
 def state_of(
     *,
+    collection: int,
     record: UUID,
+    revision: int,
     sealed_for: UUID | None,
     field_ids: list[int],
     sealed: list[bytes],
@@ -135,7 +143,14 @@ def state_of(
         content_mac=mac,
         tags_digest=indexed,
         digest=state_digest(
-            record.bytes, field_ids=field_ids, sealed=sealed, sealed_for=sealed_for, plain=plain, tags=indexed
+            record.bytes,
+            collection=collection,
+            revision=revision,
+            field_ids=field_ids,
+            sealed=sealed,
+            sealed_for=sealed_for,
+            plain=plain,
+            tags=indexed,
         ),
     )
 

@@ -104,7 +104,7 @@ class Upserts:
         context, record, now = self._context, uuid7(), self._context.clock.now()
         keying = await for_single_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
         owner = keying.use.subject if target.subject is SubjectMode.REQUIRED else None
-        state = _sealed(context, target, keys, keying, record, values, external_id, tag, owner)
+        state = _sealed(context, target, keys, keying, (record, 1), values, external_id, tag, owner)
         call = create_call(decision, target, record, keying, state, at=now, claim=None)
         (row,) = await context.gate.change(decision, call, **create_facts(record, keying, values, state))
         if row["status"] == "ok":
@@ -144,7 +144,8 @@ class Upserts:
             same = Written(current.id, current.subject, current.revision, current.created_at, current.updated_at)
             return Upserted(same, "unchanged")
         keying = await key_for(context, decision, keys, current, seals=len(values) + 1)
-        state = _sealed(context, target, keys, keying, current.id, values, external_id, tag, owner, kept)
+        place = (current.id, current.revision + 1)
+        state = _sealed(context, target, keys, keying, place, values, external_id, tag, owner, kept)
         names = tuple(field.name for field, _ in values)
         plan = Plan(state=state, keying=keying, values=values, names=names)
         try:
@@ -178,13 +179,15 @@ def _sealed(
     target: Collection,
     keys: TenantKeys,
     keying: Keying,
-    record: UUID,
+    place: tuple[UUID, int],
     values: Sequence[Payload],
     external_id: str,
     tag: bytes,
     owner: UUID | None,
     kept: Kept = NOTHING_KEPT,
 ) -> SealedState:
+    """Seal what is put at `place`: the record's id, and the revision that it will be."""
+    record, revision = place
     tags = [Tag(EXTERNAL_ID, tag, unique=True)]
     tags += index_tags(keys, collection=target.id, payloads=values, region=context.region)
     return seal_state(
@@ -192,6 +195,7 @@ def _sealed(
         tenant=keys.tenant,
         collection=target.id,
         record=record,
+        revision=revision,
         sealed_for=keying.use.subject,
         payloads=values,
         tags=tags,
