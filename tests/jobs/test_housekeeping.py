@@ -9,7 +9,9 @@ import pytest
 
 from database import Database
 from vault.stack import PATIENTS, WARDS, Stack, open_stack
+from wellkeep.base.errors import WellkeepError
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.db.pool import Pool
 from wellkeep.db.queue import QueueBook, QueuedJob
 from wellkeep.findings.grammar import Kind
 from wellkeep.jobs.housekeeping import PERIODIC, REPLAY, Housekeeping
@@ -23,6 +25,20 @@ async def stack(database: Database, tenant: UUID, other_tenant: UUID) -> AsyncIt
         yield opened
 
 
+def housekeeping(stack: Stack, jobs: Pool) -> Housekeeping:
+    return Housekeeping(
+        app=stack.pool,
+        jobs=jobs,
+        book=QueueBook(jobs),
+        drain_outbox=stack.writer.drain_outbox,
+        replay=Replay(stack.vault.context, pool=stack.pool),
+    )
+
+
+def replay_job() -> QueuedJob:
+    return QueuedJob(PLATFORM_TENANT, uuid7(), REPLAY, None, 1)
+
+
 async def test_the_replay_runs_every_day_for_every_tenant_and_reports(stack: Stack, database: Database) -> None:
     await stack.declare(WARDS, tenant=stack.other)
     for tenant in (stack.tenant, stack.other):
@@ -30,15 +46,29 @@ async def test_the_replay_runs_every_day_for_every_tenant_and_reports(stack: Sta
         await stack.vault.records.create(caller, "wards", {"title": "a"})
     await stack.as_superuser("UPDATE vault.record SET deleted_at = now()")
     async with database.pool("wk_jobs") as jobs:
-        house = Housekeeping(
-            app=stack.pool,
-            jobs=jobs,
-            book=QueueBook(jobs),
-            drain_outbox=stack.writer.drain_outbox,
-            replay=Replay(stack.vault.context, pool=stack.pool),
-        )
+        house = housekeeping(stack, jobs)
         assert [one.expression.split()[2:] for one in PERIODIC if one.kind == REPLAY] == [["*", "*", "*"]]
-        await house.handlers()[REPLAY](QueuedJob(PLATFORM_TENANT, uuid7(), REPLAY, None, 1), never)
+        await house.handlers()[REPLAY](replay_job(), never)
     await stack.findings.flush()
     for tenant in (stack.tenant, stack.other):
         assert [finding.kind for finding in await stack.findings.list(tenant)] == [Kind.REVISION_REPLAYED]
+
+
+async def test_a_tenant_whose_replay_breaks_keeps_no_other_from_being_replayed(
+    stack: Stack, database: Database
+) -> None:
+    await stack.declare(WARDS, tenant=stack.other)
+    first, last = sorted((stack.tenant, stack.other))
+    for tenant in (first, last):
+        await stack.vault.records.create(stack.caller("integration", tenant=tenant), "wards", {"title": "a"})
+    await stack.as_superuser("UPDATE vault.record SET deleted_at = now() WHERE tenant_id = $1", last)
+    await stack.as_superuser(
+        f"CREATE POLICY broken ON vault.tag AS RESTRICTIVE USING (1 / (tenant_id <> '{first}')::integer = 1)"
+    )
+    async with database.pool("wk_jobs") as jobs:
+        house = housekeeping(stack, jobs)
+        with pytest.raises(WellkeepError):
+            await house.handlers()[REPLAY](replay_job(), never)
+    await stack.findings.flush()
+    assert [finding.kind for finding in await stack.findings.list(first)] == [Kind.JOB_FAILED]
+    assert [finding.kind for finding in await stack.findings.list(last)] == [Kind.REVISION_REPLAYED]

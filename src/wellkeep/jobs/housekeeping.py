@@ -3,7 +3,8 @@
 The replay holds each tenant's records against its ledger, once a day.
 
 Rules: whose data is past its time is asked without a tenant's context and answered in ids; deleting it happens under
-that tenant's own context. Each job takes a bounded share and comes back.
+that tenant's own context. Each job takes a bounded share and comes back. One tenant's replay that breaks, maybe because
+somebody wanted it to, keeps no other tenant from being replayed, and the job shows as failed.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from wellkeep.base.errors import Unavailable
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.pool import Pool
-from wellkeep.db.queue import QueueBook, QueuedJob, Stopping
+from wellkeep.db.queue import Interrupted, QueueBook, QueuedJob, Stopping
 from wellkeep.jobs.handlers import Handler, Periodic
 from wellkeep.vault import blobs
 from wellkeep.vault.replay import Replay
@@ -73,9 +75,23 @@ class Housekeeping:
         await self._book.purge(days=KEPT_DAYS)
 
     async def replay(self, _job: QueuedJob, stopping: Stopping) -> None:
-        """Hold every tenant's records against its ledger, one tenant after the other; what differs is a finding."""
+        """Hold every tenant's records against its ledger, one tenant after the other; what differs is a finding.
+
+        Where one tenant's replay breaks, the others have their turn; then what broke it is raised.
+        """
         async with self._app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
             tenants = [row["id"] for row in await connection.fetch(_TENANTS)]
+        broken: list[Exception] = []
         for tenant in tenants:
-            result = await self._replay.run(tenant, stopping=stopping)
-            _log.info("replayed", entries=result.entries, states=result.states, differing=result.differing)
+            try:
+                result = await self._replay.run(tenant, stopping=stopping)
+            except Interrupted:
+                raise
+            except Exception as fault:  # noqa: BLE001 - kept, and raised when every other tenant had its turn
+                _log.warning("replay_broken", error=type(fault).__name__)
+                broken.append(fault)
+            else:
+                _log.info("replayed", entries=result.entries, states=result.states, differing=result.differing)
+        if broken:
+            # What was unavailable is tried again, by the queue; so it goes first.
+            raise next((fault for fault in broken if isinstance(fault, Unavailable)), broken[0])

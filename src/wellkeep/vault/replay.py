@@ -14,94 +14,24 @@ MAC by which an import sees that nothing changed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
 
-from wellkeep.db.connection import Connection, Record
+from wellkeep.base.errors import WellkeepError
+from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, Stopping
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.vault import replay_walks
 from wellkeep.vault.calls import NIL
 from wellkeep.vault.context import Context
-from wellkeep.vault.replay_entries import CHANGES, MERGE, compare_entry, merger
 from wellkeep.vault.replay_result import Difference, Replayed
 
 __all__ = ["Difference", "Replay", "Replayed"]
 
 Place = TypeVar("Place", bound=tuple[object, ...])
-
-_PAGE = 200
-_ENTRIES = """
-SELECT e.epoch, e.seq, e.event_id, e.action, e.entry FROM ledger.entry e
-WHERE (e.epoch, e.seq) > ($1, $2) AND e.outcome = 'done' AND e.action = ANY($3::text[])
-ORDER BY e.epoch, e.seq LIMIT $4
-"""
-_STATES_OF = """
-SELECT r.event_id, r.collection_id, r.id, r.revision, r.sealed_for, r.field_ids, r.sealed::bytea[] AS sealed,
-       r.plain::text AS plain, r.tags_digest::bytea AS tags_digest, r.tag_fields, r.tags,
-       r.deleted_at IS NOT NULL AS deleted
-FROM vault.record r WHERE r.event_id = ANY($1::uuid[])
-UNION ALL
-SELECT v.event_id, v.collection_id, v.record_id, v.revision, v.sealed_for, v.field_ids, v.sealed::bytea[],
-       v.plain::text, v.tags_digest::bytea, NULL, NULL, NULL
-FROM vault.revision v WHERE v.event_id = ANY($1::uuid[])
-"""
-_RECORDS = """
-SELECT s.collection_id, s.id, s.revision,
-       NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
-                     AND e.outcome = 'done' AND e.action = ANY($3::text[]))
-         AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id)
-         AS unknown,
-       EXISTS (SELECT FROM vault.revision v WHERE v.tenant_id = s.tenant_id AND v.collection_id = s.collection_id
-                 AND v.record_id = s.id AND v.revision >= s.revision) AS older,
-       s.subject_id IS DISTINCT FROM coalesce(p.merged_into, s.sealed_for) AS moved,
-       EXISTS (SELECT FROM unnest(s.tag_fields, s.tags) AS u(field_id, tag)
-               WHERE NOT EXISTS (SELECT FROM vault.tag t WHERE t.tenant_id = s.tenant_id
-                                   AND t.collection_id = s.collection_id AND t.field_id = u.field_id AND t.tag = u.tag
-                                   AND t.slot IN ('00000000-0000-0000-0000-000000000000', s.id)
-                                   AND t.record_id = s.id)) AS untagged
-FROM (
-  SELECT r.tenant_id, r.collection_id, r.id, r.event_id, r.revision, r.subject_id, r.sealed_for, r.tag_fields, r.tags
-  FROM vault.record r WHERE (r.collection_id, r.id) > ($1, $2) ORDER BY r.collection_id, r.id LIMIT $4
-) s
-LEFT JOIN vault.subject p ON p.tenant_id = s.tenant_id AND p.id = s.sealed_for
-ORDER BY s.collection_id, s.id
-"""
-_HISTORY = """
-SELECT s.collection_id, s.record_id AS id, s.revision,
-       NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
-                     AND e.outcome = 'done' AND e.action = ANY($4::text[]))
-         AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id)
-         AS unknown
-FROM (
-  SELECT v.tenant_id, v.collection_id, v.record_id, v.revision, v.event_id FROM vault.revision v
-  WHERE (v.collection_id, v.record_id, v.revision) > ($1, $2, $3)
-  ORDER BY v.collection_id, v.record_id, v.revision LIMIT $5
-) s
-ORDER BY s.collection_id, s.record_id, s.revision
-"""
-_TAGS = """
-SELECT s.collection_id, s.field_id, s.tag::bytea AS tag, s.slot, s.record_id AS id,
-       NOT EXISTS (SELECT FROM vault.record r, unnest(r.tag_fields, r.tags) AS u(field_id, tag)
-                   WHERE r.tenant_id = s.tenant_id AND r.collection_id = s.collection_id AND r.id = s.record_id
-                     AND u.field_id = s.field_id AND u.tag = s.tag) AS stray
-FROM (
-  SELECT t.tenant_id, t.collection_id, t.field_id, t.tag, t.slot, t.record_id FROM vault.tag t
-  WHERE (t.collection_id, t.field_id, t.tag, t.slot) > ($1, $2, $3::bytea, $4)
-  ORDER BY t.collection_id, t.field_id, t.tag, t.slot LIMIT $5
-) s
-ORDER BY s.collection_id, s.field_id, s.tag, s.slot
-"""
-_MERGERS = """
-SELECT s.id, s.merged_into, NULL::bytea AS entry, NULL::bytea AS waiting
-FROM vault.subject s WHERE s.merged_into IS NOT NULL
-UNION ALL
-SELECT NULL, NULL, e.entry, NULL FROM ledger.entry e WHERE e.outcome = 'done' AND e.action = $1
-UNION ALL
-SELECT NULL, NULL, NULL, o.event FROM ledger.outbox o
-"""
 
 
 def never() -> bool:
@@ -118,20 +48,31 @@ class Replay:
         self._pool = pool
 
     async def run(self, tenant: UUID, *, stopping: Stopping = never) -> Replayed:
-        """Walk everything, report each difference, and return what was seen.
+        """Walk everything, report the differences of each page after it, and return what was seen.
 
-        Raises DatabaseUnavailable, and Interrupted where `stopping` says so between two pages.
+        Raises Interrupted where `stopping` says so between two pages. What else breaks a walk (DatabaseUnavailable) is
+        itself a finding before it is raised: a tenant that is not held against its ledger must not look like one that
+        is.
         """
         result = Replayed()
-        await self._walk(tenant, _entries, (-1, -1), result, stopping)
-        await self._walk(tenant, _records, (0, NIL), result, stopping)
-        await self._walk(tenant, _history, (0, NIL, 0), result, stopping)
-        await self._walk(tenant, _tags, (0, -1, b"", NIL), result, stopping)
-        async with self._pool.tenant_transaction(tenant=tenant) as connection:
-            await _mergers(connection, result)
-        for difference in result.differences:
-            self._report(tenant, difference)
+        try:
+            await self._walks(tenant, result, stopping)
+        except Interrupted:
+            raise
+        except Exception as fault:
+            self._broken(tenant, fault)
+            raise
+        finally:
+            self._report(tenant, result)
         return result
+
+    async def _walks(self, tenant: UUID, result: Replayed, stopping: Stopping) -> None:
+        await self._walk(tenant, replay_walks.entries, (-1, -1), result, stopping)
+        await self._walk(tenant, replay_walks.records, (0, NIL), result, stopping)
+        await self._walk(tenant, replay_walks.history, (0, NIL, 0), result, stopping)
+        await self._walk(tenant, replay_walks.tags, (0, -1, b"", NIL), result, stopping)
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            await replay_walks.mergers(connection, result)
 
     async def _walk(
         self,
@@ -147,80 +88,25 @@ class Replay:
                 raise Interrupted
             async with self._pool.tenant_transaction(tenant=tenant) as connection:
                 place = await page(connection, place, result)
+            self._report(tenant, result)
 
-    def _report(self, tenant: UUID, difference: Difference) -> None:
-        parts = [part for part in (difference.collection, difference.record, difference.event) if part is not None]
+    def _report(self, tenant: UUID, result: Replayed) -> None:
+        """Report what was not reported yet."""
+        for difference in result.take():
+            self._findings.note(
+                tenant,
+                kind=Kind.REVISION_REPLAYED,
+                severity=Severity.CRITICAL,
+                key=finding_key(Kind.REVISION_REPLAYED, *difference.parts()),
+                detail=difference.detail(),
+            )
+
+    def _broken(self, tenant: UUID, fault: Exception) -> None:
+        error = fault.code if isinstance(fault, WellkeepError) else WellkeepError.code
         self._findings.note(
             tenant,
-            kind=Kind.REVISION_REPLAYED,
-            severity=Severity.CRITICAL,
-            key=finding_key(Kind.REVISION_REPLAYED, *parts, difference.what),
-            detail=difference.detail(),
+            kind=Kind.JOB_FAILED,
+            severity=Severity.HIGH,
+            key=finding_key(Kind.JOB_FAILED, "replay"),
+            detail={"what": "replay", "error": error},
         )
-
-
-async def _entries(connection: Connection, after: tuple[int, int], result: Replayed) -> tuple[int, int] | None:
-    rows = await connection.fetch(_ENTRIES, *after, CHANGES, _PAGE)
-    stored = await connection.fetch(_STATES_OF, [row["event_id"] for row in rows])
-    states: dict[UUID, list[Record]] = {}
-    for state in stored:
-        states.setdefault(state["event_id"], []).append(state)
-    for row in rows:
-        result.entries += 1
-        compare_entry(row, states.get(row["event_id"], []), result)
-    return (rows[-1]["epoch"], rows[-1]["seq"]) if len(rows) == _PAGE else None
-
-
-async def _records(connection: Connection, after: tuple[int, UUID], result: Replayed) -> tuple[int, UUID] | None:
-    rows = await connection.fetch(_RECORDS, *after, CHANGES, _PAGE)
-    result.states += len(rows)
-    _add(rows, ("unknown", "older", "moved", "untagged"), result)
-    return (rows[-1]["collection_id"], rows[-1]["id"]) if len(rows) == _PAGE else None
-
-
-async def _history(
-    connection: Connection, after: tuple[int, UUID, int], result: Replayed
-) -> tuple[int, UUID, int] | None:
-    rows = await connection.fetch(_HISTORY, *after, CHANGES, _PAGE)
-    _add(rows, ("unknown",), result)
-    return (rows[-1]["collection_id"], rows[-1]["id"], rows[-1]["revision"]) if len(rows) == _PAGE else None
-
-
-async def _tags(
-    connection: Connection, after: tuple[int, int, bytes, UUID], result: Replayed
-) -> tuple[int, int, bytes, UUID] | None:
-    rows = await connection.fetch(_TAGS, *after, _PAGE)
-    _add(rows, ("stray",), result)
-    if len(rows) < _PAGE:
-        return None
-    last = rows[-1]
-    return last["collection_id"], last["field_id"], last["tag"], last["slot"]
-
-
-async def _mergers(connection: Connection, result: Replayed) -> None:
-    """Hold each merged patient against the mergers that were entered, or wait to be."""
-    rows = await connection.fetch(_MERGERS, MERGE)
-    entered = dict(filter(None, (merger(entry=row["entry"], waiting=row["waiting"]) for row in rows)))
-    ends = {subject: _end(entered, subject) for subject in entered}
-    stored = {row["id"]: row["merged_into"] for row in rows if row["id"] is not None}
-    for subject in sorted(ends.keys() | stored.keys()):
-        if ends.get(subject) != stored.get(subject):
-            result.add(Difference("merged", subject=subject))
-
-
-def _end(mergers: dict[UUID, UUID], subject: UUID) -> UUID:
-    """Return whom `subject` was merged into in the end; a ring, which can't have been entered by us, ends somewhere."""
-    for _ in mergers:
-        if subject not in mergers:
-            break
-        subject = mergers[subject]
-    return subject
-
-
-def _add(rows: Sequence[Record], questions: Sequence[str], result: Replayed) -> None:
-    """Add a difference for each question that a row answers with yes."""
-    for row in rows:
-        for what in questions:
-            if row[what]:
-                revision = row.get("revision")
-                result.add(Difference(what, collection=row["collection_id"], record=row["id"], revision=revision))

@@ -2,13 +2,14 @@
 
 Rule: an entry of one record names it, its revision and its digest; an entry of many names all of them and one digest
 over (id, digest)*. Every digest covers where its state stands, so what moved to another revision or collection is not
-what was entered. A state that could not have been stored by us counts as altered.
+what was entered. A state that could not have been stored by us counts as altered, an entry that is none of ours as
+unreadable: neither raises, since whoever put it there would have silenced everything that is compared after it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from uuid import UUID
@@ -18,7 +19,7 @@ import msgspec
 from wellkeep.crypto.errors import CryptoError
 from wellkeep.db.connection import Record
 from wellkeep.ledger.event import Action
-from wellkeep.ledger.grammar import unpack_id
+from wellkeep.ledger.grammar import EventRefused, unpack_id
 from wellkeep.vault.fingerprint import state_digest, tags_digest
 from wellkeep.vault.replay_result import Difference, Replayed
 
@@ -28,12 +29,15 @@ _MANY = (Action.RECORD_BATCH.value, Action.RECORD_IMPORT.value)
 CHANGES = [*_SINGLE, *_MANY]
 """The actions whose entries stand for stored states."""
 
+_DONE = "done"
 _MERGED = 2
+_UNREADABLE = (msgspec.MsgspecError, EventRefused, RecursionError)
 
 
 class _Event(msgspec.Struct):
     action: str = ""
     digest: str | None = None
+    outcome: str = ""
     records: tuple[str, ...] = ()
     revision: int | None = None
     subject: UUID | None = None
@@ -46,12 +50,17 @@ class _Entry(msgspec.Struct):
 
 _decode_entry = msgspec.json.Decoder(_Entry).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_plain = msgspec.json.Decoder(dict[int, str]).decode
 
 
 def compare_entry(entry: Record, states: Sequence[Record], result: Replayed) -> None:
     """Add to `result` what differs between one entry and the `states` that name its event."""
-    event = _decode_entry(entry["entry"]).event
-    named = [unpack_id("records", text) for text in event.records]
+    try:
+        event = _decode_entry(entry["entry"]).event
+        named = [unpack_id("records", text) for text in event.records]
+    except _UNREADABLE:
+        result.add(Difference("unreadable", event=entry["event_id"]))
+        return
     digests = {state["id"]: _digest(state) for state in states}
     if set(digests) != set(named) or len(states) != len(named):
         _report_missing(entry, named, digests.keys(), result)
@@ -71,25 +80,24 @@ def compare_entry(entry: Record, states: Sequence[Record], result: Replayed) -> 
         result.add(_difference("altered", entry, states))
 
 
-def merger(*, entry: bytes | None, waiting: bytes | None) -> tuple[UUID, UUID] | None:
-    """Return who was merged into whom by an entry or by an event that waits to be one, if it is a merger."""
-    event = None
-    if entry is not None:
-        event = _decode_entry(entry).event
-    elif waiting is not None:
-        event = _decode_waiting(waiting)
-    if event is None or event.action != MERGE or event.subject is None or len(event.subjects) != _MERGED:
-        return None
-    subjects = [unpack_id("subjects", text) for text in event.subjects]
-    return event.subject, next((one for one in subjects if one != event.subject), event.subject)
+def merger(row: Record, result: Replayed) -> tuple[UUID, UUID] | None:
+    """Return who was merged into whom by `row`: an `entry`, or an event that is `waiting` to be one.
 
-
-def _decode_waiting(waiting: bytes) -> _Event | None:
-    """Return an event of the outbox; None for what is none, which the ledger itself refuses and reports."""
+    None for an event that is no merger, or that did not come about; one that can't be read is added to `result`.
+    """
     try:
-        return _decode_event(waiting)
-    except msgspec.MsgspecError:
+        entered = row["entry"]
+        event = _decode_event(row["waiting"]) if entered is None else _decode_entry(entered).event
+        if event.action != MERGE or event.outcome != _DONE:
+            return None
+        subjects = [unpack_id("subjects", text) for text in event.subjects]
+    except _UNREADABLE:
+        result.add(Difference("unreadable", event=row["event_id"]))
         return None
+    if event.subject is None or len(subjects) != _MERGED:
+        result.add(Difference("unreadable", event=row["event_id"]))
+        return None
+    return event.subject, next((one for one in subjects if one != event.subject), event.subject)
 
 
 def _report_missing(entry: Record, named: Sequence[UUID], stored: AbstractSet[UUID], result: Replayed) -> None:
@@ -112,7 +120,7 @@ def _digest(state: Record) -> bytes:
     try:
         if state["tags"] is not None and tags_digest(state["tag_fields"], state["tags"]) != indexed:
             return b""
-        plain = {int(number): text for number, text in json.loads(state["plain"] or "{}").items()}
+        plain = _decode_plain(state["plain"] or "{}")
         return state_digest(
             state["id"].bytes,
             collection=state["collection_id"],
@@ -123,7 +131,7 @@ def _digest(state: Record) -> bytes:
             plain=plain,
             tags=indexed,
         )
-    except (CryptoError, ValueError, TypeError, AttributeError):
+    except (CryptoError, struct.error, msgspec.MsgspecError, ValueError, TypeError):
         return b""
 
 

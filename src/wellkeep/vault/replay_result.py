@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 _MOST_DIFFERENCES = 1_000
+_COLLECTIONS = 10_000_000
+"""A finding's key has room for seven digits; a tenant has a thousand fields in a collection and few collections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +15,8 @@ class Difference:
     """One place where ledger and store differ.
 
     `what` a state is: gone, altered, undeleted or hidden (deleted without an entry), unknown, older, moved (to another
-    subject); or of a tag: untagged (it is missing), stray (no record has it); or of a subject: merged.
+    subject); or of an entry, or of what waits to be one: unreadable; or of a tag: untagged (it is missing), stray (no
+    record has it); or of a subject: merged. Numbers may be any that a column can hold, whoever put them there.
     """
 
     what: str
@@ -29,8 +32,15 @@ class Difference:
         numbers = {"collection": self.collection, "revision": self.revision}
         detail: dict[str, str | int] = {"what": self.what}
         detail |= {name: str(value) for name, value in ids.items() if value is not None}
-        detail |= {name: value for name, value in numbers.items() if value is not None}
+        detail |= {name: value for name, value in numbers.items() if value is not None and value >= 0}
         return detail
+
+    def parts(self) -> list[UUID | int | str]:
+        """Return what tells its finding from others: ids, and a collection that could be one of ours."""
+        ids = [part for part in (self.record, self.event, self.subject) if part is not None]
+        if self.collection is None or not 0 <= self.collection < _COLLECTIONS:
+            return [*ids, self.what]
+        return [self.collection, *ids, self.what]
 
 
 @dataclass(slots=True)
@@ -41,6 +51,7 @@ class Replayed:
     states: int = 0
     differing: int = 0
     differences: list[Difference] = field(default_factory=list)
+    _taken: int = 0
 
     @property
     def ok(self) -> bool:
@@ -52,3 +63,9 @@ class Replayed:
         self.differing += 1
         if len(self.differences) < _MOST_DIFFERENCES:
             self.differences.append(difference)
+
+    def take(self) -> list[Difference]:
+        """Return the listed differences that were not taken before."""
+        new = self.differences[self._taken :]
+        self._taken = len(self.differences)
+        return new

@@ -1,0 +1,157 @@
+"""The walks of a replay: each looks at one table of the store or the ledger, a page at a time.
+
+Rules: a walk takes the place where the page before it ended and returns where this one did, or None after the last; it
+adds what differs and goes on. No row may end a walk, whatever stands in it: what can't be read is a difference too.
+Else one row, put there on purpose, would hide all that comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from wellkeep.db.connection import Connection, Record
+from wellkeep.vault.replay_entries import CHANGES, MERGE, compare_entry, merger
+from wellkeep.vault.replay_result import Difference, Replayed
+
+_PAGE = 200
+_ENTRIES = """
+SELECT e.epoch, e.seq, e.event_id, e.action, e.entry FROM ledger.entry e
+WHERE (e.epoch, e.seq) > ($1, $2) AND e.outcome = 'done' AND e.action = ANY($3::text[])
+ORDER BY e.epoch, e.seq LIMIT $4
+"""
+_STATES_OF = """
+SELECT r.event_id, r.collection_id, r.id, r.revision, r.sealed_for, r.field_ids, r.sealed::bytea[] AS sealed,
+       r.plain::text AS plain, r.tags_digest::bytea AS tags_digest, r.tag_fields, r.tags,
+       r.deleted_at IS NOT NULL AS deleted
+FROM vault.record r WHERE r.event_id = ANY($1::uuid[])
+UNION ALL
+SELECT v.event_id, v.collection_id, v.record_id, v.revision, v.sealed_for, v.field_ids, v.sealed::bytea[],
+       v.plain::text, v.tags_digest::bytea, NULL, NULL, NULL
+FROM vault.revision v WHERE v.event_id = ANY($1::uuid[])
+"""
+_RECORDS = """
+SELECT s.collection_id, s.id, s.revision,
+       NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
+                     AND e.outcome = 'done' AND e.action = ANY($3::text[]))
+         AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id)
+         AS unknown,
+       EXISTS (SELECT FROM vault.revision v WHERE v.tenant_id = s.tenant_id AND v.collection_id = s.collection_id
+                 AND v.record_id = s.id AND v.revision >= s.revision) AS older,
+       s.subject_id IS DISTINCT FROM coalesce(p.merged_into, s.sealed_for) AS moved,
+       EXISTS (SELECT FROM unnest(s.tag_fields, s.tags) AS u(field_id, tag)
+               WHERE NOT EXISTS (SELECT FROM vault.tag t WHERE t.tenant_id = s.tenant_id
+                                   AND t.collection_id = s.collection_id AND t.field_id = u.field_id AND t.tag = u.tag
+                                   AND t.slot IN ('00000000-0000-0000-0000-000000000000', s.id)
+                                   AND t.record_id = s.id)) AS untagged
+FROM (
+  SELECT r.tenant_id, r.collection_id, r.id, r.event_id, r.revision, r.subject_id, r.sealed_for, r.tag_fields, r.tags
+  FROM vault.record r WHERE (r.collection_id, r.id) > ($1, $2) ORDER BY r.collection_id, r.id LIMIT $4
+) s
+LEFT JOIN vault.subject p ON p.tenant_id = s.tenant_id AND p.id = s.sealed_for
+ORDER BY s.collection_id, s.id
+"""
+_HISTORY = """
+SELECT s.collection_id, s.record_id AS id, s.revision,
+       NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
+                     AND e.outcome = 'done' AND e.action = ANY($4::text[]))
+         AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id)
+         AS unknown
+FROM (
+  SELECT v.tenant_id, v.collection_id, v.record_id, v.revision, v.event_id FROM vault.revision v
+  WHERE (v.collection_id, v.record_id, v.revision) > ($1, $2, $3)
+  ORDER BY v.collection_id, v.record_id, v.revision LIMIT $5
+) s
+ORDER BY s.collection_id, s.record_id, s.revision
+"""
+_TAGS = """
+SELECT s.collection_id, s.field_id, s.tag::bytea AS tag, s.slot, s.record_id AS id,
+       NOT EXISTS (SELECT FROM vault.record r, unnest(r.tag_fields, r.tags) AS u(field_id, tag)
+                   WHERE r.tenant_id = s.tenant_id AND r.collection_id = s.collection_id AND r.id = s.record_id
+                     AND u.field_id = s.field_id AND u.tag = s.tag) AS stray
+FROM (
+  SELECT t.tenant_id, t.collection_id, t.field_id, t.tag, t.slot, t.record_id FROM vault.tag t
+  WHERE (t.collection_id, t.field_id, t.tag, t.slot) > ($1, $2, $3::bytea, $4)
+  ORDER BY t.collection_id, t.field_id, t.tag, t.slot LIMIT $5
+) s
+ORDER BY s.collection_id, s.field_id, s.tag, s.slot
+"""
+_MERGERS = """
+SELECT s.id, s.merged_into, NULL::uuid AS event_id, NULL::bytea AS entry, NULL::bytea AS waiting
+FROM vault.subject s WHERE s.merged_into IS NOT NULL
+UNION ALL
+SELECT NULL, NULL, e.event_id, e.entry, NULL FROM ledger.entry e WHERE e.outcome = 'done' AND e.action = $1
+UNION ALL
+SELECT NULL, NULL, o.event_id, NULL, o.event FROM ledger.outbox o
+"""
+
+
+async def entries(connection: Connection, after: tuple[int, int], result: Replayed) -> tuple[int, int] | None:
+    """Hold the states of each change against its entry."""
+    rows = await connection.fetch(_ENTRIES, *after, CHANGES, _PAGE)
+    stored = await connection.fetch(_STATES_OF, [row["event_id"] for row in rows])
+    states: dict[UUID, list[Record]] = {}
+    for state in stored:
+        states.setdefault(state["event_id"], []).append(state)
+    for row in rows:
+        result.entries += 1
+        compare_entry(row, states.get(row["event_id"], []), result)
+    return (rows[-1]["epoch"], rows[-1]["seq"]) if len(rows) == _PAGE else None
+
+
+async def records(connection: Connection, after: tuple[int, UUID], result: Replayed) -> tuple[int, UUID] | None:
+    """Look for records that no entry knows, that stand out of their order or place, or that miss a tag."""
+    rows = await connection.fetch(_RECORDS, *after, CHANGES, _PAGE)
+    result.states += len(rows)
+    _add(rows, ("unknown", "older", "moved", "untagged"), result)
+    return (rows[-1]["collection_id"], rows[-1]["id"]) if len(rows) == _PAGE else None
+
+
+async def history(
+    connection: Connection, after: tuple[int, UUID, int], result: Replayed
+) -> tuple[int, UUID, int] | None:
+    """Look for states in history that no entry knows."""
+    rows = await connection.fetch(_HISTORY, *after, CHANGES, _PAGE)
+    _add(rows, ("unknown",), result)
+    return (rows[-1]["collection_id"], rows[-1]["id"], rows[-1]["revision"]) if len(rows) == _PAGE else None
+
+
+async def tags(
+    connection: Connection, after: tuple[int, int, bytes, UUID], result: Replayed
+) -> tuple[int, int, bytes, UUID] | None:
+    """Look for tags that no record has."""
+    rows = await connection.fetch(_TAGS, *after, _PAGE)
+    _add(rows, ("stray",), result)
+    if len(rows) < _PAGE:
+        return None
+    last = rows[-1]
+    return last["collection_id"], last["field_id"], last["tag"], last["slot"]
+
+
+async def mergers(connection: Connection, result: Replayed) -> None:
+    """Hold each merged patient against the mergers that were entered, or wait to be."""
+    rows = await connection.fetch(_MERGERS, MERGE)
+    entered = dict(filter(None, (merger(row, result) for row in rows if row["id"] is None)))
+    ends = {subject: _end(entered, subject) for subject in entered}
+    stored = {row["id"]: row["merged_into"] for row in rows if row["id"] is not None}
+    for subject in sorted(ends.keys() | stored.keys()):
+        if ends.get(subject) != stored.get(subject):
+            result.add(Difference("merged", subject=subject))
+
+
+def _end(mergers: dict[UUID, UUID], subject: UUID) -> UUID:
+    """Return whom `subject` was merged into in the end; a ring, which can't have been entered by us, ends somewhere."""
+    for _ in mergers:
+        if subject not in mergers:
+            break
+        subject = mergers[subject]
+    return subject
+
+
+def _add(rows: Sequence[Record], questions: Sequence[str], result: Replayed) -> None:
+    """Add a difference for each question that a row answers with yes."""
+    for row in rows:
+        for what in questions:
+            if row[what]:
+                revision = row.get("revision")
+                result.add(Difference(what, collection=row["collection_id"], record=row["id"], revision=revision))
