@@ -14,6 +14,7 @@ from wellkeep.findings.grammar import Kind
 from wellkeep.vault.replay import Replay, Replayed
 
 NESTED = "repeat('[', 3000) || repeat(']', 3000)"
+DEEP = "UPDATE vault.record SET plain = (repeat('[', 3000) || repeat(']', 3000))::jsonb WHERE plain IS NOT NULL"
 GARBAGE = "UPDATE ledger.entry SET entry = {} WHERE action = 'record.create' AND event_id = "
 OF_PATIENTS = "(SELECT event_id FROM vault.record WHERE plain IS NOT NULL)"
 WAITING = (
@@ -44,7 +45,7 @@ async def replayed(stack: Stack) -> Replayed:
         ('UPDATE vault.record SET plain = \'{"-1": "x"}\' WHERE plain IS NOT NULL', "altered"),
         ('UPDATE vault.record SET plain = \'{"99999999999": "x"}\' WHERE plain IS NOT NULL', "altered"),
         ("UPDATE vault.record SET plain = 'null' WHERE plain IS NOT NULL", "altered"),
-        ("UPDATE vault.record SET plain = (" + NESTED + ")::jsonb WHERE plain IS NOT NULL", "altered"),
+        (DEEP, "altered"),
         ("UPDATE vault.record SET sealed = ARRAY[NULL]::bytea[] WHERE plain IS NOT NULL", "altered"),
         ("UPDATE vault.record SET field_ids = '{-5}', sealed = sealed[1:1] WHERE plain IS NOT NULL", "altered"),
         ("UPDATE vault.record SET collection_id = -5 WHERE plain IS NOT NULL", "altered"),

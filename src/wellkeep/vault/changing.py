@@ -54,10 +54,7 @@ async def changed_state(
     *,
     revision: int,
 ) -> Plan:
-    """Return the plan that sets and clears `fields` and is stored as `revision`.
-
-    Raises Validation, SubjectErased, IntegrityBroken.
-    """
+    """Return the plan to set and clear `fields` as `revision`. Raises Validation, SubjectErased, IntegrityBroken."""
     values, cleared = changed_payloads(target, fields)
     named = cleared | {field.id for field, _ in values}
     sealing = [(field.id, kind_of(field), payload, field.enum is not None) for field, payload in values if field.sealed]
@@ -84,13 +81,7 @@ async def changed_state(
         tags=[tag for tag in stored_tags(target, current) if tag.field not in named] + new_tags,
         mac=None,
     )
-    return Plan(
-        state=state,
-        keying=keying,
-        values=values,
-        cleared=cleared,
-        names=tuple(fields),
-    )
+    return Plan(state=state, keying=keying, values=values, cleared=cleared, names=tuple(fields))
 
 
 def deleted_state(target: Collection, current: Stored, *, revision: int) -> Plan:

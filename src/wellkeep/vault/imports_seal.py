@@ -121,13 +121,7 @@ class RowSealer:
         self, row: Row, cells: list[Cell], external: bytes, mac: bytes, known: Record | None, keying: _Keying
     ) -> None:
         record = self._ids.pop() if known is None else known["id"]
-        identity = record.bytes
-        items = [cell.item for cell in cells if cell.sealed]
-        items.append((EXTERNAL_ID, ValueType.STRING, row.external_id.encode(), False))
-        sealed = envelope.seal_record(
-            keying.key, tenant=self._tenant, collection=self._collection.id, record=identity, items=items
-        )
-        field_ids = tuple([item[0] for item in items])
+        field_ids, sealed = self._seal(row, cells, record, keying.key)
         unique = [(cell.field, tag) for cell in cells for tag in cell.unique]
         unique.append((EXTERNAL_ID, external))
         self._plan.unique[record] = unique
@@ -137,7 +131,7 @@ class RowSealer:
         plain = {cell.field: cell.item[2].decode() for cell in cells if not cell.sealed}
         expected = 0 if known is None else known["revision"]
         digest = state_digest(
-            identity,
+            record.bytes,
             collection=self._collection.id,
             revision=expected + 1,
             field_ids=field_ids,
@@ -160,6 +154,15 @@ class RowSealer:
             digest=indexed,
         )
         self._keep(row, record, known, keying, packed_row, digest)
+
+    def _seal(self, row: Row, cells: list[Cell], record: UUID, key: SealingKey) -> tuple[tuple[int, ...], list[bytes]]:
+        """Return the sealed fields of a row, the external id last, and their envelopes."""
+        items = [cell.item for cell in cells if cell.sealed]
+        items.append((EXTERNAL_ID, ValueType.STRING, row.external_id.encode(), False))
+        sealed = envelope.seal_record(
+            key, tenant=self._tenant, collection=self._collection.id, record=record.bytes, items=items
+        )
+        return tuple([item[0] for item in items]), sealed
 
     def _keep(
         self, row: Row, record: UUID, known: Record | None, keying: _Keying, packed_row: bytes, digest: bytes
