@@ -10,7 +10,7 @@ import pytest
 from vault.stack import Stack
 from wellkeep.base.ids import uuid7, uuid7s
 from wellkeep.vault.calls import BULK_ROW, CREATE_IN
-from wellkeep.vault.packed import bulk_row, create_row, key_columns
+from wellkeep.vault.packed import bulk_row, create_row, key_columns, state_columns
 
 READ = "SELECT r.* FROM unnest($1::vault.bulk_row[]) AS r"
 READ_CREATE = "SELECT r.* FROM unnest($1::vault.create_in[]) AS r"
@@ -26,10 +26,7 @@ async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, em
         (None, None, None, None) if empty else (subject, b"k" * 16, b"w" * 56, 3)
     )
     keyed = key_columns(2, *whose, lease=not empty)
-    row = bulk_row(
-        record,
-        expected=4,
-        keyed=keyed,
+    state = state_columns(
         field_ids=fields,
         sealed=sealed,
         plain=plain,
@@ -39,6 +36,7 @@ async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, em
         content_mac=mac,
         digest=digest,
     )
+    row = bulk_row(record, expected=4, keyed=keyed, state=state)
     drivers = (
         *(record, 4, 2, *whose, not empty, list(fields), sealed, plain, list(fields[:1]), tags, len(tags)),
         *(mac, digest),
@@ -67,6 +65,16 @@ async def test_postgresql_reads_a_packed_element_as_the_drivers_own(stack: Stack
     )
     credential = None if empty else uuid7()
     claim = (None, None, None) if empty else (b"h" * 32, b"r" * 32, LONG)
+    state = state_columns(
+        field_ids=fields,
+        sealed=sealed,
+        plain=plain,
+        tag_fields=fields[:1],
+        tags=tags,
+        unique_tags=len(tags),
+        content_mac=mac,
+        digest=b"d" * 32,
+    )
     row = create_row(
         "tökén",
         credential=credential,
@@ -76,14 +84,7 @@ async def test_postgresql_reads_a_packed_element_as_the_drivers_own(stack: Stack
         version=1,
         record=record,
         keyed=key_columns(1, *whose, lease=empty),
-        field_ids=fields,
-        sealed=sealed,
-        plain=plain,
-        tag_fields=fields[:1],
-        tags=tags,
-        unique_tags=len(tags),
-        content_mac=mac,
-        digest=b"d" * 32,
+        state=state,
         at=at,
         claim=claim,
     )

@@ -14,13 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import asyncpg
 from pgqueuer.core.executors import EntrypointExecutorParameters
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.core.sm import SchedulerManager
-from pgqueuer.domain.errors import PgqException
 
-from wellkeep.base.errors import WellkeepError
 from wellkeep.db.connection import Connection
 from wellkeep.db.queue import QueueBook
 from wellkeep.jobs import queuer
@@ -28,8 +25,6 @@ from wellkeep.jobs.handlers import GiveUp, Handler, Periodic
 
 Connect = Callable[[], Awaitable[Connection]]
 """Makes a connection of `wk_jobs` that nobody else uses."""
-
-_LOST = (WellkeepError, PgqException, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,7 @@ class Worker:
         while not self._going_down.is_set():
             try:
                 await self._work()
-            except _LOST as lost:
+            except Exception as lost:  # noqa: BLE001  # reported; whatever it is, a runner that ended would run nothing
                 self._report("worker", type(lost).__name__)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._going_down.wait(), self._pace.reconnect)

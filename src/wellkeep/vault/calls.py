@@ -217,14 +217,7 @@ class CreateRecord:
             version=self.version,
             record=self.record,
             keyed=packed.key_columns(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, lease=use.lease),
-            field_ids=tuple(state.field_ids),
-            sealed=state.sealed,
-            plain=state.plain,
-            tag_fields=tuple(state.tag_fields),
-            tags=state.tags,
-            unique_tags=state.unique_tags,
-            content_mac=state.content_mac,
-            digest=state.tags_digest,
+            state=_packed_state(state),
             at=self.at,
             claim=NO_CLAIM if self.claim is None else self.claim.columns,
         )
@@ -282,10 +275,12 @@ class BulkWrite:
 
 def bulk_row(record: UUID, *, expected: int, use: KeyUse, state: SealedState) -> bytes:
     """Return the composite `vault.bulk_row`, packed; `expected` 0 makes the record."""
-    return packed.bulk_row(
-        record,
-        expected=expected,
-        keyed=packed.key_columns(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, lease=use.lease),
+    keyed = packed.key_columns(use.mode, use.subject, use.kid, use.wrapped, use.wrap_epoch, lease=use.lease)
+    return packed.bulk_row(record, expected=expected, keyed=keyed, state=_packed_state(state))
+
+
+def _packed_state(state: SealedState) -> bytes:
+    return packed.state_columns(
         field_ids=tuple(state.field_ids),
         sealed=state.sealed,
         plain=state.plain,

@@ -140,10 +140,7 @@ class RowSealer:
             plain=plain,
             tags=indexed,
         )
-        packed_row = packed.bulk_row(
-            record,
-            expected=expected,
-            keyed=keying.columns,
+        state = packed.state_columns(
             field_ids=field_ids,
             sealed=sealed,
             plain=plain_json(plain),
@@ -153,6 +150,7 @@ class RowSealer:
             content_mac=mac,
             digest=indexed,
         )
+        packed_row = packed.bulk_row(record, expected=expected, keyed=keying.columns, state=state)
         self._keep(row, record, known, keying, packed_row, digest)
 
     def _seal(self, row: Row, cells: list[Cell], record: UUID, key: SealingKey) -> tuple[tuple[int, ...], list[bytes]]:

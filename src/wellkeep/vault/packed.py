@@ -38,35 +38,9 @@ _length = Struct(">i").pack
 _LENGTHS = tuple(map(_length, range(4096)))
 
 
-def bulk_row(
-    record: UUID,
-    *,
-    expected: int,
-    keyed: bytes,
-    field_ids: tuple[int, ...],
-    sealed: Sequence[bytes],
-    plain: str | None,
-    tag_fields: tuple[int, ...],
-    tags: Sequence[bytes],
-    unique_tags: int,
-    content_mac: bytes | None,
-    digest: bytes,
-) -> bytes:
-    """Return one row; `expected` 0 makes the record, `keyed` comes from `key_columns`, unique tags stand first."""
-    return b"".join(
-        (
-            _head(_BULK_COLUMNS, _UUID, 16, record.bytes, _INT, 4, expected),
-            keyed,
-            _ints(field_ids),
-            _blobs(sealed),
-            _bytes_column(_JSON, None if plain is None else _JSON_VERSION + plain.encode()),
-            _ints(tag_fields),
-            _blobs(tags),
-            _int_column(_INT, 4, unique_tags),
-            _bytes_column(_BYTES, content_mac),
-            _bytes_column(_BYTES, digest),
-        )
-    )
+def bulk_row(record: UUID, *, expected: int, keyed: bytes, state: bytes) -> bytes:
+    """Return one row; `expected` 0 makes the record, `keyed` is from `key_columns`, `state` from `state_columns`."""
+    return _head(_BULK_COLUMNS, _UUID, 16, record.bytes, _INT, 4, expected) + keyed + state
 
 
 def create_row(
@@ -79,18 +53,11 @@ def create_row(
     version: int,
     record: UUID,
     keyed: bytes,
-    field_ids: tuple[int, ...],
-    sealed: Sequence[bytes],
-    plain: str | None,
-    tag_fields: tuple[int, ...],
-    tags: Sequence[bytes],
-    unique_tags: int,
-    content_mac: bytes | None,
-    digest: bytes,
+    state: bytes,
     at: datetime,
     claim: tuple[bytes | None, bytes | None, bytes | None],
 ) -> bytes:
-    """Return one element of `vault.create_batch`; `keyed` comes from `key_columns`, unique tags stand first."""
+    """Return one element of `vault.create_batch`; `keyed` comes from `key_columns`, `state` from `state_columns`."""
     return b"".join(
         (
             _count(_CREATE_COLUMNS),
@@ -102,6 +69,27 @@ def create_row(
             _int_column(_INT, 4, version),
             _uuid_column(_UUID, 16, record.bytes),
             keyed,
+            state,
+            _time_column(_TIME, 8, _microseconds(at)),
+            *(_bytes_column(_BYTES, value) for value in claim),
+        )
+    )
+
+
+def state_columns(
+    *,
+    field_ids: tuple[int, ...],
+    sealed: Sequence[bytes],
+    plain: str | None,
+    tag_fields: tuple[int, ...],
+    tags: Sequence[bytes],
+    unique_tags: int,
+    content_mac: bytes | None,
+    digest: bytes,
+) -> bytes:
+    """Return the columns of a stored state, which end a row of either kind; unique tags stand first."""
+    return b"".join(
+        (
             _ints(field_ids),
             _blobs(sealed),
             _bytes_column(_JSON, None if plain is None else _JSON_VERSION + plain.encode()),
@@ -110,8 +98,6 @@ def create_row(
             _int_column(_INT, 4, unique_tags),
             _bytes_column(_BYTES, content_mac),
             _bytes_column(_BYTES, digest),
-            _time_column(_TIME, 8, _microseconds(at)),
-            *(_bytes_column(_BYTES, value) for value in claim),
         )
     )
 
