@@ -90,9 +90,7 @@ class Load:
         wanted = len(self.account.acknowledged) + count
         deadline = time.monotonic() + _STALLED_SECONDS
         while len(self.account.acknowledged) < wanted:
-            for task in self._tasks:
-                if task.done():
-                    task.result()
+            self._check_callers()
             assert time.monotonic() < deadline, f"the load stalls: {self.account.refused}"
             await asyncio.sleep(0.01)
 
@@ -110,8 +108,15 @@ class Load:
         now = time.monotonic()
         deadline = now + _STALLED_SECONDS
         while len({caller for caller, began, _ in self.account.successes if began > now}) < CALLERS:
+            self._check_callers()
             assert time.monotonic() < deadline, f"the load stalls: {self.account.refused}"
             await asyncio.sleep(0.02)
+
+    def _check_callers(self) -> None:
+        """Raise what a caller met that is neither an answer nor a refusal."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     @property
     def stopping(self) -> bool:
