@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 from database import Database
 from vault.stack import PATIENTS, Stack, open_stack
 from wellkeep.vault import replay_walks
+from wellkeep.vault.batch import NewRecord
 from wellkeep.vault.calls import NIL
 from wellkeep.vault.replay_result import Replayed
 
@@ -54,3 +56,19 @@ async def test_a_page_reads_no_more_than_its_own_rows_of_tables_that_were_not_an
         read = await connection.fetchval(READ)
     assert result.states == 200
     assert read < 100 * result.states
+
+
+async def test_a_page_of_large_changes_holds_few_states_at_once(stack: Stack) -> None:
+    rows = [NewRecord({"note": "x" * 16_000}) for _ in range(100)]
+    for _ in range(3):
+        await stack.vault.batches.create(stack.integration, "patients", rows)
+    result = Replayed()
+    async with stack.pool.tenant_transaction(tenant=stack.tenant) as connection:
+        tracemalloc.start()
+        try:
+            await replay_walks.entries(connection, (-1, -1), result)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (result.ok, result.entries) == (True, 3)
+    assert most < 2_000_000

@@ -12,6 +12,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -53,29 +54,59 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_plain = msgspec.json.Decoder(dict[int, str]).decode
 
 
-def compare_entry(entry: Record, states: Sequence[Record], result: Replayed) -> None:
-    """Add to `result` what differs between one entry and the `states` that name its event."""
+class State(NamedTuple):
+    """What is compared of a stored state: where it stands and its digest; `deleted` is None for one in history."""
+
+    collection: int
+    record: UUID
+    revision: int
+    deleted: bool | None
+    digest: bytes
+
+
+class Told(NamedTuple):
+    """What an entry tells of the states of its change."""
+
+    event_id: UUID
+    action: str
+    records: list[UUID]
+    digest: str | None
+    revision: int | None
+
+
+def told(entry: Record, result: Replayed) -> Told | None:
+    """Return what `entry` tells; None for one that can't be read, which is added to `result`."""
     try:
         event = _decode_entry(entry["entry"]).event
-        named = [unpack_id("records", text) for text in event.records]
+        records = [unpack_id("records", text) for text in event.records]
     except _UNREADABLE:
         result.add(Difference("unreadable", event=entry["event_id"]))
-        return
-    digests = {state["id"]: _digest(state) for state in states}
+        return None
+    return Told(entry["event_id"], entry["action"], records, event.digest, event.revision)
+
+
+def state_of(row: Record) -> State:
+    """Return what is compared of a stored state."""
+    return State(row["collection_id"], row["id"], row["revision"], row["deleted"], _digest(row))
+
+
+def compare(entry: Told, states: Sequence[State], result: Replayed) -> None:
+    """Add to `result` what differs between one entry and the `states` that name its event."""
+    named = entry.records
+    digests = {state.record: state.digest for state in states}
     if set(digests) != set(named) or len(states) != len(named):
-        _report_missing(entry, named, digests.keys(), result)
+        _report_missing(entry, digests.keys(), result)
         return
     for state in states:
         _compare_deletion(entry, state, result)
     if not named:
         # The end of an import, or a batch that found every line stored as it was.
-        right = event.digest is None
-    elif entry["action"] in _SINGLE:
-        found = digests[named[0]]
-        right = found.hex() == event.digest and states[0]["revision"] == event.revision
+        right = entry.digest is None
+    elif entry.action in _SINGLE:
+        right = digests[named[0]].hex() == entry.digest and states[0].revision == entry.revision
     else:
         joined = b"".join(record.bytes + digests[record] for record in named)
-        right = hashlib.sha256(joined).hexdigest() == event.digest
+        right = hashlib.sha256(joined).hexdigest() == entry.digest
     if not right:
         result.add(_difference("altered", entry, states))
 
@@ -100,17 +131,17 @@ def merger(row: Record, result: Replayed) -> tuple[UUID, UUID] | None:
     return event.subject, next((one for one in subjects if one != event.subject), event.subject)
 
 
-def _report_missing(entry: Record, named: Sequence[UUID], stored: AbstractSet[UUID], result: Replayed) -> None:
+def _report_missing(entry: Told, stored: AbstractSet[UUID], result: Replayed) -> None:
     """Add a difference for each record that the entry names and no state belongs to, or the reverse."""
-    strays: list[UUID | None] = [*sorted(set(named) ^ stored)]
+    strays: list[UUID | None] = [*sorted(set(entry.records) ^ stored)]
     for record in strays or [None]:
-        result.add(Difference("gone", event=entry["event_id"], record=record))
+        result.add(Difference("gone", event=entry.event_id, record=record))
 
 
-def _compare_deletion(entry: Record, state: Record, result: Replayed) -> None:
+def _compare_deletion(entry: Told, state: State, result: Replayed) -> None:
     """Add a difference where a current state is deleted and its entry no deletion, or the reverse."""
-    deleting = entry["action"] == Action.RECORD_DELETE.value
-    if state["deleted"] is not None and state["deleted"] is not deleting:
+    deleting = entry.action == Action.RECORD_DELETE.value
+    if state.deleted is not None and state.deleted is not deleting:
         result.add(_difference("undeleted" if deleting else "hidden", entry, (state,)))
 
 
@@ -135,15 +166,15 @@ def _digest(state: Record) -> bytes:
         return b""
 
 
-def _difference(what: str, entry: Record, states: Sequence[Record]) -> Difference:
+def _difference(what: str, entry: Told, states: Sequence[State]) -> Difference:
     """Name the place: the record too, where the entry is about one."""
     if len(states) != 1:
-        return Difference(what, event=entry["event_id"])
+        return Difference(what, event=entry.event_id)
     (state,) = states
     return Difference(
         what,
-        event=entry["event_id"],
-        collection=state["collection_id"],
-        record=state["id"],
-        revision=state["revision"],
+        event=entry.event_id,
+        collection=state.collection,
+        record=state.record,
+        revision=state.revision,
     )
