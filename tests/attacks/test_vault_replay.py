@@ -200,6 +200,37 @@ async def test_each_other_way_to_change_the_past_is_found(stack: Stack, tamperin
     assert what in {difference.what for difference in result.differences}
 
 
+async def test_a_unique_tag_in_the_slot_of_an_ordinary_one_is_found(stack: Stack) -> None:
+    """The value can be taken a second time: the two tags are of different slots."""
+    records, caller = stack.vault.records, stack.integration
+    first = await records.create(caller, "patients", {"ssn": "123456789"})
+    assert (await replayed(stack)).ok
+    await stack.as_superuser("UPDATE vault.tag SET slot = record_id")
+    second = await records.create(caller, "patients", {"ssn": "123456789"})
+    assert first.id != second.id
+    result = await replayed(stack)
+    assert {(one.what, one.record) for one in result.differences} == {("untagged", first.id), ("stray", first.id)}
+
+
+async def test_an_ordinary_tag_in_the_slot_of_a_unique_one_is_found(stack: Stack) -> None:
+    """A search that goes on behind it loses rows: pages are in the order of the slots."""
+    records, caller = stack.vault.records, stack.integration
+    made = [await records.create(caller, "patients", {"phone": "+4930123456"}) for _ in range(2)]
+    assert (await replayed(stack)).ok
+    await stack.as_superuser(
+        "UPDATE vault.tag SET slot = '00000000-0000-0000-0000-000000000000' WHERE record_id = $1", made[1].id
+    )
+    result = await replayed(stack)
+    assert {(one.what, one.record) for one in result.differences} == {("untagged", made[1].id), ("stray", made[1].id)}
+
+
+async def test_an_external_id_is_unique_without_being_declared_so(stack: Stack) -> None:
+    await stack.vault.upserts.put(stack.integration, "wards", "w", {"title": "a"})
+    assert (await replayed(stack)).ok
+    await stack.as_superuser("UPDATE vault.tag SET slot = record_id WHERE field_id = 0")
+    assert {one.what for one in (await replayed(stack)).differences} == {"untagged", "stray"}
+
+
 async def test_mergers_that_were_entered_are_what_the_ledger_says(stack: Stack) -> None:
     await merged(stack)
     result = await replayed(stack)

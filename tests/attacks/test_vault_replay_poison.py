@@ -14,6 +14,10 @@ from wellkeep.findings.grammar import Kind
 from wellkeep.vault.replay import Replay, Replayed
 
 NESTED = "repeat('[', 3000) || repeat(']', 3000)"
+UNNUMBERED = """
+UPDATE vault.collection
+SET definition = '{"fields": [1, {"index": "unique", "id": "x"}, {"index": "unique", "id": 2147483647.9}]}'
+"""
 DEEP = "UPDATE vault.record SET plain = (repeat('[', 3000) || repeat(']', 3000))::jsonb WHERE plain IS NOT NULL"
 GARBAGE = "UPDATE ledger.entry SET entry = {} WHERE action = 'record.create' AND event_id = "
 OF_PATIENTS = "(SELECT event_id FROM vault.record WHERE plain IS NOT NULL)"
@@ -57,13 +61,15 @@ async def replayed(stack: Stack) -> Replayed:
         (WAITING.format(MERGER % '["!","?"]'), "unreadable"),
         (WAITING.format(MERGER % "[]"), "unreadable"),
         (WAITING.format("'xx'"), "unreadable"),
+        ("UPDATE vault.collection SET definition = '[1]'", None),
+        (UNNUMBERED, None),
         ("UPDATE ledger.entry SET action = 'subject.merge' WHERE action = 'collection.create'", None),
     ],
     ids=[
         *("field-negative", "tags-null", "tags-of-two-dimensions", "plain-negative", "plain-large", "plain-null"),
         *("plain-nested", "envelope-null", "field-of-envelope", "collection-negative", "collection-large"),
         *("entry-garbage", "entry-no-text", "entry-nested", "entry-of-no-id", "merger-of-no-ids", "merger-of-nobody"),
-        *("waiting-garbage", "not-what-its-row-says"),
+        *("waiting-garbage", "definition-of-no-fields", "definition-of-no-numbers", "not-what-its-row-says"),
     ],
 )
 async def test_what_cannot_be_read_hides_nothing_else(stack: Stack, poison: str, what: str | None) -> None:

@@ -4,6 +4,10 @@ Rules: a walk takes the place where the page before it ended and returns where t
 adds what differs and goes on. No row may end a walk, whatever stands in it: what can't be read is a difference too.
 Else one row, put there on purpose, would hide all that comes after it.
 
+A tag of a field that is unique stands in the one slot that all records share, any other in its record's own: else a
+value could be taken twice, or a search lose a row where its page ends. Which fields are unique the definitions say;
+they are asked with a path, which does not fail whatever a definition holds.
+
 Each question about a row has a fence (OFFSET 0), so that it is answered by the index, row for row. Without one the
 planner joins, and where a table was not analysed yet it takes it for small: a page then read all tags of a collection
 for each of its records, seconds for a page of 30,000 records.
@@ -41,6 +45,10 @@ SELECT v.event_id, v.collection_id, v.record_id, v.revision, v.sealed_for, v.fie
 FROM vault.revision v WHERE v.event_id = ANY($1::uuid[])
 """
 _RECORDS = """
+WITH uniques AS MATERIALIZED (
+  SELECT c.id AS collection_id, number::integer AS field_id FROM vault.collection c, jsonb_path_query(
+    c.definition, '$.fields[*] ? (@.index == "unique").id ? (@ > 0 && @ < 2147483647)', '{}', true) AS number
+)
 SELECT s.collection_id, s.id, s.revision,
        NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
                      AND e.outcome = 'done' AND e.action = ANY($3::text[]) OFFSET 0)
@@ -53,7 +61,9 @@ SELECT s.collection_id, s.id, s.revision,
        EXISTS (SELECT FROM unnest(s.tag_fields, s.tags) AS u(field_id, tag)
                WHERE NOT EXISTS (SELECT FROM vault.tag t WHERE t.tenant_id = s.tenant_id
                                    AND t.collection_id = s.collection_id AND t.field_id = u.field_id AND t.tag = u.tag
-                                   AND t.slot IN ('00000000-0000-0000-0000-000000000000', s.id)
+                                   AND t.slot = CASE WHEN u.field_id = 0 OR (s.collection_id, u.field_id) IN (
+                                       SELECT q.collection_id, q.field_id FROM uniques q)
+                                     THEN '00000000-0000-0000-0000-000000000000' ELSE s.id END
                                    AND t.record_id = s.id OFFSET 0)) AS untagged
 FROM (
   SELECT r.tenant_id, r.collection_id, r.id, r.event_id, r.revision, r.subject_id, r.sealed_for, r.tag_fields, r.tags
@@ -79,10 +89,17 @@ FROM (
 ORDER BY s.collection_id, s.record_id, s.revision
 """
 _TAGS = """
+WITH uniques AS MATERIALIZED (
+  SELECT c.id AS collection_id, number::integer AS field_id FROM vault.collection c, jsonb_path_query(
+    c.definition, '$.fields[*] ? (@.index == "unique").id ? (@ > 0 && @ < 2147483647)', '{}', true) AS number
+)
 SELECT s.collection_id, s.field_id, s.tag::bytea AS tag, s.slot, s.record_id AS id,
        NOT EXISTS (SELECT FROM vault.record r, unnest(r.tag_fields, r.tags) AS u(field_id, tag)
                    WHERE r.tenant_id = s.tenant_id AND r.collection_id = s.collection_id AND r.id = s.record_id
-                     AND u.field_id = s.field_id AND u.tag = s.tag OFFSET 0) AS stray
+                     AND u.field_id = s.field_id AND u.tag = s.tag OFFSET 0)
+         OR s.slot <> CASE WHEN s.field_id = 0 OR (s.collection_id, s.field_id) IN (
+                        SELECT q.collection_id, q.field_id FROM uniques q)
+                      THEN '00000000-0000-0000-0000-000000000000' ELSE s.record_id END AS stray
 FROM (
   SELECT t.tenant_id, t.collection_id, t.field_id, t.tag, t.slot, t.record_id FROM vault.tag t
   WHERE (t.collection_id, t.field_id, t.tag, t.slot) > ($1, $2, $3::bytea, $4)
@@ -149,7 +166,7 @@ async def history(
 async def tags(
     connection: Connection, after: tuple[int, int, bytes, UUID], result: Replayed
 ) -> tuple[int, int, bytes, UUID] | None:
-    """Look for tags that no record has."""
+    """Look for tags that no record has, or that stand in a slot of another kind."""
     rows = await connection.fetch(_TAGS, *after, _PAGE)
     _add(rows, ("stray",), result)
     if len(rows) < _PAGE:
