@@ -9,7 +9,7 @@ import pytest
 
 from database import Database
 from vault.stack import NOTES, PATIENTS, WARDS, Stack, open_stack
-from wellkeep.base.errors import NotFound
+from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, WellkeepError
 from wellkeep.db.queue import Interrupted
 from wellkeep.findings.grammar import Kind
 from wellkeep.vault.batch import NewRecord
@@ -247,6 +247,33 @@ async def test_a_merger_that_nobody_entered_is_found(stack: Stack, tampering: st
     )
     result = await replayed(stack)
     assert [(one.what, one.subject) for one in result.differences] == [("merged", first)]
+
+
+@pytest.mark.parametrize(
+    ("tampering", "error", "what"),
+    [
+        (("UPDATE vault.subject SET erased_at = now()", "DELETE FROM keys.subject_key"), SubjectErased, "erased"),
+        (("UPDATE vault.subject SET erased_at = now()",), None, "erased"),
+        (("DELETE FROM keys.subject_key",), IntegrityBroken, "keyless"),
+        (("UPDATE keys.subject_key SET state = 'destroyed'",), IntegrityBroken, "keyless"),
+        (("DELETE FROM vault.subject", "DELETE FROM keys.subject_key"), IntegrityBroken, "orphaned"),
+        (("DELETE FROM vault.subject",), None, "orphaned"),
+    ],
+    ids=["erased", "only-said-so", "no-key", "key-destroyed", "nobody", "no-row"],
+)
+async def test_an_erasure_that_nobody_entered_is_found(
+    stack: Stack, tampering: tuple[str, ...], error: type[WellkeepError] | None, what: str
+) -> None:
+    """Whoever asks for the patient is told of an erasure, and nobody can erase yet."""
+    made = await stack.vault.records.create(stack.integration, "patients", {"note": "first"})
+    assert (await replayed(stack)).ok
+    for statement in tampering:
+        await stack.as_superuser(statement)
+    if error is not None:
+        with pytest.raises(error):
+            await stack.vault.records.read(stack.integration, "patients", made.id)
+    result = await replayed(stack)
+    assert what in {one.what for one in result.differences if made.subject == one.subject or made.id == one.record}
 
 
 async def test_what_waits_to_be_chained_is_not_unknown(stack: Stack) -> None:

@@ -4,8 +4,9 @@ An older envelope that is put back opens without complaint: it is authentic, onl
 better. The entry of every change carries the digest of the state that it stored (`vault.fingerprint`), and every stored
 state names the event that made it. So walks find what no key can: over the entries (a state that is gone, altered,
 hidden or undeleted), over the states and their history (one that no entry knows, one out of its order, a record moved
-to another patient, a tag that is missing), over the tags (one that no record has), over the patients (a merger that
-nobody entered). Findings name places alone. The job `replay` runs it for every tenant, once a day.
+to another patient, a tag that is missing), over the tags (one that no record has, or in a slot that is not its own),
+over the patients (one without a key, an erasure or a merger that nobody entered). Findings name places alone. The job
+`replay` runs it for every tenant, once a day.
 
 Streaming: a page at a time, each of one snapshot. A change commits with its outbox row, so a state or a merger is
 either in the ledger or waits there; nothing is passed over for being young. What is not covered: times, and the keyed
@@ -71,6 +72,7 @@ class Replay:
         await self._walk(tenant, replay_walks.records, (0, NIL), result, stopping)
         await self._walk(tenant, replay_walks.history, (0, NIL, 0), result, stopping)
         await self._walk(tenant, replay_walks.tags, (0, -1, b"", NIL), result, stopping)
+        await self._walk(tenant, replay_walks.subjects, (NIL,), result, stopping)
         async with self._pool.tenant_transaction(tenant=tenant) as connection:
             await replay_walks.mergers(connection, result)
 

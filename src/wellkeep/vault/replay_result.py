@@ -15,8 +15,9 @@ class Difference:
     """One place where ledger and store differ.
 
     `what` a state is: gone, altered, undeleted or hidden (deleted without an entry), unknown, older, moved (to another
-    subject); or of an entry, or of what waits to be one: unreadable; or of a tag: untagged (it is missing), stray (no
-    record has it); or of a subject: merged. Numbers may be any that a column can hold, whoever put them there.
+    subject), orphaned (of a subject that is not there); or of an entry, or of what waits to be one: unreadable; or of a
+    tag: untagged (it is missing), stray (no record has it there); or of a subject: merged, erased, keyless. Numbers may
+    be any that a column can hold, whoever put them there.
     """
 
     what: str

@@ -58,6 +58,7 @@ SELECT s.collection_id, s.id, s.revision,
        EXISTS (SELECT FROM vault.revision v WHERE v.tenant_id = s.tenant_id AND v.collection_id = s.collection_id
                  AND v.record_id = s.id AND v.revision >= s.revision OFFSET 0) AS older,
        s.subject_id IS DISTINCT FROM coalesce(p.merged_into, s.sealed_for) AS moved,
+       s.sealed_for IS NOT NULL AND p.id IS NULL AS orphaned,
        EXISTS (SELECT FROM unnest(s.tag_fields, s.tags) AS u(field_id, tag)
                WHERE NOT EXISTS (SELECT FROM vault.tag t WHERE t.tenant_id = s.tenant_id
                                    AND t.collection_id = s.collection_id AND t.field_id = u.field_id AND t.tag = u.tag
@@ -70,7 +71,7 @@ FROM (
   FROM vault.record r WHERE (r.collection_id, r.id) > ($1, $2) ORDER BY r.collection_id, r.id LIMIT $4
 ) s
 LEFT JOIN LATERAL (
-  SELECT o.merged_into FROM vault.subject o WHERE o.tenant_id = s.tenant_id AND o.id = s.sealed_for OFFSET 0
+  SELECT o.id, o.merged_into FROM vault.subject o WHERE o.tenant_id = s.tenant_id AND o.id = s.sealed_for OFFSET 0
 ) p ON true
 ORDER BY s.collection_id, s.id
 """
@@ -106,6 +107,15 @@ FROM (
   ORDER BY t.collection_id, t.field_id, t.tag, t.slot LIMIT $5
 ) s
 ORDER BY s.collection_id, s.field_id, s.tag, s.slot
+"""
+_SUBJECTS = """
+SELECT s.id, s.erased_at IS NOT NULL AS erased,
+       NOT EXISTS (SELECT FROM keys.subject_key k WHERE k.tenant_id = s.tenant_id AND k.subject_id = s.id
+                     AND k.state IN ('active', 'decrypt_only') OFFSET 0) AS keyless
+FROM (
+  SELECT p.tenant_id, p.id, p.erased_at FROM vault.subject p WHERE p.id > $1 ORDER BY p.id LIMIT $2
+) s
+ORDER BY s.id
 """
 _MERGERS = """
 SELECT s.id, s.merged_into, NULL::uuid AS event_id, NULL::bytea AS entry, NULL::bytea AS waiting
@@ -147,10 +157,10 @@ def _by_states(rows: Sequence[Record], result: Replayed) -> Iterator[list[Told]]
 
 
 async def records(connection: Connection, after: tuple[int, UUID], result: Replayed) -> tuple[int, UUID] | None:
-    """Look for records that no entry knows, that stand out of their order or place, or that miss a tag."""
+    """Look for records that no entry knows, out of their order or place, of nobody who is there, or without a tag."""
     rows = await connection.fetch(_RECORDS, *after, CHANGES, _PAGE)
     result.states += len(rows)
-    _add(rows, ("unknown", "older", "moved", "untagged"), result)
+    _add(rows, ("unknown", "older", "moved", "orphaned", "untagged"), result)
     return (rows[-1]["collection_id"], rows[-1]["id"]) if len(rows) == _PAGE else None
 
 
@@ -173,6 +183,16 @@ async def tags(
         return None
     last = rows[-1]
     return last["collection_id"], last["field_id"], last["tag"], last["slot"]
+
+
+async def subjects(connection: Connection, after: tuple[UUID], result: Replayed) -> tuple[UUID] | None:
+    """Look for patients who are said to be erased, which nobody can do yet, and for patients without a key."""
+    rows = await connection.fetch(_SUBJECTS, *after, _PAGE)
+    for row in rows:
+        for what in ("erased", "keyless"):
+            if row[what]:
+                result.add(Difference(what, subject=row["id"]))
+    return (rows[-1]["id"],) if len(rows) == _PAGE else None
 
 
 async def mergers(connection: Connection, result: Replayed) -> None:
