@@ -72,3 +72,23 @@ async def test_a_tenant_whose_replay_breaks_keeps_no_other_from_being_replayed(
     await stack.findings.flush()
     assert [finding.kind for finding in await stack.findings.list(first)] == [Kind.JOB_FAILED]
     assert [finding.kind for finding in await stack.findings.list(last)] == [Kind.REVISION_REPLAYED]
+
+
+async def test_a_tenant_with_many_differences_leaves_room_for_the_findings_of_others(
+    stack: Stack, database: Database
+) -> None:
+    await stack.declare(WARDS, tenant=stack.other)
+    first, last = sorted((stack.tenant, stack.other))
+    await stack.vault.records.create(stack.caller("integration", tenant=last), "wards", {"title": "a"})
+    await stack.as_superuser("UPDATE vault.record SET deleted_at = now() WHERE tenant_id = $1", last)
+    await stack.as_superuser(
+        "INSERT INTO vault.tag SELECT $1, 1, 1, substr(sha256(n::text::bytea), 1, 17), id, id "
+        "FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, 1100) n) strays",
+        first,
+    )
+    async with database.pool("wk_jobs") as jobs:
+        await housekeeping(stack, jobs).handlers()[REPLAY](replay_job(), never)
+    await stack.findings.flush()
+    assert stack.findings.lost == 0
+    assert [finding.detail["what"] for finding in await stack.findings.list(last)] == ["hidden"]
+    assert await stack.as_superuser("SELECT 1 FROM findings.finding WHERE detail ->> 'count' = '1100'")

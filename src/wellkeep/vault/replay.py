@@ -61,10 +61,10 @@ class Replay:
         except Interrupted:
             raise
         except Exception as fault:
-            self._broken(tenant, fault)
+            await self._report(tenant, result)
+            await self._broken(tenant, fault)
             raise
-        finally:
-            self._report(tenant, result)
+        await self._unlisted(tenant, result)
         return result
 
     async def _walks(self, tenant: UUID, result: Replayed, stopping: Stopping) -> None:
@@ -75,6 +75,7 @@ class Replay:
         await self._walk(tenant, replay_walks.subjects, (NIL,), result, stopping)
         async with self._pool.tenant_transaction(tenant=tenant) as connection:
             await replay_walks.mergers(connection, result)
+        await self._report(tenant, result)
 
     async def _walk(
         self,
@@ -90,12 +91,12 @@ class Replay:
                 raise Interrupted
             async with self._pool.tenant_transaction(tenant=tenant) as connection:
                 place = await page(connection, place, result)
-            self._report(tenant, result)
+            await self._report(tenant, result)
 
-    def _report(self, tenant: UUID, result: Replayed) -> None:
-        """Report what was not reported yet."""
+    async def _report(self, tenant: UUID, result: Replayed) -> None:
+        """Report what was not reported yet, one after the other: many at once would fill the backlog of all tenants."""
         for difference in result.take():
-            self._findings.note(
+            await self._findings.report(
                 tenant,
                 kind=Kind.REVISION_REPLAYED,
                 severity=Severity.CRITICAL,
@@ -103,9 +104,20 @@ class Replay:
                 detail=difference.detail(),
             )
 
-    def _broken(self, tenant: UUID, fault: Exception) -> None:
+    async def _unlisted(self, tenant: UUID, result: Replayed) -> None:
+        """Say how many differences there were where there was no room to list all."""
+        if result.differing > len(result.differences):
+            await self._findings.report(
+                tenant,
+                kind=Kind.REVISION_REPLAYED,
+                severity=Severity.CRITICAL,
+                key=finding_key(Kind.REVISION_REPLAYED, "more"),
+                detail={"what": "more", "count": result.differing},
+            )
+
+    async def _broken(self, tenant: UUID, fault: Exception) -> None:
         error = fault.code if isinstance(fault, WellkeepError) else WellkeepError.code
-        self._findings.note(
+        await self._findings.report(
             tenant,
             kind=Kind.JOB_FAILED,
             severity=Severity.HIGH,
