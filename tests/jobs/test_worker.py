@@ -106,6 +106,11 @@ async def test_a_job_is_its_tenants_and_runs_once(database: Database, app: Pool,
     assert [(job.tenant, job.resource, job.starts) for job in seen] == [(tenant, resource, 1)]
 
 
+def _both_failed(text: str) -> bool:
+    """Say whether two jobs ended as failed, each with the code of its own error, in the runner's tables too."""
+    return text.count('"failed"') >= 4 and '"error":"internal"' in text and '"error":"conflict"' in text  # noqa: PLR2004
+
+
 async def test_no_text_of_an_exception_reaches_a_table(database: Database, app: Pool, tenant: UUID) -> None:
     async def fail(_job: QueuedJob, _stopping: Stopping) -> None:
         try:
