@@ -108,7 +108,7 @@ async def test_a_job_is_its_tenants_and_runs_once(database: Database, app: Pool,
 
 def _both_failed(text: str) -> bool:
     """Say whether two jobs ended as failed, each with the code of its own error, in the runner's tables too."""
-    return text.count('"failed"') >= 4 and '"error":"internal"' in text and '"error":"conflict"' in text  # noqa: PLR2004
+    return text.count('"failed"') >= 4 and '"error":"internal"' in text and '"error":"conflict"' in text
 
 
 async def test_no_text_of_an_exception_reaches_a_table(database: Database, app: Pool, tenant: UUID) -> None:
