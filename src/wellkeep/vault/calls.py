@@ -25,9 +25,6 @@ _SEARCH = BatchedSql(name="vault.search", sql="SELECT * FROM vault.search_batch(
 _SUBJECT = BatchedSql(
     name="vault.subject", sql="SELECT * FROM vault.subject_batch($1::vault.subject_in[])", kind="read"
 )
-_HISTORY = BatchedSql(
-    name="vault.history", sql="SELECT * FROM vault.history_batch($1::vault.history_in[])", kind="read"
-)
 _LOCATE = BatchedSql(name="vault.locate", sql="SELECT * FROM vault.locate_batch($1::vault.locate_in[])", kind="read")
 _COLLECTION = BatchedSql(
     name="vault.collection", sql="SELECT * FROM vault.collection_batch($1::vault.collection_in[])", kind="read"
@@ -100,20 +97,6 @@ class ReadSubject:
     def row(self, token: str) -> Row:
         """Return the composite `vault.subject_in`."""
         return (token, self.credential, self.subject)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadHistory:
-    """List the revisions of a record."""
-
-    batch: ClassVar[BatchedSql] = _HISTORY
-    credential: UUID | None
-    collection: int
-    record: UUID
-
-    def row(self, token: str) -> Row:
-        """Return the composite `vault.history_in`."""
-        return (token, self.credential, self.collection, self.record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,6 @@ class RecordView(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class RevisionNote(msgspec.Struct, frozen=True):
-    """One line of a record's history."""
-
-    revision: int
-    at: datetime
-    event: UUID
-
-
 def view_of(state: Stored, values: dict[str, Value], withheld: tuple[str, ...]) -> RecordView:
     """Return the view of an opened state."""
     return RecordView(

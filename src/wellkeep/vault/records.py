@@ -16,7 +16,7 @@ from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
-from wellkeep.vault.calls import ReadHistory, ReadRecord
+from wellkeep.vault.calls import ReadRecord
 from wellkeep.vault.changing import apply, changed_state, deleted_state, repeated
 from wellkeep.vault.context import Context
 from wellkeep.vault.creating import create_call, create_facts
@@ -24,7 +24,7 @@ from wellkeep.vault.definition import Collection
 from wellkeep.vault.idempotency import Request, request, stored_answer
 from wellkeep.vault.input import changed_payloads, check_subject, must_see, payloads
 from wellkeep.vault.keying import for_single_record, keep, refund
-from wellkeep.vault.outcomes import RecordView, RevisionNote, Written, chosen, id_bytes, settle, view_of
+from wellkeep.vault.outcomes import RecordView, Written, chosen, id_bytes, settle, view_of
 from wellkeep.vault.sealing import seal_state
 from wellkeep.vault.stored import Stored, open_fields, stored
 from wellkeep.vault.tags import Payload, index_tags, payload_bytes
@@ -200,19 +200,6 @@ class Records:
             if done is not None:
                 return done
         raise Unavailable("The record is being changed by others; try again", retry_after=1)
-
-    async def history(self, caller: Caller, collection: str, record: UUID) -> list[RevisionNote]:
-        """Return the revisions of a record, oldest first; `read` opens one. Raises NotFound."""
-        decision = await self._decide(caller, Permission.RECORD_READ, Action.RECORD_READ, collection, record)
-        target = await self._context.collection(decision, collection)
-        call = ReadHistory(caller.principal.credential, target.id, record)
-        answers = await self._context.gate.read(decision, call)
-        if not answers:
-            await self._context.refuse(decision, NotFound(_NONE))
-        await self._context.gate.disclose(
-            decision, subject=answers[0]["subject_id"], records=(record,), count=len(answers)
-        )
-        return [RevisionNote(row["revision"], row["updated_at"], row["event_id"]) for row in answers]
 
     async def _decide(
         self, caller: Caller, permission: Permission, action: Action, collection: str, record: UUID

@@ -403,43 +403,6 @@ BEGIN
   END LOOP;
 END $$;
 
--- The revisions of a record, oldest first; no ciphertext leaves with them.
-CREATE TYPE vault.history_in AS (token text, credential uuid, collection_id integer, record_id uuid);
-CREATE TYPE vault.history_out AS (
-  i integer, status text, subject_id uuid, revision integer, event_id uuid, updated_at timestamptz
-);
-
-CREATE FUNCTION vault.history_batch(elements vault.history_in[]) RETURNS SETOF vault.history_out
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE
-  element vault.history_in;
-  place integer := 0;
-  out vault.history_out;
-BEGIN
-  FOREACH element IN ARRAY elements LOOP
-    place := place + 1;
-    PERFORM wk.enter(element.token);
-    IF NOT access.stands(element.credential) THEN
-      out := NULL; out.i := place; out.status := 'revoked';
-      RETURN NEXT out;
-      CONTINUE;
-    END IF;
-    RETURN QUERY
-      SELECT place, 'ok', r.subject_id, h.revision::integer, h.event_id, h.updated_at
-      FROM vault.record r
-      JOIN LATERAL (
-        SELECT v.revision, v.event_id, v.updated_at FROM vault.revision v
-        WHERE v.tenant_id = r.tenant_id AND v.collection_id = r.collection_id AND v.record_id = r.id
-        UNION ALL
-        SELECT r.revision, r.event_id, r.updated_at
-      ) h ON true
-      WHERE r.collection_id = element.collection_id AND r.id = element.record_id AND r.deleted_at IS NULL
-      ORDER BY h.revision;
-  END LOOP;
-END $$;
-
 -- Writing ----------------------------------------------------------------------------------------------------------
 
 -- `subject_mode` 0: of no patient; 1: a new subject with its first key (`kid`, `wrapped`, `wrap_epoch`); 2: a subject
@@ -1064,5 +1027,5 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO wk_app;
 GRANT USAGE ON TYPE vault.envelope, vault.mac, vault.index_tag, vault.ordinal, vault.stored,
   vault.read_in, vault.search_in, vault.subject_in, vault.subject_out,
-  vault.history_in, vault.history_out, vault.create_in, vault.change_in, vault.written, vault.locate_in, vault.located,
+  vault.create_in, vault.change_in, vault.written, vault.locate_in, vault.located,
   vault.bulk_row, vault.bulk_in, vault.bulk_out, vault.collection_in, vault.collection_out TO wk_app;
