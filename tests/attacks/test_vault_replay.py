@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,9 @@ from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, Wellk
 from wellkeep.db.queue import Interrupted
 from wellkeep.findings.grammar import Kind
 from wellkeep.vault.batch import NewRecord
+from wellkeep.vault.calls import NIL
 from wellkeep.vault.replay import Replay, Replayed
+from wellkeep.vault.replay_walks import _ends
 
 PUT_BACK = """
 UPDATE vault.record r SET revision = v.revision, event_id = v.event_id, field_ids = v.field_ids, sealed = v.sealed,
@@ -235,6 +238,16 @@ async def test_mergers_that_were_entered_are_what_the_ledger_says(stack: Stack) 
     await merged(stack)
     result = await replayed(stack)
     assert (result.ok, result.differences) == (True, [])
+
+
+def test_mergers_end_where_they_lead_however_many_there_are() -> None:
+    """Each is looked at once: somebody who can write events could make a ring that is gone round for hours."""
+    many = [UUID(int=number) for number in range(1, 30_001)]
+    chain = dict(pairwise(many))
+    assert set(_ends(chain).values()) == {many[-1]}
+    ring = chain | {many[-1]: many[0]}
+    outside = UUID(int=40_000)
+    assert _ends(ring | {outside: many[7]}) == dict.fromkeys([*many, outside], NIL)
 
 
 @pytest.mark.parametrize("tampering", ["merged_into = NULL", "merged_into = id", "merged_into = gen_random_uuid()"])

@@ -15,10 +15,11 @@ for each of its records, seconds for a page of 30,000 records.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from wellkeep.db.connection import Connection, Record
+from wellkeep.vault.calls import NIL
 from wellkeep.vault.replay_entries import CHANGES, MERGE, State, Told, compare, merger, state_of, told
 from wellkeep.vault.replay_result import Difference, Replayed
 
@@ -199,20 +200,28 @@ async def mergers(connection: Connection, result: Replayed) -> None:
     """Hold each merged patient against the mergers that were entered, or wait to be."""
     rows = await connection.fetch(_MERGERS, MERGE)
     entered = dict(filter(None, (merger(row, result) for row in rows if row["id"] is None)))
-    ends = {subject: _end(entered, subject) for subject in entered}
+    ends = _ends(entered)
     stored = {row["id"]: row["merged_into"] for row in rows if row["id"] is not None}
     for subject in sorted(ends.keys() | stored.keys()):
         if ends.get(subject) != stored.get(subject):
             result.add(Difference("merged", subject=subject))
 
 
-def _end(mergers: dict[UUID, UUID], subject: UUID) -> UUID:
-    """Return whom `subject` was merged into in the end; a ring, which can't have been entered by us, ends somewhere."""
-    for _ in mergers:
-        if subject not in mergers:
-            break
-        subject = mergers[subject]
-    return subject
+def _ends(entered: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
+    """Return whom each subject was merged into in the end, looking at each merger once.
+
+    Whoever stands in a ring, or leads to one, ends nowhere (NIL), which is never what is stored: none of it is ours, and
+    however long somebody made it, it costs no more.
+    """
+    ends: dict[UUID, UUID] = {}
+    for subject in entered:
+        passed: dict[UUID, None] = {}
+        last = subject
+        while last in entered and last not in ends and last not in passed:
+            passed[last] = None
+            last = entered[last]
+        ends |= dict.fromkeys(passed, NIL if last in passed else ends.get(last, last))
+    return ends
 
 
 def _add(rows: Sequence[Record], questions: Sequence[str], result: Replayed) -> None:
