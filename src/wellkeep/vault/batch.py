@@ -48,7 +48,7 @@ MOST_ROWS = 500
 ROWS_BEFORE_YIELD = 2
 """So many rows are sealed in one go, under half a millisecond; then whoever waits gets a turn of the event loop.
 
-A read takes a dozen turns: with 20 rows a turn its 99th percentile rose sixfold beside a bulk write, with 2 twofold.
+A read takes a dozen turns, so a turn is to be short: 20 rows held the event loop for about four milliseconds.
 """
 _TRIES = 6
 _ROW_ERRORS = (Validation, NotFound, SubjectErased, IntegrityBroken)
