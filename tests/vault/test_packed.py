@@ -12,21 +12,25 @@ from wellkeep.base.ids import uuid7, uuid7s
 from wellkeep.vault.calls import BULK_ROW, CREATE_IN
 from wellkeep.vault.packed import bulk_row, create_row, key_columns, state_columns
 
-READ = "SELECT r.* FROM unnest($1::vault.bulk_row[]) AS r"
-READ_CREATE = "SELECT r.* FROM unnest($1::vault.create_in[]) AS r"
+READ = {
+    BULK_ROW: "SELECT r.* FROM unnest($1::vault.bulk_row[]) AS r",
+    CREATE_IN: "SELECT r.* FROM unnest($1::vault.create_in[]) AS r",
+}
 LONG = bytes(5_000)
 
 
-@pytest.mark.parametrize("empty", [True, False])
-async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, empty: bool) -> None:  # noqa: FBT001
-    record, subject = uuid7(), uuid7()
+Whose = tuple[UUID | None, bytes | None, bytes | None, int | None]
+
+
+def _whose(*, empty: bool) -> Whose:
+    return (None, None, None, None) if empty else (uuid7(), b"k" * 16, b"w" * 56, 3)
+
+
+def _state(*, empty: bool) -> tuple[bytes, tuple[object, ...]]:
+    """Return the columns of a state, packed and as the driver takes them."""
     fields, sealed, tags = ((), [], []) if empty else ((7, 300, 0), [b"", b"\x01two", LONG], [b"t" * 17])
     plain, mac, digest = (None, None, bytes(32)) if empty else ('{"7": "ü"}', b"m" * 32, b"d" * 32)
-    whose: tuple[UUID | None, bytes | None, bytes | None, int | None] = (
-        (None, None, None, None) if empty else (subject, b"k" * 16, b"w" * 56, 3)
-    )
-    keyed = key_columns(2, *whose, lease=not empty)
-    state = state_columns(
+    packed = state_columns(
         field_ids=fields,
         sealed=sealed,
         plain=plain,
@@ -36,16 +40,25 @@ async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, em
         content_mac=mac,
         digest=digest,
     )
-    row = bulk_row(record, expected=4, keyed=keyed, state=state)
-    drivers = (
-        *(record, 4, 2, *whose, not empty, list(fields), sealed, plain, list(fields[:1]), tags, len(tags)),
-        *(mac, digest),
-    )
+    return packed, (list(fields), sealed, plain, list(fields[:1]), tags, len(tags), mac, digest)
+
+
+async def _are_equal(stack: Stack, kind: str, *, packed: bytes, drivers: tuple[object, ...]) -> None:
+    """Let PostgreSQL read both, and compare what it read."""
+    query = READ[kind]
     async with stack.pool.connection() as connection:
-        expected = tuple((await connection.fetch(READ, [drivers]))[0])
-    async with stack.pool.connection(packed=(BULK_ROW,)) as connection:
-        found = [tuple(got) for got in await connection.fetch(READ, [row, row])]
+        expected = tuple((await connection.fetch(query, [drivers]))[0])
+    async with stack.pool.connection(packed=(kind,)) as connection:
+        found = [tuple(got) for got in await connection.fetch(query, [packed, packed])]
     assert found == [expected, expected]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, empty: bool) -> None:  # noqa: FBT001
+    record, whose = uuid7(), _whose(empty=empty)
+    state, columns = _state(empty=empty)
+    row = bulk_row(record, expected=4, keyed=key_columns(2, *whose, lease=not empty), state=state)
+    await _are_equal(stack, BULK_ROW, packed=row, drivers=(record, 4, 2, *whose, not empty, *columns))
 
 
 @pytest.mark.parametrize("empty", [True, False])
@@ -57,24 +70,10 @@ async def test_postgresql_reads_a_packed_row_as_the_drivers_own(stack: Stack, em
     ],
 )
 async def test_postgresql_reads_a_packed_element_as_the_drivers_own(stack: Stack, empty: bool, at: datetime) -> None:  # noqa: FBT001
-    record, event_id = uuid7(), uuid7()
-    fields, sealed, tags = ((), [], []) if empty else ((7, 300, 0), [b"", b"\x01two", LONG], [b"t" * 17])
-    plain, mac = (None, None) if empty else ('{"7": "ü"}', b"m" * 32)
-    whose: tuple[UUID | None, bytes | None, bytes | None, int | None] = (
-        (None, None, None, None) if empty else (uuid7(), b"k" * 16, b"w" * 56, 3)
-    )
+    record, event_id, whose = uuid7(), uuid7(), _whose(empty=empty)
+    state, columns = _state(empty=empty)
     credential = None if empty else uuid7()
     claim = (None, None, None) if empty else (b"h" * 32, b"r" * 32, LONG)
-    state = state_columns(
-        field_ids=fields,
-        sealed=sealed,
-        plain=plain,
-        tag_fields=fields[:1],
-        tags=tags,
-        unique_tags=len(tags),
-        content_mac=mac,
-        digest=b"d" * 32,
-    )
     row = create_row(
         "tökén",
         credential=credential,
@@ -88,15 +87,8 @@ async def test_postgresql_reads_a_packed_element_as_the_drivers_own(stack: Stack
         at=at,
         claim=claim,
     )
-    drivers = (
-        *("tökén", credential, event_id, b"{}", 2**31 - 1, 1, record, 1, *whose, empty),
-        *(list(fields), sealed, plain, list(fields[:1]), tags, len(tags), mac, b"d" * 32, at, *claim),
-    )
-    async with stack.pool.connection() as connection:
-        expected = tuple((await connection.fetch(READ_CREATE, [drivers]))[0])
-    async with stack.pool.connection(packed=(CREATE_IN,)) as connection:
-        found = [tuple(got) for got in await connection.fetch(READ_CREATE, [row, row])]
-    assert found == [expected, expected]
+    begin = ("tökén", credential, event_id, b"{}", 2**31 - 1, 1, record, 1)
+    await _are_equal(stack, CREATE_IN, packed=row, drivers=(*begin, *whose, empty, *columns, at, *claim))
 
 
 def test_ids_made_together_are_all_different_and_of_version_7() -> None:
