@@ -210,8 +210,8 @@ async def mergers(connection: Connection, result: Replayed) -> None:
 def _ends(entered: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
     """Return whom each subject was merged into in the end, looking at each merger once.
 
-    Whoever stands in a ring, or leads to one, ends nowhere (NIL), which is never what is stored: none of it is ours, and
-    however long somebody made it, it costs no more.
+    Whoever stands in a ring, or leads to one, ends nowhere (NIL), which is never what is stored: none of it is ours,
+    and however long somebody made it, it costs no more.
     """
     ends: dict[UUID, UUID] = {}
     for subject in entered:
