@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wellkeep.base import strict_json
@@ -57,6 +57,8 @@ def test_a_line_that_is_too_long_is_passed_over_and_told() -> None:
 
 
 @given(JSON)
+@example(2**53)
+@example([-(2**53)])
 def test_the_fast_reading_refuses_what_the_strict_one_does(document: object) -> None:
     for text in (json.dumps(document), json.dumps(document, separators=(",", ":"), ensure_ascii=False)):
         try:

@@ -31,7 +31,7 @@ _REFERENCE = re.compile(
 _DATE_LENGTH = len("2023-02-28")
 _TEXTS = ("string", "text", "date", "datetime")
 _NAMES_KEPT = 1_000
-_LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{16}")
+_LONG_NUMBER = re.compile(rb"(?:^|[:,\[])-?[0-9]{16}")
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _LONG_DIGITS = b"0" * 16
 
