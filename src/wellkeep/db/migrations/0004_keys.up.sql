@@ -94,6 +94,8 @@ GRANT EXECUTE ON FUNCTION keys.add_deployment_key(text, integer, bytea, bytea, b
 CREATE FUNCTION keys.lease_subject(subject_kid bytea)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+-- By the index, also where the plan was made while the table was empty.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
     UPDATE keys.subject_key AS k SET leased = k.leased + 4096
