@@ -39,7 +39,7 @@ from database import Background, Database, Server, launch, scratch_home
 from jobs.transfer import Transfer, ndjson, sample_lines, spec
 from measure import cpu_seconds, median, own_cpu_seconds
 from vault.stack import open_stack
-from wellkeep.api.server import settle_memory
+from wellkeep.api.server import settle
 from wellkeep.base.ids import uuid7
 from wellkeep.db.connection import Connection
 from wellkeep.vault.fhir import FhirMapper
@@ -224,7 +224,7 @@ def main() -> int:
     if not samples.is_dir():
         print("there is no sample data: set WELLKEEP_SAMPLES", file=sys.stderr)
         return 2
-    settle_memory()  # as each process of the server does
+    settle()  # as each process of the server does
     background, home = Background(), scratch_home()
     server = launch(home, background)
     try:

@@ -33,7 +33,7 @@ from wellkeep.api.edge import Edge
 from wellkeep.api.listeners import ListenerServer, _bind_one
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Call, Route
-from wellkeep.api.server import settle_memory
+from wellkeep.api.server import settle
 from wellkeep.assembly.tls import server_context
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import NotFound
@@ -180,7 +180,7 @@ async def main() -> None:
     serving = asyncio.create_task(server.serve([bound]))
     await server.listening.wait()
     loop.add_signal_handler(signal.SIGTERM, lambda: setattr(server, "should_exit", True))
-    settle_memory()
+    settle()
     print(bound.getsockname()[1], flush=True)
     await serving
     await pool.close()

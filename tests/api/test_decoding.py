@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wellkeep.api import shapes
-from wellkeep.api.decoding import decode
+from wellkeep.api.decoding import decode, decode_aside
 from wellkeep.base.errors import Validation
 from wellkeep.vault import csv_source
 from wellkeep.vault.csv_source import CsvMapper
@@ -110,3 +110,18 @@ def test_a_name_is_a_name_to_its_end(name: str) -> None:
         ({"name": name, "kind": "live"}, shapes.TenantInput),
     ):
         assert outcome(msgspec.json.encode(body), shape) is not None
+
+
+async def test_a_large_body_is_read_like_a_small_one() -> None:
+    rows = b",".join(b'{"fields":{"note":"%d"}}' % number for number in range(500)) + b',{"fields":{"note":"x"}}' * 400
+    body = b'{"records":[' + rows + b"]}"
+    assert await decode_aside(body[: body.index(b",")] + b"]}", shapes.BatchInput) is not None
+    assert len(body) > 16 * 1024
+    with pytest.raises(Validation) as told:
+        await decode_aside(body, shapes.BatchInput)
+    assert [(problem.path, problem.code) for problem in told.value.fields] == [("/records", "too-long")]
+    with pytest.raises(Validation) as told:
+        await decode_aside(body.replace(b"499", b"\\ud800"), shapes.BatchInput)
+    assert [(problem.path, problem.code) for problem in told.value.fields] == [
+        ("/records/499/fields/*", "lone-surrogate")
+    ]

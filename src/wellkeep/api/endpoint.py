@@ -42,7 +42,7 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
                 caller = await _identify(runtime, exchange, scope, found) if protected else None
                 parameters = query.parse(scope["query_string"], route.query)
                 raw = b"" if route.body is None else await _body(route, request, found)
-                body = raw if route.body in _UNDECODED else decoding.decode(raw, route.body)
+                body = raw if route.body in _UNDECODED else await decoding.decode_aside(raw, route.body)
                 path = scope["path_params"]
                 call = Call(runtime, exchange.request, found, path, scope["raw_path"], parameters, body, caller)
                 answer: Answer | Stream = await route.serve(call)

@@ -26,6 +26,7 @@ import msgspec
 import structlog
 
 from wellkeep.base.errors import DatabaseUnavailable, Internal, WellkeepError
+from wellkeep.base.turns import pass_turns
 from wellkeep.db.connection import Connection, Record
 from wellkeep.db.pool import Pool, discard, is_gone
 from wellkeep.gate.calls import Answers, BatchedSql, Row
@@ -135,8 +136,7 @@ class Lane:
 
     async def _boarded(self) -> list[Waiting]:
         self._boarding = True
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await pass_turns(TURNS)
         self._boarding = False
         return self._board(ROWS)
 

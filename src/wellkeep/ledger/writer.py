@@ -28,6 +28,7 @@ import structlog
 
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.base.turns import pass_turns
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool, is_gone
 from wellkeep.ledger.append import Appender, Reporter
@@ -217,8 +218,7 @@ class LedgerWriter:
 
     async def _board(self) -> list[_Waiting]:
         """Let those along who are about to ask, and take a batch."""
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await pass_turns(TURNS)
         return self._take()
 
     async def _goes_on(self) -> bool:

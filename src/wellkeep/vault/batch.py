@@ -9,9 +9,8 @@ way to ask for five hundred values at once.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from wellkeep.base.errors import (
 )
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
+from wellkeep.base.turns import give_way
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.events import Facts
 from wellkeep.keys.tenant import TenantKeys
@@ -46,10 +46,7 @@ from wellkeep.vault.values import Value
 
 MOST_ROWS = 500
 ROWS_BEFORE_YIELD = 2
-"""So many rows are sealed in one go, under half a millisecond; then whoever waits gets a turn of the event loop.
-
-A read takes a dozen turns, so a turn is to be short: 20 rows held the event loop for about four milliseconds.
-"""
+"""So many rows are sealed in one go, under half a millisecond; then whoever waits gets turns of the event loop."""
 _TRIES = 6
 _ROW_ERRORS = (Validation, NotFound, SubjectErased, IntegrityBroken)
 
@@ -128,7 +125,7 @@ class Batches:
             await must_see(self._context.gate, decision, target, {name: 0 for row in rows for name in row.fields})
             keys = await self._context.keys(decision.tenant)
             values = await self._values(target, rows, refused)
-            asked = request(
+            asked = await request(
                 keys,
                 credential=caller.principal.credential,
                 idempotency_key=idempotency_key,
@@ -145,7 +142,7 @@ class Batches:
         found = {}
         for place, row in enumerate(rows):
             if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
+                await give_way()
             if place in refused.errors:
                 continue
             try:
@@ -202,7 +199,7 @@ class Batches:
         attempt = _Attempt()
         for place, payload in values.items():
             if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
+                await give_way()
             try:
                 await self._seal(decision, target, keys, attempt, place, payload, rows[place].subject)
             except _ROW_ERRORS as error:
@@ -307,16 +304,15 @@ class _Answer(msgspec.Struct, frozen=True):
     outcomes: tuple[RowOutcome, ...]
 
 
-def _parts(target: Collection, rows: Sequence[NewRecord]) -> list[bytes]:
+def _parts(target: Collection, rows: Sequence[NewRecord]) -> Iterator[bytes]:
     """Return all that tells this batch from another: the rows as they were sent, the ones that are refused too."""
-    parts = [b"batch", target.name.encode(), b"%d" % len(rows)]
+    yield from (b"batch", target.name.encode(), b"%d" % len(rows))
     for row in rows:
-        parts += [id_bytes(row.subject), b"%d" % len(row.fields)]
+        yield from (id_bytes(row.subject), b"%d" % len(row.fields))
         for name in sorted(row.fields):
             value = row.fields[name]
-            parts += [name.encode(errors="surrogatepass"), type(value).__name__.encode()]
-            parts.append(bytes(value) if isinstance(value, msgspec.Raw) else str(value).encode(errors="surrogatepass"))
-    return parts
+            yield from (name.encode(errors="surrogatepass"), type(value).__name__.encode())
+            yield bytes(value) if isinstance(value, msgspec.Raw) else str(value).encode(errors="surrogatepass")
 
 
 def _outcomes(total: int, attempt: _Attempt, refused: Mapping[int, WellkeepError]) -> list[RowOutcome]:

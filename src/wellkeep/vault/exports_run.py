@@ -7,7 +7,6 @@ export stops. An external id that a record lacks is written as the record's own 
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from uuid import UUID
 
@@ -16,6 +15,7 @@ import msgspec
 from wellkeep.base.errors import Conflict, Forbidden, IntegrityBroken, SubjectErased, Unavailable, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
+from wellkeep.base.turns import give_way
 from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
 from wellkeep.findings.grammar import Kind, Severity, finding_key
@@ -211,7 +211,7 @@ class _Page:
         opened = []
         for place, state in enumerate(states):
             if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
+                await give_way()
             try:
                 values = open_fields(receipt, keys=self.keys, collection=self.collection, state=state, seen=self.seen)
             except (SubjectErased, IntegrityBroken) as error:

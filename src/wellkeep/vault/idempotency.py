@@ -9,7 +9,7 @@ other waits for its commit and gets its answer.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.base.errors import Conflict, FieldProblem, IntegrityBroken, Validation
+from wellkeep.base.turns import give_way
 from wellkeep.crypto import envelope
 from wellkeep.crypto.padding import ValueType
 from wellkeep.gate.acts import Decision
@@ -32,6 +33,7 @@ _NO_COLLECTION = 0
 _ANSWER_FIELD = 0
 _RESOURCE = "answer"
 LONGEST_KEY = 255
+_PARTS_AT_ONCE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class Request:
         return Claim(self.key_hash, self.mac, sealed)
 
 
-def request(
-    keys: TenantKeys, *, credential: UUID | None, idempotency_key: str | None, parts: Sequence[bytes]
+async def request(
+    keys: TenantKeys, *, credential: UUID | None, idempotency_key: str | None, parts: Iterable[bytes]
 ) -> Request | None:
     """Return the request of `parts` (all that tells it from another) under its key, or None where there is no key.
 
@@ -73,7 +75,9 @@ def request(
     holder = b"" if credential is None else credential.bytes
     key_hash = hmac.digest(keys.mac_key("idempotency/1"), holder + idempotency_key.encode(), "sha256")
     mac = hmac.new(keys.mac_key("request/1"), digestmod="sha256")
-    for part in parts:
+    for number, part in enumerate(parts, start=1):
+        if number % _PARTS_AT_ONCE == 0:
+            await give_way()
         mac.update(len(part).to_bytes(8, "big") + part)
     return Request(key_hash, mac.digest())
 

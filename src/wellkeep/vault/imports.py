@@ -86,7 +86,7 @@ class Imports:
         )
         target = await self._context.collection(decision, collection)
         columns, credential = mapping or {}, caller.principal.credential
-        asked = request(
+        asked = await request(
             await self._context.keys(decision.tenant),
             credential=credential,
             idempotency_key=key,

@@ -8,10 +8,10 @@ many rows the loop is given back, so requests of others are not kept waiting.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wellkeep.base.turns import give_way
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Pool
 from wellkeep.gate.acts import Decision
@@ -73,7 +73,7 @@ class Planner:
         await sealer.reserve(sum(len(one.cells) + 1 for one in prepared), rows=len(prepared))
         for place, (row, cells, external) in enumerate(prepared):
             if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
+                await give_way()
             await sealer.put(row, cells, external, known.get(external))
         return plan
 
@@ -83,7 +83,7 @@ class Planner:
         prepared = []
         for place, row in enumerate(rows):
             if place % ROWS_BEFORE_YIELD == 0:
-                await asyncio.sleep(0)
+                await give_way()
             if row.line in refused:
                 plan.errors.append(LineError(row.line, row.end, "", "conflict"))
             elif len(row.external_id) > LONGEST_EXTERNAL_ID:

@@ -7,7 +7,6 @@ and a line; the map of columns comes from the sealed source as well.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -16,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.base.errors import IntegrityBroken
+from wellkeep.base.turns import give_way
 from wellkeep.db.pool import Pool
 from wellkeep.vault import blobs
 from wellkeep.vault.csv_source import CsvMapper, CsvSplitter
@@ -76,7 +76,7 @@ class Source:
         async for some in lines:
             behind = [line for line in some if line.number > done]
             for at in range(0, len(behind), _LINES_AT_ONCE):
-                await asyncio.sleep(0)
+                await give_way()
                 yield [mapper.row(line) for line in behind[at : at + _LINES_AT_ONCE]]
 
     def _mapper(self) -> Mapper:

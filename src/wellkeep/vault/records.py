@@ -8,6 +8,7 @@ soft: tags go, the sealed history stays. An id of another tenant is not found, l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from uuid import UUID
 
 from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, Unavailable
@@ -66,11 +67,11 @@ class Records:
             await must_see(self._context.gate, decision, target, fields)
             values = payloads(target, fields)
             keys = await self._context.keys(decision.tenant)
-            asked = request(
+            asked = await request(
                 keys,
                 credential=caller.principal.credential,
                 idempotency_key=idempotency_key,
-                parts=(b"create", target.name.encode(), id_bytes(subject), *payload_bytes(values)),
+                parts=chain((b"create", target.name.encode(), id_bytes(subject)), payload_bytes(values)),
             )
             done = await self._create(decision, target, keys, values, subject, asked)
             if done is not None:
@@ -175,12 +176,12 @@ class Records:
             state = await self._current(decision, target, record)
             place = (b"change", record.bytes, expected.to_bytes(8, "big"))
             if state is None:
-                parts = (*place, *payload_bytes(*changed_payloads(target, fields)))
-                asked = request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
+                parts = chain(place, payload_bytes(*changed_payloads(target, fields)))
+                asked = await request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
                 return await repeated(self._context, decision, target, keys, record, asked)
             plan = await changed_state(self._context, decision, target, keys, state, fields, revision=expected + 1)
-            parts = (*place, *payload_bytes(plan.values, plan.cleared))
-            asked = request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
+            parts = chain(place, payload_bytes(plan.values, plan.cleared))
+            asked = await request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
             done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=asked)
             if done is not None:
                 return done

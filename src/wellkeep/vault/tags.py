@@ -8,7 +8,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -104,11 +104,12 @@ def _rank(kind: IndexKind, normaliser: str) -> int:
     return 1 + order.index(normaliser) if normaliser in order else 8
 
 
-def payload_bytes(payloads: Sequence[Payload], cleared: AbstractSet[int] = frozenset()) -> list[bytes]:
+def payload_bytes(payloads: Sequence[Payload], cleared: AbstractSet[int] = frozenset()) -> Iterator[bytes]:
     """Return what tells these payloads, and fields `cleared`, from others, in an order of their own.
 
     Each part says of which kind it is: a field set to the empty text is not a field that is cleared.
     """
-    ordered = sorted(payloads, key=lambda item: item[0].id)
-    given = [b"=" + field.id.to_bytes(4, "big") + payload for field, payload in ordered]
-    return given + [b"-" + number.to_bytes(4, "big") for number in sorted(cleared)]
+    for field, payload in sorted(payloads, key=lambda item: item[0].id):
+        yield b"=" + field.id.to_bytes(4, "big") + payload
+    for number in sorted(cleared):
+        yield b"-" + number.to_bytes(4, "big")
