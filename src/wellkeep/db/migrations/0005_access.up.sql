@@ -98,3 +98,19 @@ $body$;
 COMMENT ON FUNCTION access.stands(uuid) IS
   'Whether a credential of the entered tenant, which is open, still stands; null, which local operators and the system have, always does.';
 GRANT EXECUTE ON FUNCTION access.stands(uuid) TO wk_app;
+
+CREATE FUNCTION access.admit(token text, credential uuid) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+  IF token IS NULL THEN
+    RAISE EXCEPTION 'wellkeep: no valid tenant context' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  PERFORM wk.enter(token);
+  RETURN CASE WHEN access.stands(credential) THEN split_part(token, '.', 2)::uuid END;
+END
+$body$;
+COMMENT ON FUNCTION access.admit(text, uuid) IS
+  'Enter a token and return its tenant, read without belief: null where the credential stands no longer. What uses it passes the policies, which verify.';
+GRANT EXECUTE ON FUNCTION access.admit(text, uuid) TO wk_app;

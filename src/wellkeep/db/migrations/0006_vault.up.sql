@@ -7,8 +7,6 @@
 -- table: executing a statement costs more than a row of it. The gate hands elements over so ordered.
 -- Nothing here can open anything: no key, no plaintext of a sealed field ever reaches PostgreSQL.
 --
--- `owner` is read off the token without belief: every statement that uses it passes the policies, which verify.
---
 -- The planner is pinned in each function: a plan made while a table was empty (a sequential scan) would otherwise stay
 -- in the session while the table grows. `OFFSET 0` pins the order of joins: tag, record, key; whatever the statistics.
 
@@ -156,6 +154,14 @@ CREATE TYPE vault.stored AS (
   generation integer, kid bytea, wrapped bytea, wrap_epoch integer, key_state text, leased bigint
 );
 
+-- All generations of a person's key. PostgreSQL puts the body in the place of the call; OFFSET 0 keeps it there whole.
+CREATE FUNCTION vault.keys_of(owner uuid, person uuid)
+RETURNS TABLE (generation integer, kid bytea, wrapped bytea, wrap_epoch integer, state text, leased bigint)
+LANGUAGE sql STABLE SECURITY INVOKER AS $$
+  SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
+  WHERE y.tenant_id = keys_of.owner AND y.subject_id = keys_of.person OFFSET 0
+$$;
+
 -- `revision` 0 is the current one; `whole` also returns what a change needs (tags, content_mac).
 CREATE TYPE vault.read_in AS (
   token text, credential uuid, collection_id integer, record_id uuid, revision integer, whole boolean
@@ -187,9 +193,8 @@ BEGIN
   END LOOP;
   FOR part IN 1 .. cardinality(starts) LOOP
     low := starts[part]; high := coalesce(starts[part + 1] - 1, place); run := elements[low:high];
-    token := run[1].token; owner := split_part(token, '.', 2)::uuid;
-    PERFORM wk.enter(token);
-    IF NOT access.stands(run[1].credential) THEN
+    owner := access.admit(run[1].token, run[1].credential);
+    IF owner IS NULL THEN
       FOR refused IN low .. high LOOP
         out := NULL; out.i := refused; out.status := 'revoked';
         RETURN NEXT out;
@@ -209,10 +214,7 @@ BEGIN
         WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = e.record_id
           AND x.deleted_at IS NULL OFFSET 0
       ) r
-      LEFT JOIN LATERAL (
-        SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-        WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
-      ) k ON true
+      LEFT JOIN vault.keys_of(owner, r.sealed_for) k ON true
       WHERE e.revision = 0;
     IF older THEN
       RETURN QUERY
@@ -236,10 +238,7 @@ BEGIN
           WHERE v.tenant_id = owner AND v.collection_id = r.collection_id AND v.record_id = r.id
             AND v.revision = e.revision
         ) h
-        LEFT JOIN LATERAL (
-          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = owner AND y.subject_id = h.sealed_for OFFSET 0
-        ) k ON true
+        LEFT JOIN vault.keys_of(owner, h.sealed_for) k ON true
         WHERE e.revision > 0;
     END IF;
   END LOOP;
@@ -286,9 +285,8 @@ BEGIN
   END LOOP;
   FOR part IN 1 .. cardinality(starts) LOOP
     low := starts[part]; high := coalesce(starts[part + 1] - 1, place); run := elements[low:high];
-    token := run[1].token; owner := split_part(token, '.', 2)::uuid;
-    PERFORM wk.enter(token);
-    IF NOT access.stands(run[1].credential) THEN
+    owner := access.admit(run[1].token, run[1].credential);
+    IF owner IS NULL THEN
       FOR refused IN low .. high LOOP
         out := NULL; out.i := refused; out.status := 'revoked';
         RETURN NEXT out;
@@ -317,10 +315,7 @@ BEGIN
             AND (e.subject_id IS NULL OR s.subject_id = e.subject_id)
           ORDER BY t.slot LIMIT e.max_rows
         ) r
-        LEFT JOIN LATERAL (
-          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true
+        LEFT JOIN vault.keys_of(owner, r.sealed_for) k ON true
         WHERE e.first_tag IS NOT NULL;
     END IF;
     IF of_subject THEN
@@ -338,10 +333,7 @@ BEGIN
             AND x.id > e.after AND x.deleted_at IS NULL
           ORDER BY x.id LIMIT e.max_rows
         ) r
-        LEFT JOIN LATERAL (
-          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true
+        LEFT JOIN vault.keys_of(owner, r.sealed_for) k ON true
         WHERE e.first_tag IS NULL AND e.subject_id IS NOT NULL;
     END IF;
     IF listed THEN
@@ -358,10 +350,7 @@ BEGIN
           WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id > e.after AND x.deleted_at IS NULL
           ORDER BY x.id LIMIT e.max_rows
         ) r
-        LEFT JOIN LATERAL (
-          SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-          WHERE y.tenant_id = owner AND y.subject_id = r.sealed_for OFFSET 0
-        ) k ON true
+        LEFT JOIN vault.keys_of(owner, r.sealed_for) k ON true
         WHERE e.first_tag IS NULL AND e.subject_id IS NULL;
     END IF;
   END LOOP;
@@ -385,8 +374,7 @@ DECLARE
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    PERFORM wk.enter(element.token);
-    IF NOT access.stands(element.credential) THEN
+    IF access.admit(element.token, element.credential) IS NULL THEN
       out := NULL; out.i := place; out.status := 'revoked';
       RETURN NEXT out;
       CONTINUE;
@@ -398,10 +386,7 @@ BEGIN
         -- A column, for the wall lets no condition with a coalesce() through to an index.
         SELECT x.*, coalesce(x.merged_into, x.id) AS person FROM vault.subject x WHERE x.id = element.subject_id OFFSET 0
       ) s
-      LEFT JOIN LATERAL (
-        SELECT y.generation, y.kid, y.wrapped, y.wrap_epoch, y.state, y.leased FROM keys.subject_key y
-        WHERE y.tenant_id = s.tenant_id AND y.subject_id = s.person OFFSET 0
-      ) k ON true;
+      LEFT JOIN vault.keys_of(s.tenant_id, s.person) k ON true;
   END LOOP;
 END $$;
 
@@ -665,9 +650,8 @@ BEGIN
   END LOOP;
   FOR part IN 1 .. cardinality(starts) LOOP
     low := starts[part]; high := coalesce(starts[part + 1] - 1, place); run := elements[low:high];
-    token := run[1].token; owner := split_part(token, '.', 2)::uuid;
-    PERFORM wk.enter(token);
-    IF NOT access.stands(run[1].credential) THEN
+    owner := access.admit(run[1].token, run[1].credential);
+    IF owner IS NULL THEN
       FOR refused IN low .. high LOOP
         out := NULL; out.i := refused; out.status := 'revoked';
         RETURN NEXT out;
@@ -760,9 +744,8 @@ BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
     out := ROW(place, 'ok', NULL, NULL);
-    PERFORM wk.enter(element.token);
-    owner := split_part(element.token, '.', 2)::uuid;
-    IF NOT access.stands(element.credential) THEN
+    owner := access.admit(element.token, element.credential);
+    IF owner IS NULL THEN
       out.status := 'revoked';
       RETURN NEXT out;
       CONTINUE;
@@ -808,9 +791,8 @@ DECLARE
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    PERFORM wk.enter(element.token);
-    owner := split_part(element.token, '.', 2)::uuid;
-    IF NOT access.stands(element.credential) THEN
+    owner := access.admit(element.token, element.credential);
+    IF owner IS NULL THEN
       out := NULL; out.i := place; out.status := 'revoked';
       RETURN NEXT out;
       CONTINUE;
@@ -960,9 +942,8 @@ BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
     out := ROW(place, 'ok', NULL, NULL, NULL);
-    PERFORM wk.enter(element.token);
-    owner := split_part(element.token, '.', 2)::uuid;
-    IF NOT access.stands(element.credential) THEN
+    owner := access.admit(element.token, element.credential);
+    IF owner IS NULL THEN
       out.status := 'revoked';
       RETURN NEXT out;
       CONTINUE;
@@ -1027,8 +1008,7 @@ DECLARE
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    PERFORM wk.enter(element.token);
-    IF NOT access.stands(element.credential) THEN
+    IF access.admit(element.token, element.credential) IS NULL THEN
       out := NULL; out.i := place; out.status := 'revoked';
       RETURN NEXT out;
       CONTINUE;
