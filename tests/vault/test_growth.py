@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -15,7 +16,10 @@ import pytest
 from database import Database
 from jobs.transfer import Transfer, ndjson, spec
 from vault.stack import Stack, open_stack
+from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import uuid7
+from wellkeep.ledger.actions import Action
+from wellkeep.ledger.search import search as ledger_search
 from wellkeep.vault.batch import NewRecord
 from wellkeep.vault.calls import NIL
 from wellkeep.vault.values import Value
@@ -43,6 +47,12 @@ WITH made AS (
 )
 INSERT INTO vault.tag (tenant_id, collection_id, field_id, tag, slot, record_id)
   SELECT $1, m.collection_id, 1, m.tags[1], m.id, m.id FROM made AS m
+"""
+_ENTRIES = """
+INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, subject, outcome, request, leaf,
+                          entry)
+  SELECT $1, 2, n, gen_random_uuid(), now(), 'actor-' || n % 100, 'record.read', gen_random_uuid(), 'authorised',
+         gen_random_uuid(), sha256(n::text::bytea), '{}' FROM generate_series(1, $2) AS n
 """
 _TENANTS = """
 INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
@@ -157,9 +167,21 @@ async def merge(stack: Stack, held: Held) -> None:
     await stack.vault.subjects.merge(stack.integration, held.people.pop(), into=held.people[0])
 
 
+async def look_into_the_ledger(stack: Stack, held: Held) -> None:
+    async with stack.pool.tenant_transaction(tenant=stack.tenant) as connection:
+        looks = (
+            await ledger_search(connection, limit=5),
+            await ledger_search(connection, actor="actor-1", limit=5),
+            await ledger_search(connection, action=Action.RECORD_READ, limit=5),
+            await ledger_search(connection, subject=held.people[0], limit=5),
+            await ledger_search(connection, since=SystemClock().now() - timedelta(hours=1), limit=5),
+        )
+    assert all(looks)
+
+
 OPERATIONS = (
     create, create_for_somebody, create_alone, read, search, first_page, of_subject, change, batch, batch_for_somebody,
-    upsert, delete, merge,
+    upsert, delete, merge, look_into_the_ledger,
 )  # fmt: skip
 
 
@@ -168,6 +190,7 @@ async def fill(stack: Stack) -> None:
     await stack.as_superuser(_PEOPLE, stack.tenant, HELD)
     await stack.as_superuser(_RECORDS, stack.tenant, HELD)
     await stack.as_superuser(_ANSWERS, stack.tenant, HELD, NIL)
+    await stack.as_superuser(_ENTRIES, stack.tenant, HELD)
     await stack.as_superuser(_TENANTS, HELD)
     await stack.as_superuser(_LEFT, stack.tenant, HELD)
 
