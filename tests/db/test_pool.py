@@ -264,7 +264,7 @@ async def test_missing_server_ends_in_a_503(database: Database) -> None:
 
 async def test_wrong_password_says_nothing(database: Database) -> None:
     endpoint = database.endpoint("wk_app").as_role("wk_app", database.server.passwords["wk_jobs"])
-    with pytest.raises(Internal) as caught:
+    with pytest.raises(DatabaseUnavailable) as caught:
         await Pool(endpoint, context_key=None).open()
     assert caught.value.__notes__ == ["SQLSTATE 28P01"]
 

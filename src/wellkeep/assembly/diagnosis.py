@@ -16,7 +16,7 @@ from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate, shared_functions
-from wellkeep.db.provision import connected
+from wellkeep.db.provision import connected, unreachable
 from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 
 _SOON = timedelta(days=30)
@@ -32,7 +32,7 @@ class Verdict:
 
 
 async def diagnose(home: Home, settings: Settings, database: Database) -> list[Verdict]:
-    """Look at files, certificate, keys and database; the database must run."""
+    """Look at files, certificate, keys and database."""
     return [
         *_files(home, settings),
         _certificate(home, settings),
@@ -101,6 +101,9 @@ async def _database(settings: Settings, database: Database) -> list[Verdict]:
             "The embedded one is for one machine: wellkeep init --database with the DSN of a PostgreSQL you look after",
         )
     ]
+    if (said := await unreachable(database.endpoint("wk_app"))) is not None:
+        mend = f"{said} Where the set-up did not come to its end, finish it: wellkeep init"
+        return [*verdicts, Verdict("PostgreSQL answers", fine=False, mend=mend)]
     async with connected(database.endpoint("wk_app")) as connection:
         problems = await guard.problems(connection)
         verdicts += [Verdict("PostgreSQL's settings keep what is promised", fine=False, mend=one) for one in problems]

@@ -24,8 +24,12 @@ from wellkeep.base.secrets import Secret
 from wellkeep.base.settings import DatabaseSettings, ListenSettings, Settings
 from wellkeep.db import context, dsn
 from wellkeep.db.context import ContextKey
-from wellkeep.db.provision import connected, provision
+from wellkeep.db.dsn import Endpoint
+from wellkeep.db.provision import connected, provision, unreachable
 from wellkeep.keys.deployment import provision_deployment
+
+_MAINTENANCE = "postgres"
+"""The database that every server has, and that nobody keeps anything in."""
 
 Tell = Callable[[str], None]
 """Told each step in words as it begins, for a progress display."""
@@ -54,36 +58,38 @@ async def initialise(
     and not kept. Raises Misconfigured where what exists belongs to something else.
     """
     tell("Directories and settings")
-    settings = _settings(home, environment, host, listen, administrator_dsn)
+    administrator = None if administrator_dsn is None else dsn.parse(administrator_dsn)
+    if administrator is not None and (said := await unreachable(administrator.at(_MAINTENANCE))) is not None:
+        raise Misconfigured(f"{said} Nothing was made.")
+    settings = _settings(home, environment, host, listen, administrator)
     tell("Root key and epoch key")
     make_local_keys(home, settings)
     ensure_certificate(home, settings)
     database = Database(home, settings)
     tell("PostgreSQL")
     database.start()
-    await prepare_database(home, settings, database, administrator_dsn, tell)
+    await prepare_database(home, settings, database, administrator, tell)
     tell("Ledger and first administrator")
     return Installed(settings=settings, administrator=await _first_administrator(home, settings, database))
 
 
 def _settings(
-    home: Home, environment: str, host: str, listen: ListenSettings | None, administrator_dsn: Secret[str] | None
+    home: Home, environment: str, host: str, listen: ListenSettings | None, administrator: Endpoint | None
 ) -> Settings:
     home.make()
+    where = DatabaseSettings() if administrator is None else _external(administrator)
     if home.settings_file.exists():
         settings = home.settings()
         if settings.environment != environment:
             raise Misconfigured(
                 f"{home.path} holds a deployment of the environment {settings.environment}. Choose another directory."
             )
+        if administrator is not None and settings.database != where:
+            raise Misconfigured(
+                f"{home.settings_file} names another database than this DSN. Let its section [database] say what the "
+                "DSN says (mode, host, port, name, sslrootcert), or choose another directory."
+            )
         return settings
-    where = DatabaseSettings()
-    if administrator_dsn is not None:
-        endpoint = dsn.parse(administrator_dsn)
-        tls = dict(endpoint.tls)
-        where = DatabaseSettings(
-            mode="external", host=endpoint.host, port=endpoint.port, sslrootcert=tls.get("sslrootcert")
-        )
     settings = Settings(
         version=1,
         deployment=uuid7(),
@@ -96,16 +102,27 @@ def _settings(
     return settings
 
 
+def _external(administrator: Endpoint) -> DatabaseSettings:
+    """Return where the deployment's own roles find what `administrator` sets up: its database, unless it has none."""
+    return DatabaseSettings(
+        mode="external",
+        host=administrator.host,
+        port=administrator.port,
+        name=DatabaseSettings().name if administrator.database == _MAINTENANCE else administrator.database,
+        sslrootcert=dict(administrator.tls).get("sslrootcert"),
+    )
+
+
 async def prepare_database(
-    home: Home, settings: Settings, database: Database, administrator_dsn: Secret[str] | None, tell: Tell
+    home: Home, settings: Settings, database: Database, administrator: Endpoint | None, tell: Tell
 ) -> None:
     """Bring the database to this program's schema and keys. Raises Misconfigured."""
     tell("Roles, schema and the deployment's own keys")
-    administrator = database.administrator() if administrator_dsn is None else dsn.parse(administrator_dsn)
+    administrator = administrator or database.administrator()
     if administrator is None:
         raise Misconfigured("Name the external PostgreSQL by an administrator's DSN: wellkeep init --database DSN")
     await provision(
-        administrator.at("postgres"),
+        administrator.at(_MAINTENANCE),
         database=settings.database.name,
         passwords=database.passwords,
         deployment_id=settings.deployment,

@@ -25,8 +25,8 @@ CONNECTION_ERRORS = (TimeoutError, ConnectionError, asyncpg.InternalClientError)
 
 _TENANT_WALL = "42501"
 _UNIQUE = "23505"
-_UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
-"""Connection, resources (disk, memory, connections), operator's intervention or time-out, system error."""
+_UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
+"""Connection; a role or database that is not there, or not for us; resources; an operator, a time-out; the system."""
 _UNAVAILABLE_CODES = frozenset({"25006", "25P03", "25P04", "26000", "40001", "40P01", "42P05", "55P03"})
 """A standby, an idle or long transaction cut off, prepared statements that are not ours any more (`db.pool`), a
 serialisation failure, a deadlock, a lock not granted in time."""

@@ -10,6 +10,7 @@ threat is a second deployment on one server, whose set-up would lock the first o
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -53,6 +54,34 @@ async def _connect(endpoint: Endpoint) -> Connection:
     else:
         return connection
     raise failure
+
+
+async def unreachable(endpoint: Endpoint) -> str | None:
+    """Say why `endpoint` can't be connected to, and what to do; None where it can.
+
+    For the person at the command line: whoever sends requests is told no more than that the database is away.
+    """
+    place = f"{endpoint.host}, port {endpoint.port}"
+    try:
+        connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
+        await connection.close(timeout=_CONNECT_SECONDS)
+    except ssl.SSLCertVerificationError:
+        return (
+            f"The PostgreSQL at {place} shows a certificate that this machine does not trust, or that is for another "
+            "name. Name its authority (sslrootcert=/absolute/path/ca.crt), and the host as its certificate does."
+        )
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        return (
+            f"The PostgreSQL at {place} does not let {endpoint.user} in: there is no such account, its password is "
+            "another, or pg_hba.conf has no line for it."
+        )
+    except asyncpg.InvalidCatalogNameError:
+        return f"The PostgreSQL at {place} has no database of the name {endpoint.database}."
+    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError):
+        if endpoint.is_socket:
+            return f"No PostgreSQL answers at the socket in {place}."
+        return f"No PostgreSQL that speaks TLS answers at {place}, or the network does not let us through."
+    return None
 
 
 async def provision(
