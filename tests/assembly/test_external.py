@@ -24,9 +24,10 @@ from wellkeep.base.clock import SystemClock
 from wellkeep.db.account import server_account
 from wellkeep.db.embedded import EmbeddedServer
 
-ACCOUNT = "wk_setup"
+ACCOUNT, HOSPITAL = "wk_setup", "hospital"
 SETUP = (
     f"CREATE ROLE {ACCOUNT} LOGIN CREATEROLE CREATEDB PASSWORD 'set up'",
+    f"CREATE DATABASE {HOSPITAL} OWNER {ACCOUNT}",
     "SELECT pg_reload_conf()",
 )
 HBA = "local all all scram-sha-256\nhostssl all all 127.0.0.0/8 scram-sha-256\n"
@@ -116,9 +117,11 @@ def doctor(home: Path) -> dict[str, dict[str, Any]]:
 def test_whoever_mistypes_is_told_and_nothing_is_made(server: Server, home: Path) -> None:
     for dsn, words in (
         (server.dsn(authority=server.stranger), "does not trust"),
-        (server.dsn(at="127.0.0.1:1"), "No PostgreSQL that speaks TLS answers"),
-        (server.dsn(password=b"canary-password"), f"does not let {ACCOUNT} in"),
+        (server.dsn(at="127.0.0.1:1"), "does not answer, or speaks no TLS"),
+        (server.dsn(password=b"canary-password"), "does not let this account in"),
         (server.dsn().replace("verify-full", "require"), "sslmode=verify-full"),
+        (server.dsn(database="template1"), "is not wellkeep's"),
+        (server.dsn(database=HOSPITAL), "is not wellkeep's"),
     ):
         said = init(home, dsn)
         assert said.code == 1

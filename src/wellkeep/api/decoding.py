@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from wellkeep.base.errors import Validation
 
 T = TypeVar("T")
 
+_ASIDE = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoding")
 _MILLISECONDS_BYTES = 16 * 1024
 """A body of this size takes about one millisecond to read strictly."""
 
@@ -60,10 +62,14 @@ def decode(body: bytes, shape: type[T]) -> T:
 
 
 async def decode_aside(body: bytes, shape: type[T]) -> T:
-    """Do what `decode` does; a body that takes milliseconds is read in a thread, so that nobody waits for all of it."""
+    """Do what `decode` does; a body that takes milliseconds is read in a thread, one such body at a time.
+
+    The event loop gets its turns in between, mostly each millisecond: an array of arrays is read in one go. Several
+    threads would take turns among themselves, and leave the event loop one of many.
+    """
     if len(body) < _MILLISECONDS_BYTES:
         return decode(body, shape)
-    return await asyncio.to_thread(decode, body, shape)
+    return await asyncio.get_running_loop().run_in_executor(_ASIDE, decode, body, shape)
 
 
 def _prepare(shape: type) -> tuple[msgspec.json.Decoder[Any], frozenset[str]]:

@@ -34,8 +34,9 @@ from wellkeep.base.errors import Misconfigured
 from wellkeep.base.settings import Settings
 
 _COLLECT_AFTER = (10_000, 20, 20)
-_SWITCH_SECONDS = 0.001
 """Containers made and not freed before the youngest generation is looked through, and how often the older ones are."""
+_SWITCH_SECONDS = 0.001
+"""How long a thread that reads a large body keeps the event loop from its turn, mostly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,7 @@ def settle() -> None:
     """Set the interpreter up for many short requests beside a few long ones.
 
     Take what the start has made out of the collector's sight: looking through it again stops every request for long.
-    What requests make is nearly all freed by its last reference; the collector looks for cycles less often. A thread
-    that reads a large body gives the event loop its turn after a millisecond, not after five.
+    What requests make is nearly all freed by its last reference; the collector looks for cycles less often.
     """
     gc.collect()
     gc.freeze()

@@ -25,11 +25,17 @@ from wellkeep.base.settings import DatabaseSettings, ListenSettings, Settings
 from wellkeep.db import context, dsn
 from wellkeep.db.context import ContextKey
 from wellkeep.db.dsn import Endpoint
-from wellkeep.db.provision import connected, provision, unreachable
+from wellkeep.db.provision import assert_usable, connected, provision
 from wellkeep.keys.deployment import provision_deployment
 
 _MAINTENANCE = "postgres"
 """The database that every server has, and that nobody keeps anything in."""
+
+_ANOTHER_DATABASE = {
+    "embedded": "{} is of a deployment with its own PostgreSQL, which holds its data. Choose another directory.",
+    "external": "{} names another database than this DSN. Where the deployment's database has moved, let the section "
+    "[database] there say what the DSN says (host, port, name, sslrootcert). For a new one choose another directory.",
+}
 
 Tell = Callable[[str], None]
 """Told each step in words as it begins, for a progress display."""
@@ -59,9 +65,11 @@ async def initialise(
     """
     tell("Directories and settings")
     administrator = None if administrator_dsn is None else dsn.parse(administrator_dsn)
-    if administrator is not None and (said := await unreachable(administrator.at(_MAINTENANCE))) is not None:
-        raise Misconfigured(f"{said} Nothing was made.")
-    settings = _settings(home, environment, host, listen, administrator)
+    where = DatabaseSettings()
+    if administrator is not None:
+        where = _external(administrator)
+        await assert_usable(administrator.at(_MAINTENANCE), database=where.name)
+    settings = _settings(home, environment, host, listen, where)
     tell("Root key and epoch key")
     make_local_keys(home, settings)
     ensure_certificate(home, settings)
@@ -74,21 +82,17 @@ async def initialise(
 
 
 def _settings(
-    home: Home, environment: str, host: str, listen: ListenSettings | None, administrator: Endpoint | None
+    home: Home, environment: str, host: str, listen: ListenSettings | None, where: DatabaseSettings
 ) -> Settings:
     home.make()
-    where = DatabaseSettings() if administrator is None else _external(administrator)
     if home.settings_file.exists():
         settings = home.settings()
         if settings.environment != environment:
             raise Misconfigured(
                 f"{home.path} holds a deployment of the environment {settings.environment}. Choose another directory."
             )
-        if administrator is not None and settings.database != where:
-            raise Misconfigured(
-                f"{home.settings_file} names another database than this DSN. Let its section [database] say what the "
-                "DSN says (mode, host, port, name, sslrootcert), or choose another directory."
-            )
+        if where.mode == "external" and settings.database != where:
+            raise Misconfigured(_ANOTHER_DATABASE[settings.database.mode].format(home.settings_file))
         return settings
     settings = Settings(
         version=1,

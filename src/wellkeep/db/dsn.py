@@ -1,8 +1,9 @@
-"""How a role reaches a database: parsed, judged, and never printed.
+"""How a role reaches a database: parsed and judged; the password is never printed.
 
 Rule: a connection that leaves the machine's kernel is TLS with the server's name verified (`sslmode=verify-full`), the
 loopback included, since any local user may listen there; a Unix socket needs none. The threat is somebody who answers
-in the server's place. A DSN holds a password, so it lives in a `Secret` and errors name only the part that is wrong.
+in the server's place. A DSN holds a password, so it lives in a `Secret` and errors name only the part that is wrong:
+where it leads to, never the account nor the password.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 
 _DEFAULT_PORT = 5432
+_LAST_PORT = 65_535
+_LONGEST_NAME = 63
+_FORM = "The database DSN can't be read. Its form is postgresql://user@host:port/database"
 _PARAMETERS = frozenset({"host", "port", "user", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey"})
 
 
@@ -92,13 +96,12 @@ def parse(dsn: Secret[str]) -> Endpoint:
     A Unix socket is `postgresql://user@/database?host=/directory`. Raises Misconfigured on any other form, on a
     parameter that we do not know (it could switch a check off), and on TCP without `sslmode=verify-full`.
     """
-    form = "The database DSN can't be read. Its form is postgresql://user@host:port/database"
     try:
         parts = urlsplit(dsn.reveal())
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         port = parts.port
     except ValueError:
-        raise Misconfigured(form) from None
+        raise Misconfigured(_FORM) from None
     if parts.scheme not in {"postgresql", "postgres"}:
         raise Misconfigured("The database DSN must begin with postgresql://")
     parameters = dict(pairs)
@@ -108,10 +111,7 @@ def parse(dsn: Secret[str]) -> Endpoint:
     host = parameters.get("host") or unquote(parts.hostname or "")
     user = parameters.get("user") or unquote(parts.username or "")
     database = parameters.get("dbname") or unquote(parts.path.lstrip("/"))
-    if not (host and user and database):
-        raise Misconfigured("The database DSN must name a host, a user and a database.")
-    if "," in host:
-        raise Misconfigured("The database DSN names several hosts. Name the one that takes writes.")
+    _check_names(host, user, database, path=parts.path)
     endpoint = Endpoint(
         host=host,
         port=_port(parameters.get("port"), port),
@@ -128,11 +128,23 @@ def parse(dsn: Secret[str]) -> Endpoint:
     return endpoint
 
 
+def _check_names(host: str, user: str, database: str, *, path: str) -> None:
+    if not (host and user and database):
+        raise Misconfigured("The database DSN must name a host, a user and a database.")
+    # A sign that was not encoded: what follows may be half of a password.
+    if any(sign in path[1:] for sign in "/@:") or not all(text.isprintable() for text in (host, user, database)):
+        raise Misconfigured(f"{_FORM}; in a name or password write / @ : ? # as %2F %40 %3A %3F %23")
+    if max(len(user.encode()), len(database.encode())) > _LONGEST_NAME:
+        raise Misconfigured("The user or database in the DSN has a name longer than PostgreSQL's 63 bytes.")
+    if "," in host:
+        raise Misconfigured("The database DSN names several hosts. Name the one that takes writes.")
+
+
 def _port(parameter: str | None, authority: int | None) -> int:
     if parameter is None:
         return _DEFAULT_PORT if authority is None else authority
-    if not (parameter.isascii() and parameter.isdigit()):
-        raise Misconfigured("The port in the database DSN is not a number.")
+    if not (parameter.isascii() and parameter.isdigit() and 0 < int(parameter[:6]) <= _LAST_PORT):
+        raise Misconfigured("The port in the database DSN is not a number from 1 to 65535.")
     return int(parameter)
 
 

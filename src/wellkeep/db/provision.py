@@ -28,6 +28,7 @@ from wellkeep.db.errors import CONNECTION_ERRORS, DRIVER_ERRORS, translate
 _CONNECT_SECONDS = 10.0
 _ROLE_EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = 'wk_migrate')"
 _DATABASE_EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1)"
+_DATABASE_OWNER = "SELECT pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE datname = $1"
 _MARK_TABLE = "SELECT pg_catalog.to_regclass('wk.deployment') IS NOT NULL"
 _MARKED = "SELECT EXISTS (SELECT 1 FROM wk.deployment)"
 
@@ -61,27 +62,48 @@ async def unreachable(endpoint: Endpoint) -> str | None:
 
     For the person at the command line: whoever sends requests is told no more than that the database is away.
     """
-    place = f"{endpoint.host}, port {endpoint.port}"
     try:
         connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
         await connection.close(timeout=_CONNECT_SECONDS)
-    except ssl.SSLCertVerificationError:
-        return (
-            f"The PostgreSQL at {place} shows a certificate that this machine does not trust, or that is for another "
-            "name. Name its authority (sslrootcert=/absolute/path/ca.crt), and the host as its certificate does."
-        )
-    except asyncpg.InvalidAuthorizationSpecificationError:
-        return (
-            f"The PostgreSQL at {place} does not let {endpoint.user} in: there is no such account, its password is "
-            "another, or pg_hba.conf has no line for it."
-        )
-    except asyncpg.InvalidCatalogNameError:
-        return f"The PostgreSQL at {place} has no database of the name {endpoint.database}."
-    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError):
-        if endpoint.is_socket:
-            return f"No PostgreSQL answers at the socket in {place}."
-        return f"No PostgreSQL that speaks TLS answers at {place}, or the network does not let us through."
+    except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError, UnicodeError) as error:
+        return _in_words(error, endpoint)
     return None
+
+
+def _in_words(error: Exception, endpoint: Endpoint) -> str:
+    place = f"The PostgreSQL at {endpoint.host}, port {endpoint.port}"
+    account = f"the role {endpoint.user}" if endpoint.user in roles.LOGIN_ROLES else "this account"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{place} shows a certificate that this machine does not trust, or that is for another name. Name its "
+            "authority (sslrootcert=/absolute/path/ca.crt), and the host as its certificate does."
+        )
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"{place} does not let {account} in: name or password is another, or pg_hba.conf has no line for it."
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f"{place} has no database of the name {endpoint.database}."
+    if isinstance(error, asyncpg.PostgresError):
+        return f"{place} answers, but takes no connection of {account} (SQLSTATE {error.sqlstate})."
+    return f"{place} does not answer{'' if endpoint.is_socket else ', or speaks no TLS, or the network is in between'}."
+
+
+async def assert_usable(administrator: Endpoint, *, database: str) -> None:
+    """Raise Misconfigured where a deployment can't be made at `administrator`'s server, before anything is made."""
+    if (said := await unreachable(administrator)) is not None:
+        raise Misconfigured(f"{said} Nothing was made.")
+    async with connected(administrator) as connection:
+        await guard.assert_fit(connection)
+        await _assert_not_anothers(connection, database)
+
+
+async def _assert_not_anothers(connection: Connection, database: str) -> None:
+    """Raise Misconfigured where there is a database of that name that is not wellkeep's: its rights are changed."""
+    owner = await connection.fetchval(_DATABASE_OWNER, database)
+    if owner not in {None, roles.OWNER_ROLE}:
+        raise Misconfigured(
+            f"This PostgreSQL has a database {database} already, and it is not wellkeep's. Name one that is not there "
+            "yet: it is made. Nothing was made."
+        )
 
 
 async def provision(
@@ -103,6 +125,7 @@ async def provision(
     migrator = administrator.at(database).as_role("wk_migrate", passwords["wk_migrate"])
     async with connected(administrator) as connection:
         await guard.assert_fit(connection)
+        await _assert_not_anothers(connection, database)
         if await connection.fetchval(_ROLE_EXISTS):
             there = await connection.fetchval(_DATABASE_EXISTS, database)
             await _assert_ours(migrator if there else migrator.at(administrator.database), deployment_id, environment)

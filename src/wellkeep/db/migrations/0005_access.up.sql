@@ -104,7 +104,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp
 AS $body$
 BEGIN
-  IF token IS NULL THEN
+  IF token IS NULL OR token !~ '^wkt1\.[0-9a-f]{32}\.' THEN
     RAISE EXCEPTION 'wellkeep: no valid tenant context' USING ERRCODE = 'insufficient_privilege';
   END IF;
   PERFORM wk.enter(token);

@@ -472,7 +472,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
   zero constant uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
-  FOR place IN 1 .. cardinality(gone) LOOP
+  FOR place IN 1 .. coalesce(cardinality(gone), 0) LOOP
     IF NOT gone[place] = ANY (besides) THEN
       DELETE FROM vault.tag t
         WHERE t.tenant_id = owner AND t.collection_id = of_collection AND t.field_id = of_fields[place]
@@ -525,7 +525,9 @@ BEGIN
     END IF;
   END IF;
   IF leases THEN
-    PERFORM FROM unnest(run) AS e WHERE e.lease AND NOT keys.lease_subject(e.kid);
+    -- In the order of the keys, so that no two calls wait for each other.
+    PERFORM FROM (SELECT e.kid FROM unnest(run) AS e WHERE e.lease ORDER BY e.kid OFFSET 0) AS w
+      WHERE NOT keys.lease_subject(w.kid);
     IF FOUND THEN
       RAISE EXCEPTION 'wellkeep: a key is not the current one, or used up' USING ERRCODE = 'WK002';
     END IF;
@@ -869,8 +871,11 @@ BEGIN
             AND s.erased_at IS NULL AND s.merged_into IS NULL OFFSET 0));
     END IF;
     IF leases THEN
-      refused := ARRAY(SELECT b.id FROM unnest(batch.rows) b
-                       WHERE b.expected = 0 AND b.subject_mode = 2 AND b.lease AND NOT keys.lease_subject(b.kid));
+      refused := ARRAY(
+        SELECT w.id FROM (
+          SELECT b.id, b.kid FROM unnest(batch.rows) b
+          WHERE b.expected = 0 AND b.subject_mode = 2 AND b.lease ORDER BY b.kid OFFSET 0
+        ) AS w WHERE NOT keys.lease_subject(w.kid));
       IF cardinality(refused) > 0 THEN
         RETURN refused;
       END IF;
