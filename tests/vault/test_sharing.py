@@ -9,6 +9,7 @@ import pytest
 
 from vault.stack import PATIENTS, Stack
 from wellkeep.base.ids import uuid7
+from wellkeep.vault.calls import NIL
 
 _KEY = """
 INSERT INTO access.api_key (tenant_id, id, name, prefix, digest, roles, created_at, expires_at, revoked_at)
@@ -58,3 +59,17 @@ async def test_an_element_without_a_token_has_no_context_to_share(stack: Stack) 
         for batch in ([element], [(token, *element[1:]), element]):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.fetch(_READ, batch)
+
+
+@pytest.mark.parametrize("token", [None, "", "wkt1", "wkt1.00.1.1.00", f"wkt1.{'z' * 32}.1.1.{'0' * 64}", "x" * 300])
+@pytest.mark.parametrize("credential", [None, NIL])
+async def test_whatever_is_no_token_is_an_alarm(stack: Stack, token: str | None, credential: UUID | None) -> None:
+    made = await stack.vault.records.create(stack.integration, "patients", {"family": "Ada"})
+    async with stack.database.connect("wk_app") as connection:
+        for query, element in (
+            (_READ, (token, credential, 1, made.id, 0, False)),
+            ("SELECT * FROM vault.subject_batch($1::vault.subject_in[])", (token, credential, made.subject)),
+            ("SELECT * FROM vault.collection_batch($1::vault.collection_in[])", (token, credential, None)),
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch(query, [element])
