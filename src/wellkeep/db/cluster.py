@@ -69,6 +69,8 @@ _OTHER_SETTINGS: Mapping[str, str] = {
     "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    # Tags are spread over all of their index: after each checkpoint nearly every new one logs a whole page.
+    "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
 }
 
