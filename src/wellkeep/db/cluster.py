@@ -28,8 +28,6 @@ SUPERUSER = "wk_admin"
 _FORMAT = 1
 _BUILTIN_LOCALE_SINCE = 17
 _INITDB_SECONDS = 120
-_WAL_SEGMENT_MB = 4
-"""Whoever needs a new segment of the write-ahead log fills it with zeros, and all commits wait: 60 ms for 16 MB."""
 
 DURABLE_SETTINGS: Mapping[str, str] = {
     "fsync": "on",
@@ -69,6 +67,8 @@ _OTHER_SETTINGS: Mapping[str, str] = {
     "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    # Used segments of the log are kept for the next time: while a new one is filled with zeros all commits wait, for 60 ms.
+    "min_wal_size": "512MB",
     # Tags are spread over all of their index: after each checkpoint nearly every new one logs a whole page.
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
@@ -182,7 +182,6 @@ def _initdb(staging: Path, binaries: Binaries, account: Account, password: Secre
                 f"--pwfile=/dev/fd/{reading}",
                 "--auth=scram-sha-256",
                 "--data-checksums",
-                f"--wal-segsize={_WAL_SEGMENT_MB}",
                 "--encoding=UTF8",
                 "--no-instructions",
                 *_locale(binaries),
