@@ -67,7 +67,7 @@ _OTHER_SETTINGS: Mapping[str, str] = {
     "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    # Used segments of the log are kept for the next time: while a new one is filled with zeros all commits wait, for 60 ms.
+    # Used segments of the log are kept: while a new one is filled with zeros all commits wait, for 60 ms.
     "min_wal_size": "512MB",
     # Tags are spread over all of their index: after each checkpoint nearly every new one logs a whole page.
     "checkpoint_timeout": "15min",
