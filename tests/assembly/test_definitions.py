@@ -29,8 +29,9 @@ async def test_a_server_enters_the_roles_it_starts_with_where_they_have_changed(
         shipped, changed = gate.policy.roles, msgspec.structs.replace(gate.policy.roles, digest=b"\x01" * 32)
         assert await announce(runtime.core) is None, "init entered it"
         gate.policy = Policy(changed)
-        first, second = await asyncio.gather(announce(runtime.core), announce(runtime.core))
-        assert first == second is not None, "two workers, one entry"
+        # Whoever comes at the same moment enters the same event; whoever comes a moment later sees that it is there.
+        entered = {*await asyncio.gather(announce(runtime.core), announce(runtime.core))} - {None}
+        assert len(entered) == 1, "two workers, one entry"
         assert await announce(runtime.core) is None
         assert await announced(runtime) == [shipped.digest.hex(), changed.digest.hex()]
     for _ in range(2):

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -167,6 +168,15 @@ def many(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let our programs be interrupted, also where these tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_stopped_with_ctrl_c_and_resumed(vault: Deployment, key: str, many: Path, tmp_path: Path) -> None:
     arguments = ["import", str(many), "-c", "many"]
     process = subprocess.Popen(  # noqa: S603 -- our own program
