@@ -55,6 +55,12 @@ EVENTS = st.builds(
     rule=optional(st.sampled_from(["role:clinician/record:read", "deny:no-role"])),
     digest=optional(st.binary(min_size=32, max_size=32)),
     revision=optional(st.integers(1, 2**53 - 1)),
+    span=optional(
+        st.tuples(st.integers(1, 2**31), st.integers(0, 2**50), st.integers(0, 2**50)).map(
+            lambda drawn: (drawn[0], drawn[1], drawn[1] + drawn[2])
+        )
+    ),
+    reason=optional(st.binary(min_size=32, max_size=32)),
 )
 
 
@@ -104,6 +110,11 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("error", {"error": "Not Found: Jane"}),
     ("rule", {"rule": "because Jane said so"}),
     ("digest", {"digest": b"short"}),
+    ("reason", {"reason": b"she asked for it"}),
+    ("span", {"span": (0, 0, 1)}),
+    ("span", {"span": (1, -1, 1)}),
+    ("span", {"span": (1, 3, 2)}),
+    ("type", {"span": (1, 2)}),
     ("part", {"part": 2, "parts": 1}),
     ("part", {"part": 1}),
     ("type", {"digest": 5}),

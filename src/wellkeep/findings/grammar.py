@@ -57,6 +57,14 @@ class Kind(StrEnum):
     LEDGER_CLOCK = "ledger.clock"
     LEDGER_UNAVAILABLE = "ledger.unavailable"
     LEDGER_OUTBOX_OLD = "ledger.outbox_old"
+    LEDGER_UNVERIFIED = "ledger.unverified"
+    LEDGER_BEHIND = "ledger.behind"
+    LEDGER_ANCHOR_FAILED = "ledger.anchor_failed"
+    LEDGER_ANCHORS_STALE = "ledger.anchors_stale"
+    LEDGER_SINK_FAILED = "ledger.sink_failed"
+    LEDGER_SINK_GAP = "ledger.sink_gap"
+    EGRESS_DENIED = "egress.denied"
+    OPERATOR_UNRECORDED = "operator.unrecorded"
     DATABASE_SETTING = "database.setting"
     MIGRATION_MISMATCH = "migration.mismatch"
     DEFINITION_CHANGED = "definition.changed"
@@ -91,7 +99,7 @@ _INTEGERS = frozenset(
         "attempts",
     }
 )
-_CODES = frozenset({"purpose", "error", "state", "action", "what", "setting", "migration", "claim", "index"})
+_CODES = frozenset({"purpose", "error", "state", "action", "what", "setting", "migration", "claim", "index", "place", "anchor", "sink"})
 _HEXES = frozenset({"kid", "digest", "leaf"})
 
 

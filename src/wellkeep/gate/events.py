@@ -32,6 +32,8 @@ class Facts(TypedDict, total=False):
     count: int | None
     digest: bytes | None
     revision: int | None
+    span: tuple[int, int, int] | None
+    reason: bytes | None
 
 
 def event(decision: Decision, *, outcome: Outcome, error: str | None = None, **facts: Unpack[Facts]) -> Event:

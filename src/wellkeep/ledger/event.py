@@ -44,7 +44,6 @@ ENTRY_LIMIT = 32 * 1024
 EVENT_LIMIT = ENTRY_LIMIT - 512
 """The longest event in bytes: what is left of an entry beside log, prev, seq, time and v."""
 
-_DIGEST_BYTES = 32
 _SORTED = orjson.OPT_SORT_KEYS
 
 
@@ -53,7 +52,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `fields` are names of fields; `records` the records named, `subjects` the patients where there are several (one
     alone is `subject`). `digest` is the SHA-256 of a revision's ciphertexts. `rule` is the rule that decided, `error`
-    an error's code, `agent` 16 hex digits of the hash of the user agent, `part` i of `parts` counts from 1.
+    an error's code, `agent` 16 hex digits of the hash of the user agent, `part` i of `parts` counts from 1. `span` is a
+    run of entries of the log that `resource_id` names: its epoch, the first seq and the one after the last. `reason` is
+    SHA-256(salt ‖ text) of a text that lies sealed beside the ledger.
     """
 
     id: UUID
@@ -81,6 +82,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rule: str | None = None
     digest: bytes | None = None
     revision: int | None = None
+    span: tuple[int, int, int] | None = None
+    reason: bytes | None = None
     part: int | None = None
     parts: int | None = None
 
@@ -153,9 +156,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.rule is not None:
             body["rule"] = grammar.rule(self.rule)
         if self.digest is not None:
-            if len(self.digest) != _DIGEST_BYTES:
-                raise refuse("digest")
-            body["digest"] = self.digest.hex()
+            body["digest"] = grammar.digest("digest", self.digest)
+        if self.reason is not None:
+            body["reason"] = grammar.digest("reason", self.reason)
+        if self.span is not None:
+            body["span"] = grammar.span(self.span)
         if self.revision is not None:
             body["revision"] = grammar.number("revision", self.revision, 1)
         if self.error is not None:

@@ -21,6 +21,7 @@ from wellkeep.base.principal import ActorType
 
 MAX_NUMBER = 2**53 - 1
 ID_BYTES = 16
+DIGEST_BYTES = 32
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _NAME = r"[a-z][a-z0-9_]{0,62}"
@@ -134,6 +135,22 @@ def number(key: str, value: int, least: int = 0) -> int:
     if type(value) is not int or not least <= value <= MAX_NUMBER:
         raise EventRefused(key)
     return value
+
+
+def digest(key: str, value: bytes) -> str:
+    """Return 32 bytes as 64 hex digits; raises EventRefused."""
+    if len(value) != DIGEST_BYTES:
+        raise EventRefused(key)
+    return value.hex()
+
+
+def span(value: tuple[int, int, int]) -> dict[str, int]:
+    """Return a run of entries (epoch from 1, first seq, the seq after the last) as an object; raises EventRefused."""
+    epoch, first, end = value
+    found = {"epoch": number("span", epoch, 1), "from": number("span", first), "to": number("span", end)}
+    if first > end:
+        raise EventRefused("span")
+    return found
 
 
 def pack_ids(key: str, ids: tuple[UUID, ...]) -> list[str]:

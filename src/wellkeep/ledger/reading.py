@@ -45,6 +45,12 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n: int | None = None
 
 
+class _Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    epoch: int
+    first: int = msgspec.field(name="from")
+    end: int = msgspec.field(name="to")
+
+
 class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: UUID
     action: Action
@@ -65,6 +71,8 @@ class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: str | None = None
     digest: str | None = None
     revision: int | None = None
+    span: _Span | None = None
+    reason: str | None = None
     part: _Part = _Part()
 
 
@@ -76,6 +84,7 @@ def parse(encoded: bytes) -> PreparedEvent:
     try:
         wire = _decoder.decode(encoded)
         digest = None if wire.digest is None else bytes.fromhex(wire.digest)
+        reason = None if wire.reason is None else bytes.fromhex(wire.reason)
     except ValueError:  # what msgspec raises derives from it, and may quote a value
         raise refuse("form") from None
     event = Event(
@@ -104,6 +113,8 @@ def parse(encoded: bytes) -> PreparedEvent:
         rule=wire.rule,
         digest=digest,
         revision=wire.revision,
+        span=None if wire.span is None else (wire.span.epoch, wire.span.first, wire.span.end),
+        reason=reason,
         part=wire.part.i,
         parts=wire.part.n,
     )
