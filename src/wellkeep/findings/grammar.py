@@ -99,7 +99,9 @@ _INTEGERS = frozenset(
         "attempts",
     }
 )
-_CODES = frozenset({"purpose", "error", "state", "action", "what", "setting", "migration", "claim", "index", "place", "anchor", "sink"})
+_CODES = frozenset(
+    {"purpose", "error", "state", "action", "what", "setting", "migration", "claim", "index", "place", "anchor", "sink"}
+)
 _HEXES = frozenset({"kid", "digest", "leaf"})
 
 
