@@ -24,6 +24,11 @@ help: ## say what can be made
 	@$(UV) pip install --quiet --no-deps --python .venv -e .
 	@touch $@
 
+.venv-servers/test.stamp: requirements-servers.lock .venv/test.stamp
+	@test -x .venv-servers/bin/python || $(UV) venv --quiet --python $(PY) .venv-servers
+	@$(UV) pip sync --quiet --require-hashes --python .venv-servers requirements-servers.lock
+	@touch $@
+
 .venv-peers/bench.stamp: requirements-bench.lock .venv/test.stamp
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python $(PY) .venv-peers
 	@$(UV) pip sync --quiet --require-hashes --python .venv-peers requirements-bench.lock
@@ -45,7 +50,7 @@ types: .venv/test.stamp ## mypy, strict
 layers: .venv/test.stamp ## import-linter
 	$(BIN)/lint-imports
 
-test: .venv/test.stamp ## pytest with coverage floors
+test: .venv/test.stamp .venv-servers/test.stamp ## pytest with coverage floors
 	scripts/test
 
 soak: .venv/test.stamp ## the crash and fault tests with their full counts
@@ -58,4 +63,4 @@ lock: .uv/bin/uv ## make the locks anew: names, versions and hashes
 	scripts/lock
 
 clean: ## remove what was installed here
-	rm -rf .venv .venv-peers .uv
+	rm -rf .venv .venv-servers .venv-peers .uv
