@@ -15,7 +15,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -23,9 +23,14 @@ import msgspec
 from wellkeep.base.errors import Misconfigured
 
 FILE_NAME = "wellkeep.toml"
+_HOST = r"^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z.])?|[0-9A-Fa-f:.]{2,45})\Z"
 _ADDRESS = r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}$"
 
 Address = Annotated[str, msgspec.Meta(pattern=_ADDRESS)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+PlaceHost = Annotated[
+    str, msgspec.Meta(pattern=r"^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z.])?|[0-9A-Fa-f:.]{2,45})\Z")
+]
 Environment = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9]{1,15}$")]
 
 
@@ -62,6 +67,29 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     root_key: str = "secrets/root.key"
 
 
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A place outside that may be connected to: its name in the ledger and in findings, and where it is.
+
+    `networks` are those of ours (loopback, private, unique-local) that its host may resolve into; `ca` is a file of
+    authorities, relative to the home or absolute, in place of the system's; `clear` allows TCP without TLS, inside
+    `networks` alone.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z_]{0,60}[0-9]{0,2}\Z")]
+    host: Annotated[str, msgspec.Meta(pattern=_HOST)]
+    ports: Annotated[tuple[Port, ...], msgspec.Meta(min_length=1)]
+    networks: tuple[str, ...] = ()
+    ca: str | None = None
+    clear: bool = False
+
+
+class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The one list of what may be connected to; what is not on it is refused."""
+
+    # Left out of the file while it is empty: TOML lets nobody add a table to a list that is written out as `[]`.
+    places: tuple[Place, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that a deployment is told."""
 
@@ -74,6 +102,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     listen: ListenSettings = msgspec.field(default_factory=ListenSettings)
     tls: TlsSettings = msgspec.field(default_factory=TlsSettings)
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
+    egress: EgressSettings = msgspec.field(default_factory=EgressSettings)
 
 
 def default_home() -> Path:
@@ -97,7 +126,7 @@ def load(home: Path) -> Settings:
     try:
         return msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
-        place = re.search(r"at `\$\.?([a-z_.]*)`", str(error))
+        place = re.search(r"at `\$\.?([a-z_.\[\]]*)`", str(error))
         unknown = re.search(r"unknown field `([a-z_]+)`", str(error))
         named = ".".join(part for part in (place and place[1], unknown and unknown[1]) if part) or "the file"
         raise Misconfigured(
@@ -107,16 +136,26 @@ def load(home: Path) -> Settings:
 
 def dump(settings: Settings) -> str:
     """Write `settings` as the TOML text that `load` reads."""
-    plain = msgspec.to_builtins(settings)
     lines = ["# wellkeep: the settings of one deployment. Reference: docs/reference/settings.md", ""]
-    tables = []
-    for name, value in plain.items():
+    return "\n".join(lines + _table("", msgspec.to_builtins(settings))) + "\n"
+
+
+def _table(path: str, values: dict[str, Any]) -> list[str]:
+    """Return the lines of one table: its own settings first, then the tables in it."""
+    lines = _assignments({name: value for name, value in values.items() if not _holds_tables(value)})
+    for name, value in values.items():
+        inner = f"{path}.{name}" if path else name
         if isinstance(value, dict):
-            tables += ["", f"[{name}]", *_assignments(value)]
-        else:
-            lines += _assignments({name: value})
-    return "\n".join(lines + tables) + "\n"
+            lines += ["", f"[{inner}]", *_table(inner, value)]
+        elif _holds_tables(value):
+            for one in value:
+                lines += ["", f"[[{inner}]]", *_table(inner, one)]
+    return lines
 
 
-def _assignments(values: dict[str, object]) -> list[str]:
+def _holds_tables(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list | tuple) and any(isinstance(one, dict) for one in value))
+
+
+def _assignments(values: dict[str, Any]) -> list[str]:
     return [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in values.items() if value is not None]

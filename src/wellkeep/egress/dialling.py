@@ -1,0 +1,165 @@
+"""From a place to a connection: resolve once, judge every address, dial a judged one, check the certificate's name.
+
+Rules: one forbidden address among those that came back refuses them all, since who can add one to an answer can choose
+which is used; what is dialled is an address that was judged, never the name again (DNS rebinding); TLS 1.2 at least,
+with forward-secret AEAD suites, against the place's own name and its own authorities, whatever a library above asks
+for; resolving, connecting and saying goodbye each have their bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from wellkeep.base.errors import Misconfigured
+from wellkeep.egress.errors import Denials, EgressRefused, EgressUnreachable, Reason, Trouble
+from wellkeep.egress.networks import Address, Judged, judge
+from wellkeep.egress.places import Destination
+from wellkeep.egress.resolving import NotResolved, Resolver
+
+_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
+_MOST_ADDRESSES = 8
+_BUFFER_BYTES = 64 * 1024
+_GOODBYE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long things may take, in seconds, and how much may come back over HTTP, in bytes."""
+
+    resolve: float = 5.0
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 60.0
+    answer: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A connection to a place, and the address that it goes to."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    address: Address
+
+    async def close(self) -> None:
+        """Say goodbye, within two seconds."""
+        self.writer.close()
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self.writer.wait_closed()
+        except (OSError, TimeoutError):  # ssl.SSLError is an OSError; who does not answer is left without one
+            self.writer.transport.abort()
+
+
+class Dialler:
+    """Makes every connection out."""
+
+    def __init__(self, *, resolver: Resolver, denials: Denials, limits: Limits) -> None:
+        """`denials` is told of every refusal before it is raised."""
+        self.limits = limits
+        self._resolver = resolver
+        self._denials = denials
+        self._trust: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}
+
+    async def open(self, place: Destination, port: int, *, tls: bool, alpn: tuple[str, ...] = ()) -> Line:
+        """Return a connection to `place`. Raises EgressRefused, EgressUnreachable, Misconfigured (its `ca`)."""
+        if port not in place.ports:
+            await self.refuse(place, Reason.OTHER_PORT, port=port)
+        if not tls and not place.clear:
+            await self.refuse(place, Reason.CLEAR_TEXT, port=port)
+        trust = self._context(place, alpn) if tls else None
+        return await self._dial(place, port, await self._checked(place, port, tls=tls), trust)
+
+    async def resolved(self, place: Destination, port: int) -> list[Judged]:
+        """Resolve the place's name once and judge every address. Raises EgressUnreachable."""
+        try:
+            async with asyncio.timeout(self.limits.resolve):
+                found = [judge(text) for text in await self._resolver.addresses(place.host, port)]
+        except TimeoutError:
+            raise EgressUnreachable(place=place.name, trouble=Trouble.TIMED_OUT) from None
+        except (NotResolved, ValueError):
+            raise EgressUnreachable(place=place.name, trouble=Trouble.NOT_RESOLVED) from None
+        if not found:
+            raise EgressUnreachable(place=place.name, trouble=Trouble.NOT_RESOLVED)
+        return found
+
+    async def refuse(
+        self, place: Destination, reason: Reason, *, host: str | None = None, port: int | None = None
+    ) -> NoReturn:
+        """Tell of a refusal, then raise it; `host` and `port` are what was asked for."""
+        asked = f"{place.host if host is None else host}:{place.ports[0] if port is None else port}"
+        await self._denials.denied(place.name, reason, hashlib.sha256(asked.encode("utf-8", "replace")).digest())
+        raise EgressRefused(place=place.name, reason=reason)
+
+    async def _checked(self, place: Destination, port: int, *, tls: bool) -> list[Address]:
+        """Return the addresses of `place`, all of them judged fit; one that is not refuses them all."""
+        found = await self.resolved(place, port)
+        for judged in found:
+            reason = place.objection(judged, tls=tls)
+            if reason is not None:
+                await self.refuse(place, reason, port=port)
+        return [judged.address for judged in found]
+
+    async def _dial(
+        self, place: Destination, port: int, addresses: Sequence[Address], trust: ssl.SSLContext | None
+    ) -> Line:
+        """Try the addresses in their order until one takes the connection; each has its share of the one bound."""
+        trouble, tried = Trouble.NOT_CONNECTED, addresses[:_MOST_ADDRESSES]
+        for address in tried:
+            try:
+                async with asyncio.timeout(self.limits.connect / len(tried)):
+                    return await self._connect(place, port, address, trust)
+            except ssl.SSLCertVerificationError:
+                await self.refuse(place, Reason.CERTIFICATE, port=port)
+            except ssl.SSLError:
+                trouble = Trouble.NO_TLS
+            except TimeoutError:
+                trouble = Trouble.TIMED_OUT
+            except OSError:
+                continue
+        raise EgressUnreachable(place=place.name, trouble=trouble)
+
+    async def _connect(self, place: Destination, port: int, address: Address, trust: ssl.SSLContext | None) -> Line:
+        seconds = self.limits.connect
+        tls = {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": _GOODBYE_SECONDS} if trust else {}
+        reader, writer = await asyncio.open_connection(
+            str(address),
+            port,
+            limit=_BUFFER_BYTES,
+            ssl=trust,
+            server_hostname=place.host if trust else None,
+            **tls,
+        )
+        return Line(reader, writer, address)
+
+    def _context(self, place: Destination, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        """Return what the place's certificate is checked with; made once for each use."""
+        found = self._trust.get((place.name, alpn))
+        if found is None:
+            found = self._trust[place.name, alpn] = _trusting(place)
+            if alpn:
+                found.set_alpn_protocols(list(alpn))
+        return found
+
+
+def _trusting(place: Destination) -> ssl.SSLContext:
+    """Return a context that demands a certificate of the place's name. Raises Misconfigured where its `ca` is none.
+
+    Not `ssl.create_default_context`: that one writes the session's keys to a file that the environment names.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_SUITES)
+    if place.ca is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return context
+    try:
+        context.load_verify_locations(cafile=place.ca)
+    except OSError:  # ssl.SSLError is one
+        raise Misconfigured(f"The `ca` of the place {place.name} is no readable file of certificates (PEM)") from None
+    return context

@@ -1,0 +1,96 @@
+"""The room's one door: an HTTP client, or a stream, of a place on the list."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from wellkeep.base.settings import Place
+from wellkeep.egress.dialling import Dialler, Limits
+from wellkeep.egress.errors import Denials, EgressRefused, Reason
+from wellkeep.egress.places import Destination, destinations
+from wellkeep.egress.resolving import Resolver, SystemResolver
+from wellkeep.egress.transport import PlaceTransport
+
+_AGENT = "wellkeep"
+
+
+class Egress:
+    """One per process; safe to share by everything in it. `stop` it when nothing goes out any more."""
+
+    def __init__(
+        self,
+        *,
+        places: Iterable[Place],
+        denials: Denials,
+        home: Path | None = None,
+        resolver: Resolver | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Know `places`; a relative `ca` of theirs lies below `home`. Connects to nothing yet.
+
+        Raises Misconfigured where the list does not hold together.
+        """
+        self._places = destinations(places, home=home)
+        self._denials = denials
+        self._own_resolver = SystemResolver() if resolver is None else None
+        self._resolver: Resolver = resolver or self._own_resolver or SystemResolver()
+        self._limits = limits or Limits()
+        self._dialler = Dialler(resolver=self._resolver, denials=denials, limits=self._limits)
+
+    @property
+    def places(self) -> Mapping[str, Destination]:
+        """The places by name."""
+        return self._places
+
+    @asynccontextmanager
+    async def http(self, place: str, *, limits: Limits | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        """Lend an HTTP client that reaches `place` alone; addresses without a host mean its first port, over TLS.
+
+        Raises EgressRefused where no such place is listed. What the client sends raises EgressRefused, where it was to
+        go elsewhere or the place's name leads where it may not, and EgressUnreachable; no error of httpx. Redirects are
+        answers like any other. `limits` stand in for the usual ones.
+        """
+        found = await self._place(place)
+        dialler = self._dialler
+        if limits is not None:
+            dialler = Dialler(resolver=self._resolver, denials=self._denials, limits=limits)
+        host = f"[{found.host}]" if ":" in found.host else found.host
+        async with httpx.AsyncClient(
+            transport=PlaceTransport(dialler, found),
+            base_url=f"https://{host}:{found.ports[0]}",
+            headers={"Accept-Encoding": "identity", "User-Agent": _AGENT},
+            trust_env=False,
+            follow_redirects=False,
+        ) as client:
+            yield client
+
+    async def stream(
+        self, place: str, *, port: int | None = None, tls: bool = True
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a reader and a writer of a connection to `place`, at its first port unless another of its is named.
+
+        Without TLS it is made only where the place says `clear` and lies in its own `networks`. Whoever asks bounds
+        what is read and written, and closes the writer. Raises EgressRefused, EgressUnreachable.
+        """
+        found = await self._place(place)
+        line = await self._dialler.open(found, found.ports[0] if port is None else port, tls=tls)
+        return line.reader, line.writer
+
+    def stop(self) -> None:
+        """End the threads that resolve names."""
+        if self._own_resolver is not None:
+            self._own_resolver.stop()
+
+    async def _place(self, name: str) -> Destination:
+        found = self._places.get(name)
+        if found is None:
+            asked = hashlib.sha256(name.encode("utf-8", "replace")).digest()
+            await self._denials.denied(None, Reason.UNKNOWN_PLACE, asked)
+            raise EgressRefused(place=None, reason=Reason.UNKNOWN_PLACE)
+        return found
