@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wellkeep.access import roles
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.egress_denials import open_egress
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.kms import open_epochs, open_kms
 from wellkeep.base.clock import Clock, SystemClock
@@ -19,6 +20,7 @@ from wellkeep.db import deployment, guard, migrate
 from wellkeep.db.context import ContextKey
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.db.provision import connected
+from wellkeep.egress.egress import Egress
 from wellkeep.findings.findings import Findings
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import Policy
@@ -48,6 +50,7 @@ class Core:
     epochs: EpochKeys
     writer: LedgerWriter
     gate: Gate
+    egress: Egress
     context_key: ContextKey
 
     @property
@@ -102,6 +105,7 @@ async def open_core(home: Home, settings: Settings, database: Database) -> Async
             epochs=epochs,
             writer=writer,
             gate=gate,
+            egress=open_egress(stack, home=home, settings=settings, gate=gate, findings=findings, clock=clock),
             context_key=context_key,
         )
 

@@ -1,0 +1,124 @@
+"""Refused connections, on record: each an entry of the root log and a finding, and no flood of either.
+
+Rules: the first refusal of a kind in a minute is entered at once, durably; more of the same in that minute are counted
+and entered as one, by the next refusal after it or when the process stops. So a place that is tried in a loop costs two
+entries a minute, and a stream of the ledger to a refused place does not feed itself. What is watched at a time is
+bounded; beyond that refusals of one place and reason share a count, without the digest of where they went. A ledger
+that takes no entry does not turn a refusal into anything else: the count waits, and the finding stands.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from wellkeep.assembly.home import Home
+from wellkeep.base.clock import Clock
+from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.principal import ActorType, AuthMethod
+from wellkeep.base.settings import Settings
+from wellkeep.egress.egress import Egress
+from wellkeep.egress.errors import Reason
+from wellkeep.findings.findings import Findings
+from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.gate.gate import Gate
+from wellkeep.ledger.event import Action, Event, Outcome
+
+WINDOW = 60.0
+_WATCHED = 1024
+_NOBODY = "unlisted"
+"""In a finding's key, where no place of the list was meant."""
+
+_Key = tuple[str | None, Reason, bytes | None]
+_log = structlog.get_logger("wellkeep.egress")
+
+
+@dataclass(slots=True)
+class _Window:
+    until: float
+    waiting: int = 0
+
+
+class EgressDenials:
+    """Enters and reports what `egress` refused. It raises nothing."""
+
+    def __init__(self, *, gate: Gate, findings: Findings, clock: Clock) -> None:
+        """Enter into the root log through `gate`; report to `findings`."""
+        self._gate = gate
+        self._findings = findings
+        self._clock = clock
+        self._windows: dict[_Key, _Window] = {}
+
+    async def denied(self, place: str | None, reason: Reason, destination: bytes) -> None:
+        """Enter or count a refusal, and report it; `destination` is a SHA-256."""
+        self._report(place, reason, destination)
+        key: _Key = (place, reason, destination)
+        if key not in self._windows and len(self._windows) >= _WATCHED:
+            key = (place, reason, None)
+        window = self._windows.setdefault(key, _Window(until=0.0))
+        window.waiting += 1
+        await self.flush()
+
+    async def flush(self, *, everything: bool = False) -> None:
+        """Enter what is due, or all that waits; what the ledger does not take waits on."""
+        now = self._clock.monotonic()
+        for key, window in list(self._windows.items()):
+            if now < window.until and not everything:
+                continue
+            if not window.waiting:
+                self._windows.pop(key, None)
+                continue
+            count, window.waiting, window.until = window.waiting, 0, now + WINDOW
+            try:
+                await self._enter(key, count)
+            except LedgerUnavailable:
+                window.waiting += count
+                window.until = 0.0
+                self._windows[key] = window
+                _log.warning("egress.denial_not_entered", count=count)
+
+    async def stop(self) -> None:
+        """Enter all that waits."""
+        await self.flush(everything=True)
+
+    def _report(self, place: str | None, reason: Reason, destination: bytes) -> None:
+        named = {} if place is None else {"place": place}
+        self._findings.note(
+            PLATFORM_TENANT,
+            kind=Kind.EGRESS_DENIED,
+            severity=Severity.HIGH,
+            key=finding_key(Kind.EGRESS_DENIED, place or _NOBODY, reason.value),
+            detail={**named, "error": reason.value, "digest": destination.hex()},
+        )
+
+    async def _enter(self, key: _Key, count: int) -> None:
+        place, reason, destination = key
+        entry = Event(
+            id=uuid7(),
+            action=Action.EGRESS_DENIED,
+            actor_type=ActorType.SYSTEM,
+            actor_id="egress",
+            method=AuthMethod.NONE,
+            outcome=Outcome.DENIED,
+            request=uuid7(),
+            resource_type="place",
+            resource_id=place,
+            count=count,
+            error=reason.value,
+            digest=destination,
+        )
+        await self._gate.enter(entry, tenant=PLATFORM_TENANT)
+
+
+def open_egress(
+    stack: AsyncExitStack, *, home: Home, settings: Settings, gate: Gate, findings: Findings, clock: Clock
+) -> Egress:
+    """Return the way out to the places of `settings`, closed with `stack`. Raises Misconfigured."""
+    denials = EgressDenials(gate=gate, findings=findings, clock=clock)
+    stack.push_async_callback(denials.stop)
+    egress = Egress(places=settings.egress.places, denials=denials, home=home.path)
+    stack.callback(egress.stop)
+    return egress
