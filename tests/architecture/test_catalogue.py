@@ -38,7 +38,7 @@ _VIOLATIONS = {
         CREATE TABLE wk.part PARTITION OF wk.parted DEFAULT;
         CALL wk.protect('wk.parted', 'wk_app');
         GRANT SELECT ON wk.part TO wk_app;""",
-        "wk.part: a partition with rights and without a wall of its own",
+        "wk.part: a partition with rights of its own",
     ),
     "a view of the owner's": ("CREATE VIEW wk.all_tenants AS SELECT * FROM wk.tenants", "reads as its owner"),
     "a foreign key across tenants": (

@@ -111,6 +111,9 @@ async def look(connection: Connection) -> Seen:
     policies = await connection.fetch(_POLICIES)
     for row in await connection.fetch(_TABLES):
         name = row["name"]
+        if row["partition"]:
+            seen.broken += _partition_faults(row, _grants(grant for grant in grants if grant["name"] == name))
+            continue
         seen.tables[name] = {
             "grants": _grants(grant for grant in grants if grant["name"] == name),
             "policies": _policies(policy for policy in policies if policy["name"] == name),
@@ -228,10 +231,20 @@ def _table_faults(row: Record, table: Mapping[str, Any]) -> list[str]:
         found.append(f"{name}: PUBLIC has rights")
     if any("TRUNCATE" in rights or "TRIGGER" in rights for rights in table["grants"].values()):
         found.append(f"{name}: TRUNCATE and TRIGGER go round row security")
-    if row["partition"] and table["grants"] and not (table["wall"] and table["policies"]):
-        found.append(f"{name}: a partition with rights and without a wall of its own")
     if row["kind"] == "v" and not row["invoker"]:
         found.append(f"{name}: a view that reads as its owner (security_invoker)")
+    return found
+
+
+def _partition_faults(row: Record, grants: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a partition: its parent's policies don't guard who addresses it directly."""
+    name, found = row["name"], []
+    if row["owner"] != "wk_owner":
+        found.append(f"{name}: belongs to {row['owner']}, not to wk_owner")
+    if grants:
+        found.append(f"{name}: a partition with rights of its own")
+    if not (row["enabled"] and row["forced"]):
+        found.append(f"{name}: a partition without ENABLE and FORCE ROW LEVEL SECURITY")
     return found
 
 

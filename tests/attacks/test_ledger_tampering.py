@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 
 from database import Database
-from ledger.making import KEYS, change, into_outbox, prepared, verified, writing
+from ledger.making import KEYS, SEAL_KEY, change, into_outbox, prepared, verified, writing
+from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.secrets import Secret
@@ -152,8 +153,12 @@ async def ids_exchanged(database: Database, tenant: UUID) -> None:
         await change(database, put, tenant, event_id, seq)
 
 
+def without_event_index() -> str:
+    return f"DROP INDEX ledger.entry_{SystemClock().now():%Y_%m}_tenant_id_event_id_idx"
+
+
 async def an_id_twice(database: Database, tenant: UUID) -> None:
-    await change(database, "DROP INDEX ledger.entry_event")
+    await change(database, without_event_index())
     twice = "UPDATE ledger.entry AS e SET event_id = o.event_id FROM ledger.entry AS o "
     await change(database, twice + "WHERE e.tenant_id = $1 AND o.tenant_id = $1 AND e.seq = 12 AND o.seq = 4", tenant)
 
@@ -239,7 +244,12 @@ FOUND: list[tuple[str, Attack, int, What]] = [
         21,
         What.HEAD,
     ),
-    ("a time column", sql("UPDATE ledger.entry SET time = 'epoch' WHERE tenant_id = $1 AND seq = 9"), 9, What.TIME),
+    (
+        "a time column",
+        sql("UPDATE ledger.entry SET time = time - interval '1 h' WHERE tenant_id = $1 AND seq = 9"),
+        9,
+        What.TIME,
+    ),
     (
         "a later time column",
         sql("UPDATE ledger.entry SET time = time + interval '1 s' WHERE tenant_id = $1 AND seq = 20"),
@@ -361,7 +371,7 @@ async def test_an_event_entered_twice_for_want_of_the_index(written: Database, t
     events = prepared(2)
     async with writing(written) as writer:
         await writer.append(tenant, events)
-        await change(written, "DROP INDEX ledger.entry_event")
+        await change(written, without_event_index())
         assert (await verified(written)).ok
         await writer.append(tenant, events[1:])
         await change(written, "INSERT INTO ledger.entry_subject VALUES ($1, gen_random_uuid(), 1, 24)", tenant)
@@ -404,7 +414,8 @@ async def test_an_outbox_row_changed_before_it_is_chained(written: Database, ten
     events, others = prepared(), prepared()
     async with writing(written) as writer:
         await into_outbox(written, tenant, events)
-        await change(written, "UPDATE ledger.outbox SET event = $1", others[0].encoded)
+        forged = SEAL_KEY.outboxed(tenant=tenant, event=others[0].encoded)
+        await change(written, "UPDATE ledger.outbox SET event = $1", forged)
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, events, outbox=True)
     assert (await verified(written)).entries == ENTRIES + 2

@@ -296,7 +296,7 @@ async def test_what_waits_to_be_chained_is_not_unknown(stack: Stack) -> None:
     await stack.as_superuser(
         "WITH gone AS (DELETE FROM ledger.entry WHERE action <> 'record.batch' RETURNING tenant_id, event_id, entry) "
         "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT tenant_id, event_id, "
-        "convert_to((convert_from(entry, 'UTF8')::jsonb -> 'event')::text, 'UTF8') FROM gone WHERE "
+        "sha256('') || convert_to((convert_from(entry, 'UTF8')::jsonb -> 'event')::text, 'UTF8') FROM gone WHERE "
         "convert_from(entry, 'UTF8')::jsonb -> 'event' ->> 'outcome' = 'done'"
     )
     result = await replayed(stack)

@@ -22,7 +22,8 @@ DEEP = "UPDATE vault.record SET plain = (repeat('[', 3000) || repeat(']', 3000))
 GARBAGE = "UPDATE ledger.entry SET entry = {} WHERE action = 'record.create' AND event_id = "
 OF_PATIENTS = "(SELECT event_id FROM vault.record WHERE plain IS NOT NULL)"
 WAITING = (
-    "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT tenant_id, gen_random_uuid(), {} FROM vault.counter"
+    "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT tenant_id, gen_random_uuid(), "
+    "decode(repeat('00', 32), 'hex') || {}::bytea FROM vault.counter"
 )
 MERGER = (
     """'{"action":"subject.merge","outcome":"done","subject":"018f0000-0000-7000-8000-000000000000","subjects":%s}'"""

@@ -62,7 +62,7 @@ async def test_an_act_without_an_entry_is_not_committed(home: House, tenant: UUI
 
 async def test_a_transaction_that_has_not_begun_lends_no_connection(home: House, tenant: UUID) -> None:
     with pytest.raises(Internal):
-        _ = GateTransaction(await decide(home, tenant)).connection
+        _ = GateTransaction(await decide(home, tenant), outboxed=home.writer.outboxed).connection
 
 
 async def test_a_revoked_credential_begins_nothing(home: House, tenant: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -88,6 +88,7 @@ async def writing(
     clock: Clock | None = None,
     reports: Reports | None = None,
     seconds: float = 10.0,
+    older_keys: Sequence[SealKey] = (),
 ) -> AsyncIterator[LedgerWriter]:
     """Run a writer on `database`; each of its statements may take `seconds`."""
     limits = Limits(max_size=2, command_seconds=seconds, acquire_seconds=seconds, connect_seconds=seconds)
@@ -96,6 +97,7 @@ async def writing(
             pool,
             host=HOST,
             seal_key=SEAL_KEY,
+            older_keys=older_keys,
             clock=clock or SystemClock(),
             reporter=reports if reports is not None else Reports(),
         )
@@ -123,5 +125,5 @@ async def into_outbox(database: Database, tenant: UUID, events: list[PreparedEve
     async with database.entered(tenant) as connection:
         await connection.executemany(
             "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3)",
-            [(tenant, each.event.id, each.encoded) for each in events],
+            [(tenant, each.event.id, SEAL_KEY.outboxed(tenant=tenant, event=each.encoded)) for each in events],
         )

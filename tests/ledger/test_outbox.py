@@ -8,13 +8,15 @@ from uuid import UUID
 import pytest
 
 from database import Database
-from ledger.making import Reports, SetClock, change, event, into_outbox, prepared, verified, writing
+from ledger.making import SEAL_KEY, Reports, SetClock, change, event, into_outbox, prepared, verified, writing
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.ids import uuid7
+from wellkeep.base.secrets import Secret
 from wellkeep.findings.grammar import Kind
 from wellkeep.ledger import outbox as outbox_module
 from wellkeep.ledger.event import prepare
 from wellkeep.ledger.report import What
+from wellkeep.ledger.seal import SealKey
 
 _INSERT = "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3)"
 _REASONS = "SELECT reason FROM ledger.quarantine WHERE tenant_id = $1 ORDER BY reason"
@@ -26,8 +28,9 @@ async def _read(database: Database, sql: str, *arguments: object) -> list[object
 
 
 async def _put(database: Database, tenant: UUID, event_id: UUID, encoded: bytes) -> None:
+    """Put a row there whose MAC holds."""
     async with database.entered(tenant) as connection:
-        await connection.execute(_INSERT, tenant, event_id, encoded)
+        await connection.execute(_INSERT, tenant, event_id, SEAL_KEY.outboxed(tenant=tenant, event=encoded))
 
 
 async def test_a_row_that_is_no_event_goes_to_quarantine_and_stops_nobody(
@@ -51,6 +54,34 @@ async def test_a_row_that_is_no_event_goes_to_quarantine_and_stops_nobody(
     assert report.quarantined == 2
     assert [(bad.what, str(tenant) in bad.log, bad.seq) for bad in report.bad] == [(What.QUARANTINE, True, 3)]
     assert (await verified(database, tenant=other_tenant)).ok
+
+
+async def test_a_row_that_did_not_come_from_the_gate_is_not_chained(
+    database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Whoever can only write to the database can't have an entry made: neither anew nor from another tenant's row."""
+    forged, taken = prepared(2)
+    stranger = SealKey(SEAL_KEY.key_id, Secret(bytes(32)))
+    async with database.entered(tenant) as connection:
+        for each, row in (
+            (forged, stranger.outboxed(tenant=tenant, event=forged.encoded)),
+            (taken, SEAL_KEY.outboxed(tenant=other_tenant, event=taken.encoded)),
+        ):
+            await connection.execute(_INSERT, tenant, each.event.id, row)
+    async with writing(database) as writer:
+        await writer.drain_outbox(older_than=0.0)
+    assert await _read(database, _REASONS, tenant) == ["form", "form"]
+    assert await _read(database, "SELECT count(*) FROM ledger.entry WHERE tenant_id = $1", tenant) == [0]
+
+
+async def test_a_row_under_an_older_seal_key_is_chained(database: Database, tenant: UUID) -> None:
+    older = SealKey("older", Secret(b"o" * 32))
+    [left] = prepared()
+    async with database.entered(tenant) as connection:
+        await connection.execute(_INSERT, tenant, left.event.id, older.outboxed(tenant=tenant, event=left.encoded))
+    async with writing(database, older_keys=[older]) as writer:
+        await writer.drain_outbox(older_than=0.0)
+    assert await _read(database, "SELECT event_id FROM ledger.entry WHERE event_id = $1", left.event.id)
 
 
 async def test_an_id_that_stands_for_other_bytes_goes_to_quarantine(database: Database, tenant: UUID) -> None:

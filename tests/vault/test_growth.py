@@ -19,6 +19,7 @@ from vault.stack import Stack, open_stack
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import uuid7
 from wellkeep.ledger.actions import Action
+from wellkeep.ledger.search import Filters
 from wellkeep.ledger.search import search as ledger_search
 from wellkeep.vault.batch import NewRecord
 from wellkeep.vault.calls import NIL
@@ -61,7 +62,7 @@ INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
 """
 _LEFT = """
 INSERT INTO ledger.outbox (tenant_id, event_id, event, created_at)
-  SELECT $1, gen_random_uuid(), '{}', now() + interval '1 day' FROM generate_series(1, $2)
+  SELECT $1, gen_random_uuid(), decode(repeat('00', 34), 'hex'), now() + interval '1 day' FROM generate_series(1, $2)
 """
 _ANSWERS = """
 INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
@@ -170,13 +171,13 @@ async def merge(stack: Stack, held: Held) -> None:
 async def look_into_the_ledger(stack: Stack, held: Held) -> None:
     async with stack.pool.tenant_transaction(tenant=stack.tenant) as connection:
         looks = (
-            await ledger_search(connection, limit=5),
-            await ledger_search(connection, actor="actor-1", limit=5),
-            await ledger_search(connection, action=Action.RECORD_READ, limit=5),
-            await ledger_search(connection, subject=held.people[0], limit=5),
-            await ledger_search(connection, since=SystemClock().now() - timedelta(hours=1), limit=5),
+            await ledger_search(connection, Filters(), limit=5),
+            await ledger_search(connection, Filters(actor="actor-1"), limit=5),
+            await ledger_search(connection, Filters(action=Action.RECORD_READ), limit=5),
+            await ledger_search(connection, Filters(subject=held.people[0]), limit=5),
+            await ledger_search(connection, Filters(since=SystemClock().now() - timedelta(hours=1)), limit=5),
         )
-    assert all(looks)
+    assert all(look.entries for look in looks)
 
 
 OPERATIONS = (

@@ -86,8 +86,10 @@ async def open_core(home: Home, settings: Settings, database: Database) -> Async
         stack.push_async_callback(findings.stop)
         ring = KeyRing(app, kms, epochs, findings, clock=clock)
         stack.push_async_callback(ring.stop)
-        seal_key = SealKey(key_id=keys.seal.key_id, secret=keys.seal.secret)
-        writer = LedgerWriter(ledger, host=settings.host, seal_key=seal_key, clock=clock, reporter=findings)
+        seal_key, *older = (SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals)
+        writer = LedgerWriter(
+            ledger, host=settings.host, seal_key=seal_key, older_keys=older, clock=clock, reporter=findings
+        )
         await writer.start()
         stack.push_async_callback(writer.stop)
         gate = Gate(pool=app, writer=writer, policy=Policy(roles.load()), findings=findings, clock=clock)

@@ -170,7 +170,7 @@ class Gate:
         self._brake.check(decision.tenant)
         prepared = prepared_change(event(decision, outcome=Outcome.DONE, **facts))
         batch = call.batch
-        row, event_id, encoded = call.row, prepared.event.id, prepared.encoded
+        row, event_id, encoded = call.row, prepared.event.id, self._writer.outboxed(decision.tenant, prepared)
         left = Unfinished(decision.tenant, [prepared], batch.done)
         future = self._lane(batch).submit(decision.tenant, lambda token: row(token, event_id, encoded), keep=left)
         try:
@@ -202,7 +202,7 @@ class Gate:
         """
         _must_be_allowed(decision)
         self._brake.check(decision.tenant)
-        work = GateTransaction(decision)
+        work = GateTransaction(decision, outboxed=self._writer.outboxed)
         try:
             async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
                 await work.begin(connection, pool=self._pool)

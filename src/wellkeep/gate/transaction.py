@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 from uuid import UUID
 
@@ -36,9 +37,10 @@ async def must_stand(connection: Connection, decision: Decision, *, pool: Pool) 
 class GateTransaction:
     """What a body of `Gate.transaction` works with: a connection under the tenant's context, and the record of it."""
 
-    def __init__(self, decision: Decision) -> None:
-        """Work under `decision`."""
+    def __init__(self, decision: Decision, *, outboxed: Callable[[UUID, PreparedEvent], bytes]) -> None:
+        """Work under `decision`; `outboxed` makes of an event what its outbox row holds."""
         self.decision = decision
+        self._outboxed = outboxed
         self.prepared: list[PreparedEvent] = []
         self.ended = False
         self._connection: Connection | None = None
@@ -67,6 +69,6 @@ class GateTransaction:
             raise Internal("An act that records nothing is not committed")
         tenant = self.decision.tenant
         await self.connection.executemany(
-            _OUTBOX, [(tenant, prepared.event.id, prepared.encoded) for prepared in self.prepared]
+            _OUTBOX, [(tenant, prepared.event.id, self._outboxed(tenant, prepared)) for prepared in self.prepared]
         )
         self.ended = True

@@ -4,13 +4,14 @@ Rules: a row is written in the change's own transaction and deleted by the call 
 none is chained twice, whoever drains; one process drains at a time (a row's lock), for economy and not for correctness.
 Each tenant has an equal share of a round, and what the ledger refuses of one (a head ahead of the clock, a log that is
 gone) stops nobody else: its rows stay, grow old, and the gate stops its changes alone. A row that can never be chained,
-because it is no event of ours or its id stands for other bytes, is moved to quarantine: a critical finding, and bad
-news from verification until somebody has looked. The threat is one tenant, or one bad row, that stops all.
+because it is no event of ours (it carries no MAC of ours, or is none at all) or its id stands for other bytes, is moved
+to quarantine: a critical finding, and bad news from verification until somebody has looked. The threats are one tenant,
+or one bad row, that stops all, and a row that somebody wrote past the gate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.ledger.append import Appender, Reporter
 from wellkeep.ledger.grammar import EventRefused, refuse
 from wellkeep.ledger.reading import parse
+from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.splice import Submitted
 
 _TAKE = "SELECT ledger.take_drain()"
@@ -36,8 +38,12 @@ async def oldest_seconds(connection: Connection) -> dict[UUID, float]:
     return {row["tenant_id"]: row["seconds"] for row in await connection.fetch(_AGES)}
 
 
-async def drain(connection: Connection, appender: Appender, *, older: timedelta, reporter: Reporter) -> int:
+async def drain(
+    connection: Connection, appender: Appender, *, keys: Sequence[SealKey], older: timedelta, reporter: Reporter
+) -> int:
     """Chain the outbox rows at least as old as `older` and return how many; zero while another process does it.
+
+    A row must carry the MAC of one of the `keys`.
 
     Rows that the ledger refuses for now stay, those that it can never take go to quarantine. Raises LedgerUnavailable
     where nothing at all can be appended, and what the connection raises.
@@ -52,20 +58,20 @@ async def drain(connection: Connection, appender: Appender, *, older: timedelta,
             rows = await connection.fetch(_LEFTOVERS, until, _ROWS, list(stopped))
             if not rows:
                 return drained
-            chained, left = await _chain(connection, appender, rows, reporter)
+            chained, left = await _chain(connection, appender, rows, keys=keys, reporter=reporter)
         drained += chained
         # Whoever made no progress this time is not asked for again, so each round gets something done or is the last.
         stopped |= left
 
 
 async def _chain(
-    connection: Connection, appender: Appender, rows: Iterable[Record], reporter: Reporter
+    connection: Connection, appender: Appender, rows: Iterable[Record], *, keys: Sequence[SealKey], reporter: Reporter
 ) -> tuple[int, set[UUID]]:
     """Chain one round of rows; return how many were, and the tenants of whom some could not be."""
     batch: list[Submitted] = []
     formless: list[_Ref] = []
     for row in rows:
-        submitted = _submitted(row)
+        submitted = _submitted(row, keys)
         if submitted is None:
             formless.append((row["tenant_id"], row["event_id"]))
         else:
@@ -93,9 +99,11 @@ async def _quarantine(connection: Connection, refs: list[_Ref], why: str, report
     return moved
 
 
-def _submitted(row: Record) -> Submitted | None:
+def _submitted(row: Record, keys: Sequence[SealKey]) -> Submitted | None:
+    opened = (key.opens(row["event"], tenant=row["tenant_id"]) for key in keys)
+    encoded = next((event for event in opened if event is not None), b"")
     try:
-        prepared = parse(row["event"])
+        prepared = parse(encoded)
         if prepared.event.id != row["event_id"]:
             raise refuse("id")
     except EventRefused:

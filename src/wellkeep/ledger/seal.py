@@ -1,4 +1,4 @@
-r"""Seals: a MAC over each batch's end, under a key that no database holds.
+r"""Seals: a MAC over each batch's end, under a key that no database holds; and one over each row of the outbox.
 
 The threat is the database's owner, who can rewrite entries and recompute every hash of the chain, but can't seal what
 they wrote. The key belongs to the deployment, not to a tenant: the record of a tenant's end must stay verifiable.
@@ -6,7 +6,7 @@ they wrote. The key belongs to the deployment, not to a tenant: the record of a 
     mac = HMAC-SHA256(key, "wellkeep/ledger/seal/v1\n" | key id | "\n" | origin | "\n" | size | "\n" | leaf | root)
 
 with size in decimal, leaf and root as 32 bytes each. Neither key ids nor origins hold a line feed, so no two seals have
-the same message.
+the same message. An outbox row is `HMAC-SHA256(key, "wellkeep/ledger/outbox/v1\n" | tenant | "\n" | event) | event`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.secrets import Secret
 
 _HEADER = "wellkeep/ledger/seal/v1"
+_OUTBOX_HEADER = "wellkeep/ledger/outbox/v1"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _KEY_BYTES = 32
+_MAC_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,22 @@ class SealKey:
         """Return the 32-byte MAC of the log `origin` at `size` entries, its last `leaf` and Merkle `root`."""
         message = f"{_HEADER}\n{self.key_id}\n{origin}\n{size}\n".encode("ascii") + leaf + root
         return hmac.digest(self.secret.reveal(), message, "sha256")
+
+    def outboxed(self, *, tenant: UUID, event: bytes) -> bytes:
+        """Return what an outbox row of `tenant` holds: a MAC of 32 bytes, then the `event`.
+
+        Only such a row is chained by whoever finds it left over, so nobody who merely writes to the database can have
+        an entry made. The message begins with another header than a seal's.
+        """
+        return self._outbox_mac(tenant, event) + event
+
+    def _outbox_mac(self, tenant: UUID, event: bytes) -> bytes:
+        return hmac.digest(self.secret.reveal(), f"{_OUTBOX_HEADER}\n{tenant}\n".encode("ascii") + event, "sha256")
+
+    def opens(self, row: bytes, *, tenant: UUID) -> bytes | None:
+        """Return the event of an outbox row, or None where its MAC is not of this key and tenant. In constant time."""
+        mac, event = row[:_MAC_BYTES], row[_MAC_BYTES:]
+        return event if hmac.compare_digest(mac, self._outbox_mac(tenant, event)) else None
 
 
 class Seal(NamedTuple):

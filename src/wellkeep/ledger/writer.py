@@ -47,8 +47,11 @@ LEFTOVER_SECONDS: Final = 1.0
 """Younger rows are still being chained by those who wrote them."""
 
 _TICK_SECONDS = 1.0
+_PROVIDE_SECONDS = 3600.0
 _STOP_SECONDS = 15.0
 _RETRY_AFTER = 2
+
+_PROVIDE = "SELECT ledger.provide_partitions()"
 
 _log = structlog.get_logger("wellkeep.ledger")
 
@@ -66,12 +69,24 @@ class _Waiting(msgspec.Struct):
 class LedgerWriter:
     """Chains events for everything in a process; made once, started and stopped with it."""
 
-    def __init__(self, pool: Pool, *, host: str, seal_key: SealKey, clock: Clock, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        host: str,
+        seal_key: SealKey,
+        older_keys: Sequence[SealKey] = (),
+        clock: Clock,
+        reporter: Reporter,
+    ) -> None:
         """`pool` is wk_ledger's (one connection is enough); `host` names the deployment's logs.
 
-        Raises Misconfigured where `host` is no DNS name.
+        `older_keys` are seal keys under which outbox rows may still lie. Raises Misconfigured where `host` is no DNS
+        name.
         """
         self._pool = pool
+        self._seal_key = seal_key
+        self._keys = (seal_key, *older_keys)
         self._clock = clock
         self._reporter = reporter
         self._appender = Appender(Splicer(host=host, seal_key=seal_key), clock=clock, reporter=reporter)
@@ -86,6 +101,7 @@ class LedgerWriter:
         self._due = False
         self._ages: dict[UUID, float] = {}
         self._measured_at = 0.0
+        self._provided_at: float | None = None
         self._drains: list[tuple[float, asyncio.Future[int]]] = []
 
     @property
@@ -143,6 +159,10 @@ class LedgerWriter:
         self._bytes += size
         self._wake.set()
         return await answer
+
+    def outboxed(self, tenant: UUID, prepared: PreparedEvent) -> bytes:
+        """Return what the outbox row of an event holds, for whoever writes it together with a change."""
+        return self._seal_key.outboxed(tenant=tenant, event=prepared.encoded)
 
     async def drain_outbox(self, *, older_than: float = LEFTOVER_SECONDS) -> int:
         """Chain the outbox rows that are at least `older_than` seconds old and return how many were.
@@ -237,10 +257,13 @@ class LedgerWriter:
         try:
             async with self._pool.connection() as connection:
                 drained = 0
+                await self._provide(connection)
                 await self._measure(connection)
                 if drains or self._recovering or max(self._ages.values(), default=0.0) > LEFTOVER_SECONDS:
                     seconds = timedelta(seconds=0.0 if self._recovering else older)
-                    drained = await drain(connection, self._appender, older=seconds, reporter=self._reporter)
+                    drained = await drain(
+                        connection, self._appender, keys=self._keys, older=seconds, reporter=self._reporter
+                    )
                     await self._measure(connection)
         except Exception as error:  # noqa: BLE001  # logged, and tried again with the next tick
             self._fail(error)
@@ -252,12 +275,20 @@ class LedgerWriter:
             if not answer.done():
                 answer.set_result(drained)
 
+    async def _provide(self, connection: Connection) -> None:
+        """Make the coming months' partitions, once an hour: without one, nothing could be appended."""
+        now = self._clock.monotonic()
+        if self._provided_at is None or now - self._provided_at > _PROVIDE_SECONDS:
+            await connection.execute(_PROVIDE)
+            self._provided_at = now
+
     async def _measure(self, connection: Connection) -> None:
         self._ages = await oldest_seconds(connection)
         self._measured_at = self._clock.monotonic()
 
     def _fail(self, error: Exception) -> None:
         self._failed = self._recovering = True
+        self._provided_at = None
         self._appender.forget()
         _log.error("ledger.append_failed", kind=type(error).__name__)
 

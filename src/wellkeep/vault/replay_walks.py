@@ -124,7 +124,7 @@ FROM vault.subject s WHERE s.merged_into IS NOT NULL
 UNION ALL
 SELECT NULL, NULL, e.event_id, e.entry, NULL FROM ledger.entry e WHERE e.outcome = 'done' AND e.action = $1
 UNION ALL
-SELECT NULL, NULL, o.event_id, NULL, o.event FROM ledger.outbox o
+SELECT NULL, NULL, o.event_id, NULL, substr(o.event, 33) FROM ledger.outbox o
 """
 
 

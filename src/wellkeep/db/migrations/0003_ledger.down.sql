@@ -13,6 +13,8 @@ DROP TYPE ledger.event_ref;
 DROP TYPE ledger.subject_in;
 DROP TYPE ledger.entry_in;
 DROP TYPE ledger.step;
+DROP FUNCTION ledger.id_floor(timestamptz);
+DROP FUNCTION ledger.provide_partitions();
 DROP TABLE ledger.turn;
 DROP TABLE ledger.quarantine;
 DROP TABLE ledger.outbox;

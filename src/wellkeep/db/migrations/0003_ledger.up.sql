@@ -12,7 +12,7 @@ CREATE DOMAIN ledger.size AS bigint CHECK (VALUE >= 1);
 CREATE DOMAIN ledger.seq AS bigint CHECK (VALUE >= 0);
 CREATE DOMAIN ledger.digest AS bytea CHECK (pg_catalog.length(VALUE) = 32);
 CREATE DOMAIN ledger.entry_bytes AS bytea CHECK (pg_catalog.length(VALUE) <= 32768);
-CREATE DOMAIN ledger.event_bytes AS bytea CHECK (pg_catalog.length(VALUE) BETWEEN 2 AND 32256);
+CREATE DOMAIN ledger.event_bytes AS bytea CHECK (pg_catalog.length(VALUE) BETWEEN 34 AND 32288);
 
 CREATE TABLE ledger.log (
     tenant_id uuid          NOT NULL,
@@ -43,17 +43,65 @@ CREATE TABLE ledger.entry (
     request       uuid        NOT NULL,
     leaf          ledger.digest      NOT NULL,
     entry         ledger.entry_bytes NOT NULL,
-    PRIMARY KEY (tenant_id, epoch, seq)
-);
+    PRIMARY KEY (tenant_id, epoch, seq, "time")
+) PARTITION BY RANGE ("time");
 COMMENT ON TABLE ledger.entry IS
-    'The entries. "entry" holds the hashed bytes; the other columns repeat what is in them, for searching, and are verified.';
+    'The entries, a partition a month (UTC). "entry" holds the hashed bytes; the other columns repeat what is in them, for searching, and are verified.';
 -- Time never runs backwards in a log, so the primary key orders by time too: ledger.seq_since finds the place.
 CREATE INDEX entry_actor ON ledger.entry (tenant_id, actor, epoch, seq);
 CREATE INDEX entry_action ON ledger.entry (tenant_id, action, epoch, seq);
 CREATE INDEX entry_subject_of ON ledger.entry (tenant_id, subject, epoch, seq) WHERE subject IS NOT NULL;
--- An event stands once in its tenant's logs. Should the entries be partitioned (docs/decisions/0010), no unique index can
--- say so: then append_batch looks for the ids after it has moved the head, whose row's lock serialises a tenant's appends.
-CREATE UNIQUE INDEX entry_event ON ledger.entry (tenant_id, event_id);
+-- What is rare is found at once, and rare rows cost appends next to nothing. The two purposes left out are those that an
+-- installation acts for all day: whoever looks for one of them finds it among the newest.
+CREATE INDEX entry_purpose ON ledger.entry (tenant_id, purpose, epoch, seq) WHERE purpose NOT IN ('TREAT', 'HOPERAT');
+CREATE INDEX entry_outcome ON ledger.entry (tenant_id, outcome, epoch, seq) WHERE outcome IN ('denied', 'failed');
+-- A denial knows no patient yet, only the record that was asked for: what a patient's accounting finds it by.
+CREATE INDEX entry_denied ON ledger.entry (tenant_id, resource_id, epoch, seq) WHERE outcome = 'denied';
+
+-- An event stands once in its tenant's logs: within a month a unique index of the partition says so; across months
+-- ledger.append_batch looks, after it has moved the head, whose row's lock serialises a tenant's appends.
+
+CREATE FUNCTION ledger.provide_partitions() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    -- The month before too: shortly after midnight a head's time may still be in it.
+    first constant timestamp := date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') - interval '1 month';
+    month timestamp;
+    name  text;
+    made  integer := 0;
+BEGIN
+    FOR ahead IN 0 .. 4 LOOP
+        month := first + ahead * interval '1 month';
+        name := 'entry_' || to_char(month, 'YYYY_MM');
+        CONTINUE WHEN to_regclass('ledger.' || name) IS NOT NULL;
+        -- One at a time; and made apart before it is attached, which holds up nobody who reads or appends.
+        PERFORM FROM ledger.turn AS t WHERE t.what = 'partition' FOR UPDATE;
+        CONTINUE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.relname = name AND c.relnamespace = 'ledger'::regnamespace);
+        EXECUTE format('CREATE TABLE ledger.%I (LIKE ledger.entry INCLUDING ALL)', name);
+        EXECUTE format('CREATE UNIQUE INDEX ON ledger.%I (tenant_id, event_id)', name);
+        EXECUTE format('ALTER TABLE ledger.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE ledger.entry ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)', name,
+                       month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$body$;
+COMMENT ON FUNCTION ledger.provide_partitions() IS
+    'Make the partitions from last month to three months ahead that are not there; answers how many were made.';
+
+CREATE FUNCTION ledger.id_floor(since timestamptz) RETURNS uuid
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    -- An hour later than the month: the clock that made an id and the one that timed its entry differ by minutes at most.
+    SELECT (lpad(to_hex((extract(epoch FROM date_trunc('month', since, 'UTC') + interval '1 hour') * 1000)::bigint), 12, '0')
+            || '00000000000000000000')::uuid
+$body$;
+COMMENT ON FUNCTION ledger.id_floor(timestamptz) IS
+    'The least UUIDv7 of which no entry can stand in a month before this time''s.';
 
 CREATE TABLE ledger.seal (
     tenant_id uuid    NOT NULL,
@@ -85,7 +133,7 @@ CREATE TABLE ledger.outbox (
     PRIMARY KEY (tenant_id, event_id)
 );
 COMMENT ON TABLE ledger.outbox IS
-    'Events of changes, written in the change''s own transaction and deleted by the call that chains them.';
+    'Events of changes, written in the change''s own transaction and deleted by the call that chains them. "event" is a MAC of 32 bytes under the seal key, then the event: what did not come from the gate is not chained.';
 -- From tenant to tenant, and within one from the oldest row on.
 CREATE INDEX outbox_age ON ledger.outbox (tenant_id, created_at);
 
@@ -101,9 +149,10 @@ COMMENT ON TABLE ledger.quarantine IS
     'Outbox rows that can never be chained: no event ("form"), or an id that is chained with other bytes ("taken"). Verify calls a log with such a row bad.';
 
 -- A row that is locked and never read. An advisory lock could be taken by whoever guesses its number.
-CREATE TABLE ledger.turn (what text PRIMARY KEY CHECK (what IN ('open', 'drain')));
-COMMENT ON TABLE ledger.turn IS 'Whose turn it is to open a log, and to drain the outbox: whoever holds the row''s lock.';
-INSERT INTO ledger.turn (what) VALUES ('open'), ('drain');
+CREATE TABLE ledger.turn (what text PRIMARY KEY CHECK (what IN ('open', 'drain', 'cover', 'partition')));
+COMMENT ON TABLE ledger.turn IS
+    'Whose turn it is to open a log, drain the outbox, cover the logs or make a partition: whoever holds the row''s lock.';
+INSERT INTO ledger.turn (what) VALUES ('open'), ('drain'), ('cover'), ('partition');
 
 CALL wk.protect('ledger.log', 'wk_app');
 CALL wk.protect('ledger.entry', 'wk_app');
@@ -217,6 +266,7 @@ SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off 
 AS $body$
 DECLARE
     expected constant integer := cardinality(steps);
+    newest_floor constant uuid := ledger.id_floor((SELECT max(s."time") FROM unnest(steps) AS s));
     opening  boolean := false;
     moved    integer;
     opened   integer := 0;
@@ -275,7 +325,7 @@ BEGIN
                 USING unnest(entries) AS e
                 JOIN unnest(outboxed) AS r ON r.tenant_id = (steps[e.step]).tenant_id AND r.event_id = e.event_id
                 WHERE o.tenant_id = r.tenant_id AND o.event_id = r.event_id
-                  AND o.event = substr(e.entry, 10, length(o.event))
+                  AND substr(o.event, 33) = substr(e.entry, 10, length(o.event) - 32)
                 RETURNING 1
             )
             SELECT count(*) INTO moved FROM gone;
@@ -292,6 +342,16 @@ BEGIN
             JOIN ROWS FROM (unnest(steps)) WITH ORDINALITY
                 AS s (tenant_id, epoch, origin, old_size, old_leaf, size, leaf, "time", frontier, key_id, root, mac, step)
                 ON s.step = e.step;
+        -- What no index sees: the same event in an earlier month. Only an id that is older than this month can be there.
+        IF EXISTS (
+            SELECT FROM unnest(entries) AS e
+            WHERE (opening OR e.event_id < newest_floor)
+              AND EXISTS (SELECT FROM ledger.entry AS x
+                          WHERE x.tenant_id = (steps[e.step]).tenant_id AND x.event_id = e.event_id
+                            AND (x.epoch, x.seq) <> ((steps[e.step]).epoch, e.seq)))
+        THEN
+            RAISE EXCEPTION 'wellkeep: an event is chained already' USING ERRCODE = 'WK011';
+        END IF;
         IF cardinality(subjects) > 0 THEN
             INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
                 SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s;
@@ -319,12 +379,12 @@ BEGIN
               AND NOT EXISTS (
                 SELECT FROM ledger.outbox AS o
                 WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id
-                  AND o.event = substr(e.entry, 10, length(o.event))));
+                  AND substr(o.event, 33) = substr(e.entry, 10, length(o.event) - 32)));
         -- A row whose very event is chained has done its work, whoever chained it.
         DELETE FROM ledger.outbox AS o
             USING unnest(already) AS a
             WHERE o.tenant_id = a.tenant_id AND o.event_id = a.event_id
-              AND o.event = substr(a.entry, 10, length(o.event));
+              AND substr(o.event, 33) = substr(a.entry, 10, length(o.event) - 32);
         RETURN;
     END;
 
@@ -410,6 +470,7 @@ COMMENT ON FUNCTION ledger.quarantine(ledger.event_ref[], text) IS
     'Move outbox rows that can''t be chained out of the way of the others; answers those moved. "taken" moves only ids that are chained.';
 
 GRANT EXECUTE ON FUNCTION
+    ledger.provide_partitions(),
     ledger.append_batch(ledger.step[], ledger.entry_in[], ledger.subject_in[], ledger.event_ref[]),
     ledger.heads(uuid[]), ledger.lock_heads(uuid[]), ledger.take_drain(),
     ledger.outbox_leftovers(timestamptz, integer, uuid[]), ledger.outbox_ages(), ledger.quarantine(ledger.event_ref[], text)
@@ -442,3 +503,5 @@ $body$;
 COMMENT ON FUNCTION ledger.seq_since(integer, timestamptz) IS
     'The first seq at or after a time in the entered tenant''s log, found by halving: time never runs backwards there.';
 GRANT EXECUTE ON FUNCTION ledger.seq_since(integer, timestamptz) TO wk_app;
+
+SELECT ledger.provide_partitions();

@@ -1,0 +1,67 @@
+"""A ledger with a past: batches spliced at times of long ago, stored as the database's owner could."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from database import Database
+from ledger.making import HOST, SEAL_KEY
+from wellkeep.db.connection import Connection
+from wellkeep.ledger.event import PreparedEvent
+from wellkeep.ledger.splice import Head, Spliced, Splicer, Submitted
+
+_ENTRIES = """
+INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, purpose, resource_type, resource_id,
+                          subject, outcome, request, leaf, entry)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+"""
+_SUBJECTS = "INSERT INTO ledger.entry_subject VALUES ($1, $2, $3, $4)"
+_LOG = """
+INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (tenant_id, epoch) DO UPDATE SET size = $4, leaf = $5, "time" = $6, frontier = $7
+"""
+_SEAL = "INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_PARTITION = """
+DO $$ BEGIN
+  IF to_regclass('ledger.entry_{month}') IS NULL THEN
+    CREATE TABLE ledger.entry_{month} (LIKE ledger.entry INCLUDING ALL);
+    ALTER TABLE ledger.entry_{month} OWNER TO wk_owner;
+    CREATE UNIQUE INDEX ON ledger.entry_{month} (tenant_id, event_id);
+    ALTER TABLE ledger.entry_{month} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    ALTER TABLE ledger.entry ATTACH PARTITION ledger.entry_{month} FOR VALUES FROM ('{first}') TO ('{following}');
+  END IF;
+END $$
+"""
+
+
+async def live_through(
+    database: Database, heads: dict[UUID, Head], batches: Sequence[tuple[datetime, UUID, Sequence[PreparedEvent]]]
+) -> None:
+    """Splice each of `batches` (time, tenant, events) onto `heads`, store it, and move the heads."""
+    splicer = Splicer(host=HOST, seal_key=SEAL_KEY)
+    async with database.connect() as connection:
+        for time, tenant, events in batches:
+            spliced = splicer.splice(heads, [Submitted(tenant, each, outbox=False) for each in events], now=time)
+            await _partition(connection, time)
+            await store(connection, spliced)
+            heads.update(spliced.heads)
+
+
+async def store(connection: Connection, spliced: Spliced) -> None:
+    """Write a spliced batch as a superuser, whatever its time."""
+    for step in spliced.steps:
+        tenant, epoch, name, _, _, size, leaf, time, frontier, key_id, root, mac = step
+        await connection.execute(_LOG, tenant, epoch, name, size, leaf, time, frontier)
+        await connection.execute(_SEAL, tenant, epoch, size, key_id, leaf, root, mac)
+    for number, seq, event_id, *columns in spliced.entries:
+        tenant, epoch, *_ = spliced.steps[number - 1]
+        await connection.execute(_ENTRIES, tenant, epoch, seq, event_id, spliced.steps[number - 1][7], *columns)
+    await connection.executemany(_SUBJECTS, spliced.subjects)
+
+
+async def _partition(connection: Connection, time: datetime) -> None:
+    first = datetime(time.year, time.month, 1, tzinfo=UTC)
+    following = datetime(time.year + time.month // 12, time.month % 12 + 1, 1, tzinfo=UTC)
+    await connection.execute(_PARTITION.format(month=f"{first:%Y_%m}", first=first, following=following))
