@@ -53,3 +53,9 @@ class BadProof(CryptoError):
     """A Merkle proof does not lead from what it claims to the root."""
 
     code = "bad-proof"
+
+
+class BadNote(CryptoError):
+    """A signed note or a verifier key is malformed, or the known key did not sign it."""
+
+    code = "bad-note"
