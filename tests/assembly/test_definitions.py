@@ -13,13 +13,13 @@ from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.cli.serving import worker_runtime
 from wellkeep.gate.policy import Policy
 from wellkeep.ledger.event import Action
-from wellkeep.ledger.search import search
+from wellkeep.ledger.search import Filters, search
 
 
 async def announced(runtime: Runtime) -> list[str]:
     """Return the digests that were entered, oldest first."""
     async with runtime.core.app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
-        found = await search(connection, action=Action.DEFINITIONS_LOADED)
+        found = (await search(connection, Filters(action=Action.DEFINITIONS_LOADED))).entries
     return [msgspec.json.decode(one.entry)["event"]["digest"] for one in reversed(found)]
 
 

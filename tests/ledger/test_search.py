@@ -13,14 +13,16 @@ from database import Database
 from ledger.making import ACTOR, SetClock, prepared, writing
 from wellkeep.base.ids import uuid7
 from wellkeep.ledger.actions import Action
-from wellkeep.ledger.search import Found, Place, search
+from wellkeep.ledger.search import Filters, Found, Place, search
 
 OTHER = "0198d7b2-0000-7000-8000-0000000000bb"
 
 
-async def found(database: Database, tenant: UUID, **filters: Any) -> list[Found]:
+async def found(
+    database: Database, tenant: UUID, *, before: Place | None = None, limit: int = 200, **filters: Any
+) -> list[Found]:
     async with database.entered(tenant) as connection:
-        return await search(connection, **filters)
+        return (await search(connection, Filters(**filters), before=before, limit=limit)).entries
 
 
 def seqs(entries: list[Found]) -> list[int]:
@@ -66,8 +68,8 @@ async def test_filters_pages_and_walls(database: Database, tenant: UUID, other_t
         "DELETE FROM ledger.outbox",
         "SELECT * FROM ledger.heads('{}')",
         "SELECT * FROM ledger.append_batch('{}', '{}', '{}', '{}')",
-        "INSERT INTO ledger.outbox VALUES (wk.tenant(), wk.platform(), '{}', 'epoch')",
-        "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (wk.platform(), wk.platform(), '{}')",
+        "INSERT INTO ledger.outbox VALUES (wk.tenant(), wk.platform(), decode(repeat('00', 40), 'hex'), 'epoch')",
+        "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT wk.platform(), wk.platform(), sha256('') || '{}'",
     ],
 )
 async def test_the_application_can_only_read_and_leave_in_the_outbox(

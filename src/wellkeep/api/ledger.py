@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from uuid import UUID
 
 from wellkeep.api import answers, query, shapes
 from wellkeep.api.answers import Answer
-from wellkeep.api.problems import validation
 from wellkeep.api.routes import Call, Route
 from wellkeep.base.permissions import Permission
 
 _DEFAULT_LIMIT = 50
-_MOST = 200
 
 
 async def entries(call: Call) -> Answer:
@@ -23,25 +20,14 @@ async def entries(call: Call) -> Answer:
         actor=given.get("actor"),
         subject=UUID(given["subject"]) if "subject" in given else None,
         action=given.get("action"),
-        since=_moment(given["since"]) if "since" in given else None,
-        limit=_limit(given.get("limit")),
+        purpose=given.get("purpose"),
+        outcome=given.get("outcome"),
+        since=query.moment(given, query.SINCE),
+        until=query.moment(given, query.UNTIL),
+        limit=query.limit(given, default=_DEFAULT_LIMIT),
         cursor=given.get("cursor"),
     )
     return answers.json(page)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise validation("query/since", "malformed") from None
-
-
-def _limit(text: str | None) -> int:
-    limit = int(text) if text else _DEFAULT_LIMIT
-    if limit > _MOST:
-        raise validation("query/limit", "out-of-range")
-    return limit
 
 
 LEDGER = (
@@ -53,7 +39,10 @@ LEDGER = (
         tag="ledger",
         serve=entries,
         permission=Permission.LEDGER_READ,
-        query=(query.ACTOR, query.SUBJECT, query.ACTION, query.SINCE, query.LIMIT, query.CURSOR),
+        query=(
+            *(query.ACTOR, query.SUBJECT, query.ACTION, query.PURPOSE, query.OUTCOME),
+            *(query.SINCE, query.UNTIL, query.LIMIT, query.CURSOR),
+        ),
         takes=("X-Purpose-Of-Use",),
         returns=shapes.Entries,
     ),

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import parse_qsl
 
 from wellkeep.api.limits import QUERY_BYTES, QUERY_PARAMETERS
 from wellkeep.api.problems import validation
+
+MOST_ON_A_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,27 @@ ACTOR = Parameter(
 )
 SUBJECT = Parameter("subject", re.compile(_UUID), "the id of the patient", "0198c0de-0000-7000-8000-000000000002")
 ACTION = Parameter("action", re.compile(r"[a-z]{1,32}\.[a-z_]{1,32}"), "what was done", "record.read")
-SINCE = Parameter(
-    "since",
-    re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"),
-    "not before this time (RFC 3339, UTC)",
-    "2026-01-01T00:00:00Z",
-)
+PURPOSE = Parameter("purpose", re.compile("[A-Z]{1,16}"), "why it was done, a purpose of use", "BTG")
+OUTCOME = Parameter("outcome", re.compile("[a-z]{1,16}"), "how it ended", "denied")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
+SINCE = Parameter("since", _MOMENT, "not before this time (RFC 3339, UTC)", "2026-01-01T00:00:00Z")
+UNTIL = Parameter("until", _MOMENT, "before this time (RFC 3339, UTC)", "2027-01-01T00:00:00Z")
+
+
+def moment(given: dict[str, str], parameter: Parameter) -> datetime | None:
+    """Return the time that a parameter names, or None where it is not there; raises Validation for no such day."""
+    text = given.get(parameter.name)
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise validation(f"query/{parameter.name}", "malformed") from None
+
+
+def limit(given: dict[str, str], *, default: int) -> int:
+    """Return how many are asked for; raises Validation for more than a page holds."""
+    asked = int(given.get(LIMIT.name, default))
+    if asked > MOST_ON_A_PAGE:
+        raise validation("query/limit", "out-of-range")
+    return asked

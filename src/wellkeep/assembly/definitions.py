@@ -16,7 +16,7 @@ from wellkeep.access import roles
 from wellkeep.assembly.core import Core
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.ledger.event import Action
-from wellkeep.ledger.search import search
+from wellkeep.ledger.search import Filters, search
 
 
 class _Event(msgspec.Struct):
@@ -40,7 +40,7 @@ async def announce(core: Core) -> UUID | None:
     """
     loaded = core.gate.policy.roles
     async with core.app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
-        found = await search(connection, action=Action.DEFINITIONS_LOADED, limit=1)
+        found = (await search(connection, Filters(action=Action.DEFINITIONS_LOADED), limit=1)).entries
     last = _decode(found[0].entry).event if found else _Event(PLATFORM_TENANT)
     if last.digest == loaded.digest.hex():
         return None

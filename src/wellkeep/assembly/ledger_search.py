@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
+from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from wellkeep.base.errors import FieldProblem, Validation
 from wellkeep.base.permissions import Permission
+from wellkeep.base.purpose import Purpose
 from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
-from wellkeep.ledger.actions import Action
-from wellkeep.ledger.search import Place, search
+from wellkeep.ledger.actions import Action, Outcome
+from wellkeep.ledger.search import Filters, Place, search
 
-_NO_COLLECTION: Final = 0
+Word = TypeVar("Word", bound=StrEnum)
+
+NO_COLLECTION: Final = 0
 _EPOCH_BYTES: Final = 4
 _SEQ_BYTES: Final = 8
 
@@ -46,54 +50,64 @@ class LedgerSearch:
         actor: str | None = None,
         subject: UUID | None = None,
         action: str | None = None,
+        purpose: str | None = None,
+        outcome: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         limit: int,
         cursor: str | None = None,
     ) -> EntryPage:
-        """Return one page.
+        """Return one page of the entries that fit all filters, from `since` to before `until`.
 
-        Raises Forbidden, LedgerUnavailable, and Validation for an action that does not exist or a cursor of another
-        query.
+        A page may be short, or empty, and have a cursor all the same: then there was more to look through than one
+        request may. Raises Forbidden, LedgerUnavailable, and Validation for a word that does not exist or a cursor of
+        another query.
         """
         act = Act(Permission.LEDGER_READ, Action.LEDGER_READ, "ledger", subject=subject)
         decision = await self._gate.decide(caller, act)
-        wanted = _action(action)
-        query = _query(actor, subject, wanted, since)
-        tenant = decision.tenant
+        filters = Filters(
+            actor=actor,
+            subject=subject,
+            action=_word(Action, "action", action),
+            purpose=_word(Purpose, "purpose", purpose),
+            outcome=_word(Outcome, "outcome", outcome),
+            since=since,
+            until=until,
+        )
+        query, tenant = _query(filters), decision.tenant
         before = None
         if cursor is not None:
-            position = self._cursors.verify(cursor, tenant=tenant, collection=_NO_COLLECTION, query=query)
-            before = _place(position)
+            before = place(self._cursors.verify(cursor, tenant=tenant, collection=NO_COLLECTION, query=query))
         async with self._gate.reading(decision) as connection:
-            found = await search(
-                connection, actor=actor, subject=subject, action=wanted, since=since, before=before, limit=limit
-            )
-        await self._gate.disclose(decision, count=len(found), subject=subject)
+            found = await search(connection, filters, before=before, limit=limit)
+        await self._gate.disclose(decision, count=len(found.entries), subject=subject)
         following = None
-        if len(found) == limit:
-            following = self._cursors.sign(
-                _position(found[-1].place), tenant=tenant, collection=_NO_COLLECTION, query=query
-            )
-        return EntryPage([msgspec.Raw(one.entry) for one in found], following)
+        if found.following is not None:
+            end = position(found.following)
+            following = self._cursors.sign(end, tenant=tenant, collection=NO_COLLECTION, query=query)
+        return EntryPage([msgspec.Raw(one.entry) for one in found.entries], following)
 
 
-def _action(name: str | None) -> Action | None:
-    if name is None:
+def _word(vocabulary: type[Word], name: str, text: str | None) -> Word | None:
+    if text is None:
         return None
     try:
-        return Action(name)
+        return vocabulary(text)
     except ValueError:
-        raise Validation(fields=(FieldProblem("query/action", "not-one-of"),)) from None
+        raise Validation(fields=(FieldProblem(f"query/{name}", "not-one-of"),)) from None
 
 
-def _query(actor: str | None, subject: UUID | None, action: Action | None, since: datetime | None) -> bytes:
-    parts = ("ledger", actor, subject, action, since and since.isoformat())
+def _query(filters: Filters) -> bytes:
+    times = [moment and moment.isoformat() for moment in (filters.since, filters.until)]
+    parts = ("ledger", filters.actor, filters.subject, filters.action, filters.purpose, filters.outcome, *times)
     return hashlib.sha256(msgspec.json.encode(parts)).digest()
 
 
-def _position(place: Place) -> bytes:
-    return place.epoch.to_bytes(_EPOCH_BYTES, "big") + place.seq.to_bytes(_SEQ_BYTES, "big")
+def position(at: Place) -> bytes:
+    """Return what a cursor holds of the place before which the next page goes on."""
+    return at.epoch.to_bytes(_EPOCH_BYTES, "big") + at.seq.to_bytes(_SEQ_BYTES, "big")
 
 
-def _place(position: bytes) -> Place:
-    return Place(int.from_bytes(position[:_EPOCH_BYTES], "big"), int.from_bytes(position[_EPOCH_BYTES:], "big"))
+def place(held: bytes) -> Place:
+    """Return the place that `position` wrote."""
+    return Place(int.from_bytes(held[:_EPOCH_BYTES], "big"), int.from_bytes(held[_EPOCH_BYTES:], "big"))
