@@ -77,7 +77,7 @@ def split(note: bytes) -> tuple[str, list[SignatureLine]]:
 class NoteSigner:
     """A name and an Ed25519 key that sign notes."""
 
-    __slots__ = ("_key", "name", "public", "vkey")
+    __slots__ = ("_hash", "_key", "name", "public", "vkey")
 
     def __init__(self, *, name: str, seed: Secret[bytes]) -> None:
         """Take the key's name and its 32-byte seed (RFC 8032); raises `BadNote` on a name or seed that is none."""
@@ -85,12 +85,21 @@ class NoteSigner:
         self.name = name
         self.public = self._key.public_key().public_bytes_raw()
         self.vkey = vkey(name, self.public)
+        self._hash = key_hash(name, self.public)
 
     def sign(self, text: str) -> bytes:
         """Return the note of `text`, which ends in a line feed, with one signature; raises `BadNote` on other texts."""
-        signed = _note_text(text)
-        line = SignatureLine(self.name, key_hash(self.name, self.public), self._key.sign(signed))
-        return signed + b"\n" + _written(line)
+        return note(text, self.name, self.signature(text))
+
+    def signature(self, text: str) -> bytes:
+        """Return what a signature line says in base64, 68 bytes: the hash of the key, then the signature of `text`."""
+        return self._hash + self._key.sign(_note_text(text))
+
+
+def note(text: str, name: str, signature: bytes) -> bytes:
+    """Return the note of `text` with one line: the key's name, and its `signature` as `NoteSigner.signature` gives it."""
+    line = SignatureLine(_named(name), signature[:_HASH_SIZE], signature[_HASH_SIZE:])
+    return _note_text(text) + b"\n" + _written(line)
 
 
 def cosign_v1(*, name: str, seed: Secret[bytes], text: str, timestamp: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The deployment's own keys: SEAL (ledger), CONTEXT (tenant tokens), CURSOR (pages).
+"""The deployment's own keys: SEAL and CHECKPOINT (ledger), CONTEXT (tenant tokens), CURSOR (pages).
 
 Rules: they are the platform tenant's rows, wrapped by the deployment's root key, never by a customer's, and outlive
 every tenant. They are read before any tenant context can be signed, through `keys.deployment_keys()`, which returns
@@ -33,9 +33,13 @@ class DeploymentKey:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentKeys:
-    """The current key of each purpose; `seals` and `cursors` hold the older epochs too, newest first."""
+    """The current key of each purpose; where there are several, the older epochs too, newest first.
+
+    A CHECKPOINT key's secret is the seed of an Ed25519 key (RFC 8032).
+    """
 
     seals: tuple[DeploymentKey, ...]
+    checkpoints: tuple[DeploymentKey, ...]
     context: DeploymentKey
     cursors: tuple[DeploymentKey, ...]
 
@@ -79,6 +83,7 @@ async def load_deployment(connection: Connection, kms: Kms) -> DeploymentKeys:
         ) from None
     return DeploymentKeys(
         seals=_newest_first(opened, KeyPurpose.SEAL),
+        checkpoints=_newest_first(opened, KeyPurpose.CHECKPOINT),
         context=_newest_first(opened, KeyPurpose.CONTEXT)[0],
         cursors=_newest_first(opened, KeyPurpose.CURSOR),
     )

@@ -21,6 +21,7 @@ class KeyPurpose(StrEnum):
     SEAL = "SEAL"
     CONTEXT = "CONTEXT"
     CURSOR = "CURSOR"
+    CHECKPOINT = "CHECKPOINT"
     WRAP = "WRAP"
     DATA = "DATA"
     INDEX = "INDEX"
@@ -28,7 +29,7 @@ class KeyPurpose(StrEnum):
     BACKUP = "BACKUP"
 
 
-DEPLOYMENT_PURPOSES = (KeyPurpose.SEAL, KeyPurpose.CONTEXT, KeyPurpose.CURSOR)
+DEPLOYMENT_PURPOSES = (KeyPurpose.SEAL, KeyPurpose.CONTEXT, KeyPurpose.CURSOR, KeyPurpose.CHECKPOINT)
 """Keys of the deployment: loaded at start, never under a customer's root key, never erased with a tenant."""
 
 TENANT_PURPOSES = (KeyPurpose.WRAP, KeyPurpose.DATA, KeyPurpose.INDEX, KeyPurpose.FILE, KeyPurpose.BACKUP)

@@ -1,0 +1,228 @@
+-- Checkpoints: what each log held at a moment, signed; the tiles that proofs are made of; and which checkpoints the root
+-- log covers. Written by the process that appended, within a second of the commit; read by verifiers and by the tenant.
+
+CREATE TABLE ledger.checkpoint (
+    tenant_id uuid          NOT NULL,
+    epoch     ledger.epoch  NOT NULL,
+    size      ledger.size   NOT NULL,
+    root      ledger.digest NOT NULL,
+    "time"    timestamptz   NOT NULL,
+    signature bytea         NOT NULL CHECK (length(signature) = 68),
+    PRIMARY KEY (tenant_id, epoch, size)
+);
+COMMENT ON TABLE ledger.checkpoint IS
+    'A log''s size and root, signed: the 4 bytes that name the key and the 64 of the signature, as a signed note holds them.';
+CREATE INDEX checkpoint_time ON ledger.checkpoint ("time");
+
+CREATE TABLE ledger.tile (
+    tenant_id uuid          NOT NULL,
+    epoch     ledger.epoch  NOT NULL,
+    level     smallint      NOT NULL CHECK (level BETWEEN 0 AND 7),
+    index     bigint        NOT NULL CHECK (index >= 0),
+    hashes    bytea         NOT NULL CHECK (length(hashes) BETWEEN 32 AND 8192 AND length(hashes) % 32 = 0),
+    root      ledger.digest,
+    PRIMARY KEY (tenant_id, epoch, level, index),
+    CHECK ((root IS NOT NULL) = (length(hashes) = 8192))
+);
+ALTER TABLE ledger.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE ledger.tile IS
+    'The Merkle tree in tiles of 256 hashes (C2SP tlog-tiles), level 0 the leaves; "root" is the hash above a full one. A tile that is not full keeps the leaves of a month that was pruned in its middle.';
+
+CREATE TABLE ledger.covered (
+    tenant_id uuid          NOT NULL,
+    epoch     ledger.epoch  NOT NULL,
+    size      ledger.size   NOT NULL,
+    root      ledger.digest NOT NULL,
+    cover     uuid          NOT NULL,
+    place     integer       NOT NULL CHECK (place >= 0),
+    PRIMARY KEY (tenant_id, epoch, size)
+);
+COMMENT ON TABLE ledger.covered IS
+    'Which checkpoints stand under which entry of the root log ("cover" is its event''s id), and at which place of its Merkle tree.';
+CREATE INDEX covered_by ON ledger.covered (cover, place);
+
+CALL wk.protect('ledger.checkpoint', 'wk_app');
+CALL wk.protect('ledger.tile', 'wk_app');
+CALL wk.protect('ledger.covered', 'wk_app');
+CREATE POLICY checkpointing ON ledger.checkpoint TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY checkpointing ON ledger.tile TO wk_owner USING (true) WITH CHECK (true);
+CREATE POLICY checkpointing ON ledger.covered TO wk_owner USING (true) WITH CHECK (true);
+REVOKE ALL ON ledger.checkpoint, ledger.tile, ledger.covered FROM PUBLIC;
+GRANT SELECT ON ledger.checkpoint, ledger.tile, ledger.covered TO wk_app;
+
+-- ---------------------------------------------------------------------------------------------------- checkpoints
+
+CREATE TYPE ledger.checkpoint_in AS (
+    tenant_id uuid, epoch integer, size bigint, root bytea, "time" timestamptz, signature bytea
+);
+CREATE FUNCTION ledger.add_checkpoints(given ledger.checkpoint_in[]) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    INSERT INTO ledger.checkpoint (tenant_id, epoch, size, root, "time", signature)
+        SELECT g.tenant_id, g.epoch, g.size, g.root, g."time", g.signature FROM unnest(given) AS g
+        ON CONFLICT (tenant_id, epoch, size) DO NOTHING
+$body$;
+COMMENT ON FUNCTION ledger.add_checkpoints(ledger.checkpoint_in[]) IS 'Store signed checkpoints; one that is there stays.';
+
+CREATE TYPE ledger.sealed_head AS (
+    tenant_id uuid, epoch integer, origin text, size bigint, leaf bytea, "time" timestamptz, frontier bytea[],
+    key_id text, root bytea, mac bytea
+);
+CREATE FUNCTION ledger.unsigned_heads() RETURNS SETOF ledger.sealed_head
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT l.tenant_id, l.epoch, l.origin, l.size, l.leaf, l."time", l.frontier, s.key_id, s.root, s.mac
+    FROM ledger.log AS l
+    LEFT JOIN ledger.seal AS s ON s.tenant_id = l.tenant_id AND s.epoch = l.epoch AND s.size = l.size AND s.leaf = l.leaf
+    WHERE NOT EXISTS (SELECT FROM ledger.checkpoint AS c
+                      WHERE c.tenant_id = l.tenant_id AND c.epoch = l.epoch AND c.size = l.size)
+$body$;
+COMMENT ON FUNCTION ledger.unsigned_heads() IS
+    'Heads without a checkpoint, with the seal over each: what a process that died had not signed yet.';
+
+CREATE FUNCTION ledger.all_heads() RETURNS SETOF ledger.head
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT l.tenant_id, l.epoch, l.origin, l.size, l.leaf, l."time", l.frontier FROM ledger.log AS l
+$body$;
+COMMENT ON FUNCTION ledger.all_heads() IS 'The head of every log of every epoch, to be compared with what is remembered elsewhere.';
+
+CREATE FUNCTION ledger.thin_checkpoints(until timestamptz, most integer) RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    -- Of each log and minute the last one stays, and each that the root log covers.
+    WITH old AS MATERIALIZED (
+        SELECT c.tenant_id, c.epoch, c.size, c."time" FROM ledger.checkpoint AS c
+        WHERE c."time" < until AND c.tenant_id <> wk.platform()
+          AND EXISTS (SELECT FROM ledger.checkpoint AS n
+                      WHERE n.tenant_id = c.tenant_id AND n.epoch = c.epoch AND n.size > c.size
+                        AND n."time" < date_trunc('minute', c."time") + interval '1 minute')
+          AND NOT EXISTS (SELECT FROM ledger.covered AS v
+                          WHERE v.tenant_id = c.tenant_id AND v.epoch = c.epoch AND v.size = c.size)
+        ORDER BY c."time" LIMIT most
+    ), gone AS (
+        DELETE FROM ledger.checkpoint AS c USING old AS o
+        WHERE c.tenant_id = o.tenant_id AND c.epoch = o.epoch AND c.size = o.size
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$body$;
+COMMENT ON FUNCTION ledger.thin_checkpoints(timestamptz, integer) IS
+    'Thin tenants'' checkpoints before that time to one a minute; answers how many went.';
+
+-- ---------------------------------------------------------------------------------------------------------- tiles
+
+CREATE FUNCTION ledger.tile_counts(of_tenant uuid, of_epoch integer) RETURNS TABLE (level smallint, tiles bigint)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT n.level::smallint, (SELECT t.index + 1 FROM ledger.tile AS t
+                               WHERE t.tenant_id = of_tenant AND t.epoch = of_epoch AND t.level = n.level
+                                 AND t.root IS NOT NULL
+                               ORDER BY t.index DESC LIMIT 1)
+    FROM generate_series(0, 7) AS n (level)
+$body$;
+COMMENT ON FUNCTION ledger.tile_counts(uuid, integer) IS 'How many full tiles of each level a log has; null where none.';
+
+CREATE FUNCTION ledger.leaf_run(of_tenant uuid, of_epoch integer, first bigint, upto bigint) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT string_agg(e.leaf, '' ORDER BY e.seq) FROM ledger.entry AS e
+    WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq >= first AND e.seq < upto
+$body$;
+COMMENT ON FUNCTION ledger.leaf_run(uuid, integer, bigint, bigint) IS 'The leaf hashes of a run of entries, joined.';
+
+CREATE FUNCTION ledger.root_run(of_tenant uuid, of_epoch integer, of_level integer, first bigint, upto bigint) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT string_agg(t.root, '' ORDER BY t.index) FROM ledger.tile AS t
+    WHERE t.tenant_id = of_tenant AND t.epoch = of_epoch AND t.level = of_level AND t.index >= first AND t.index < upto
+$body$;
+COMMENT ON FUNCTION ledger.root_run(uuid, integer, integer, bigint, bigint) IS
+    'The hashes above a run of full tiles, joined: the hashes of a tile of the next level.';
+
+CREATE TYPE ledger.tile_in AS (tenant_id uuid, epoch integer, level integer, index bigint, hashes bytea, root bytea);
+CREATE FUNCTION ledger.add_tiles(given ledger.tile_in[]) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    INSERT INTO ledger.tile AS t (tenant_id, epoch, level, index, hashes, root)
+        SELECT g.tenant_id, g.epoch, g.level, g.index, g.hashes, g.root FROM unnest(given) AS g
+        ON CONFLICT (tenant_id, epoch, level, index) DO UPDATE SET hashes = excluded.hashes, root = excluded.root
+            WHERE t.root IS NULL AND length(excluded.hashes) > length(t.hashes)
+$body$;
+COMMENT ON FUNCTION ledger.add_tiles(ledger.tile_in[]) IS 'Store tiles; a full one that is there stays as it is.';
+
+CREATE FUNCTION ledger.read_tile(of_tenant uuid, of_epoch integer, of_level integer, at_index bigint) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT t.hashes FROM ledger.tile AS t
+    WHERE t.tenant_id = of_tenant AND t.epoch = of_epoch AND t.level = of_level AND t.index = at_index
+$body$;
+COMMENT ON FUNCTION ledger.read_tile(uuid, integer, integer, bigint) IS 'The hashes of one tile, full or kept; null where it is not stored.';
+
+-- --------------------------------------------------------------------------------------------------------- covers
+
+CREATE TYPE ledger.uncovered AS (
+    tenant_id uuid, epoch integer, origin text, size bigint, root bytea, signature bytea
+);
+CREATE FUNCTION ledger.uncovered(most integer) RETURNS SETOF ledger.uncovered
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT l.tenant_id, l.epoch, l.origin, c.size, c.root, c.signature
+    FROM ledger.log AS l
+    CROSS JOIN LATERAL (
+        SELECT k.size, k.root, k.signature FROM ledger.checkpoint AS k
+        WHERE k.tenant_id = l.tenant_id AND k.epoch = l.epoch ORDER BY k.size DESC LIMIT 1
+    ) AS c
+    WHERE l.tenant_id <> wk.platform()
+      AND c.size > coalesce((SELECT v.size FROM ledger.covered AS v
+                             WHERE v.tenant_id = l.tenant_id AND v.epoch = l.epoch ORDER BY v.size DESC LIMIT 1), 0)
+    ORDER BY l.origin COLLATE "C" LIMIT most
+$body$;
+COMMENT ON FUNCTION ledger.uncovered(integer) IS
+    'The newest checkpoint of each tenant''s log that has grown since the root log covered it, by origin.';
+
+CREATE FUNCTION ledger.take_cover() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+    PERFORM FROM ledger.turn AS t WHERE t.what = 'cover' FOR UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END
+$body$;
+COMMENT ON FUNCTION ledger.take_cover() IS 'Take the turn to cover the logs until this transaction ends; false while another has it.';
+
+CREATE TYPE ledger.covered_in AS (tenant_id uuid, epoch integer, size bigint, root bytea);
+CREATE FUNCTION ledger.add_cover(cover_id uuid, given ledger.covered_in[], outbox_row bytea) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+    INSERT INTO ledger.covered (tenant_id, epoch, size, root, cover, place)
+        SELECT g.tenant_id, g.epoch, g.size, g.root, cover_id, (g.place - 1)::integer
+        FROM ROWS FROM (unnest(given)) WITH ORDINALITY AS g (tenant_id, epoch, size, root, place);
+    INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES (wk.platform(), cover_id, outbox_row);
+END
+$body$;
+COMMENT ON FUNCTION ledger.add_cover(uuid, ledger.covered_in[], bytea) IS
+    'Store what an entry of the root log covers, together with the outbox row of that entry.';
+
+GRANT USAGE ON TYPE ledger.checkpoint_in, ledger.sealed_head, ledger.tile_in, ledger.uncovered, ledger.covered_in
+    TO wk_ledger;
+GRANT EXECUTE ON FUNCTION
+    ledger.add_checkpoints(ledger.checkpoint_in[]), ledger.unsigned_heads(), ledger.all_heads(),
+    ledger.thin_checkpoints(timestamptz, integer), ledger.tile_counts(uuid, integer),
+    ledger.leaf_run(uuid, integer, bigint, bigint), ledger.root_run(uuid, integer, integer, bigint, bigint),
+    ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(integer),
+    ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea)
+    TO wk_ledger;
