@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -117,10 +117,14 @@ def test_a_command_that_is_named_exists(page: Path) -> None:
 
 
 def settings(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
-    """Yield the name of each setting, with the name of its table."""
+    """Yield the name of each setting, with the name of its table; `[]` stands for each table of a list."""
     for field in msgspec.structs.fields(kind):
+        listed = [one for one in get_args(field.type) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from settings(field.type, f"{prefix}{field.name}.")
+        elif listed:
+            for one in listed:
+                yield from settings(one, f"{prefix}{field.name}[].")
         else:
             yield prefix + field.name
 

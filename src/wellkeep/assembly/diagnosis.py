@@ -17,6 +17,7 @@ from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate, shared_functions
 from wellkeep.db.provision import connected, unreachable
+from wellkeep.egress.places import destinations, oddities
 from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 
 _SOON = timedelta(days=30)
@@ -51,6 +52,7 @@ async def diagnose(home: Home, settings: Settings, database: Database) -> list[V
             fine=False,
             mend="Anchors are still to come; until then a rewrite by whoever owns database and keys is not found",
         ),
+        *_places(home, settings),
         *await _database(settings, database),
     ]
 
@@ -76,6 +78,24 @@ def _files(home: Home, settings: Settings) -> list[Verdict]:
             f"wellkeep can't see that: copy {home.resolve(settings.keys.root_key)} to a safe, and keep it there",
         ),
     ]
+
+
+def _places(home: Home, settings: Settings) -> list[Verdict]:
+    """Tell each place that may be connected to, and what is odd about it; fewer are better, none is fine."""
+    try:
+        found = destinations(settings.egress.places, home=home.path)
+    except WellkeepError as error:
+        return [Verdict("The list of places to connect to holds together", fine=False, mend=error.message)]
+    if not found:
+        return [Verdict("Nothing outside is connected to: no place is listed", fine=True)]
+    verdicts = []
+    for one in found.values():
+        odd = oddities(one)
+        ports = ", ".join(map(str, one.ports))
+        verdicts.append(
+            Verdict(f"The place {one.name} ({one.host}, port {ports}) is listed narrowly", not odd, "; ".join(odd))
+        )
+    return verdicts
 
 
 def _certificate(home: Home, settings: Settings) -> Verdict:

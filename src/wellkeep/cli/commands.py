@@ -13,6 +13,7 @@ from wellkeep.cli import (
     database,
     demo,
     deployment,
+    egress,
     exports,
     findings,
     imports,
@@ -41,6 +42,7 @@ app.add_typer(api_keys.app, name="apikey")
 app.add_typer(collections.app, name="collections")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(findings.app, name="findings")
+app.add_typer(egress.app, name="egress")
 app.add_typer(database.app, name="db")
 
 

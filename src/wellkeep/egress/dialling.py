@@ -72,8 +72,7 @@ class Dialler:
             await self.refuse(place, Reason.OTHER_PORT, port=port)
         if not tls and not place.clear:
             await self.refuse(place, Reason.CLEAR_TEXT, port=port)
-        trust = self._context(place, alpn) if tls else None
-        return await self._dial(place, port, await self._checked(place, port, tls=tls), trust)
+        return await self.connect(place, port, await self.resolved(place, port), tls=tls, alpn=alpn)
 
     async def resolved(self, place: Destination, port: int) -> list[Judged]:
         """Resolve the place's name once and judge every address. Raises EgressUnreachable."""
@@ -88,6 +87,17 @@ class Dialler:
             raise EgressUnreachable(place=place.name, trouble=Trouble.NOT_RESOLVED)
         return found
 
+    async def connect(
+        self, place: Destination, port: int, found: Sequence[Judged], *, tls: bool, alpn: tuple[str, ...] = ()
+    ) -> Line:
+        """Connect to one of the addresses that `resolved` found, where none of them is forbidden; raises as `open`."""
+        for judged in found:
+            reason = place.objection(judged, tls=tls)
+            if reason is not None:
+                await self.refuse(place, reason, port=port)
+        trust = self._context(place, alpn) if tls else None
+        return await self._dial(place, port, [judged.address for judged in found], trust)
+
     async def refuse(
         self, place: Destination, reason: Reason, *, host: str | None = None, port: int | None = None
     ) -> NoReturn:
@@ -95,15 +105,6 @@ class Dialler:
         asked = f"{place.host if host is None else host}:{place.ports[0] if port is None else port}"
         await self._denials.denied(place.name, reason, hashlib.sha256(asked.encode("utf-8", "replace")).digest())
         raise EgressRefused(place=place.name, reason=reason)
-
-    async def _checked(self, place: Destination, port: int, *, tls: bool) -> list[Address]:
-        """Return the addresses of `place`, all of them judged fit; one that is not refuses them all."""
-        found = await self.resolved(place, port)
-        for judged in found:
-            reason = place.objection(judged, tls=tls)
-            if reason is not None:
-                await self.refuse(place, reason, port=port)
-        return [judged.address for judged in found]
 
     async def _dial(
         self, place: Destination, port: int, addresses: Sequence[Address], trust: ssl.SSLContext | None

@@ -13,6 +13,7 @@ import httpx
 from wellkeep.base.settings import Place
 from wellkeep.egress.dialling import Dialler, Limits
 from wellkeep.egress.errors import Denials, EgressRefused, Reason
+from wellkeep.egress.examination import Examined, examine
 from wellkeep.egress.places import Destination, destinations
 from wellkeep.egress.resolving import Resolver, SystemResolver
 from wellkeep.egress.transport import PlaceTransport
@@ -81,6 +82,11 @@ class Egress:
         found = await self._place(place)
         line = await self._dialler.open(found, found.ports[0] if port is None else port, tls=tls)
         return line.reader, line.writer
+
+    async def examine(self, place: str) -> list[Examined]:
+        """Try every port of `place` and return what was seen. Raises EgressRefused where no such place is listed."""
+        found = await self._place(place)
+        return [await examine(self._dialler, found, port) for port in found.ports]
 
     def stop(self) -> None:
         """End the threads that resolve names."""

@@ -1,0 +1,19 @@
+"""Fixtures of the way out: a certificate for the place's name, and who is told of refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from egress.outside import Certificates, Noted
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(Path(tmp_path_factory.mktemp("certificates")))
+
+
+@pytest.fixture
+def noted() -> Noted:
+    return Noted()
