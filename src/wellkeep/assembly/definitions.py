@@ -1,8 +1,9 @@
 """Which definitions are in force: entered at the start of a process that serves with others than the last one did.
 
 Rules: the digest of the roles' file goes into the root log before the first request is answered, so that what anybody
-could do at any time is told by the ledger and the file's history. Several workers that start together enter it once:
-the event's id follows from the digest and from the entry before.
+could do at any time is told by the ledger and the file's history. So does the digest of the places that may be
+connected to, where any are or were listed. Several workers that start together enter it once: the event's id follows
+from the digest and from the entry before.
 """
 
 from __future__ import annotations
@@ -15,13 +16,20 @@ import msgspec
 from wellkeep.access import roles
 from wellkeep.assembly.core import Core
 from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.ledger.event import Action
+from wellkeep.base.principal import ActorType, AuthMethod
+from wellkeep.egress.places import digest
+from wellkeep.ledger.event import Action, Event, Outcome
 from wellkeep.ledger.search import Filters, search
+
+
+class _Resource(msgspec.Struct):
+    id: str = ""
 
 
 class _Event(msgspec.Struct):
     id: UUID
     digest: str = ""
+    resource: _Resource = msgspec.field(default_factory=_Resource)
 
 
 class _Entry(msgspec.Struct):
@@ -31,20 +39,43 @@ class _Entry(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Entry).decode
 _VARIABLE = (0xFFF << 64) | ((1 << 62) - 1)
 """The random bits of a UUID of version 7."""
+_ROLES = "roles"
+_PLACES = "places"
 
 
 async def announce(core: Core) -> UUID | None:
-    """Enter that the roles of this process are in force, unless the last such entry says so; returns the event's id.
+    """Enter that the roles and places of this process are in force, unless the last such entries say so.
+
+    Returns the id of the event of the roles, None where they were entered already.
 
     Raises LedgerUnavailable, DatabaseUnavailable: nobody serves by definitions that are not on record.
     """
-    loaded = core.gate.policy.roles
+    loaded, places = core.gate.policy.roles, digest(core.settings.egress.places)
     async with core.app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
-        found = (await search(connection, Filters(action=Action.DEFINITIONS_LOADED), limit=1)).entries
-    last = _decode(found[0].entry).event if found else _Event(PLATFORM_TENANT)
-    if last.digest == loaded.digest.hex():
+        found = (await search(connection, Filters(action=Action.DEFINITIONS_LOADED))).entries
+    last = {event.resource.id: event for event in (_decode(one.entry).event for one in reversed(found))}
+    before = last.get(_PLACES, _Event(PLATFORM_TENANT))
+    if before.digest != places.hex() and (core.settings.egress.places or before.digest):
+        await core.gate.enter(_places_loaded(places, _following(before.id, places)), tenant=PLATFORM_TENANT)
+    before = last.get(_ROLES, _Event(PLATFORM_TENANT))
+    if before.digest == loaded.digest.hex():
         return None
-    return await roles.announce(core.gate, loaded, event=_following(last.id, loaded.digest))
+    return await roles.announce(core.gate, loaded, event=_following(before.id, loaded.digest))
+
+
+def _places_loaded(places: bytes, event: UUID) -> Event:
+    return Event(
+        id=event,
+        action=Action.DEFINITIONS_LOADED,
+        actor_type=ActorType.SYSTEM,
+        actor_id="wellkeep",
+        method=AuthMethod.NONE,
+        outcome=Outcome.DONE,
+        request=event,
+        resource_type="definition",
+        resource_id=_PLACES,
+        digest=places,
+    )
 
 
 def _following(last: UUID, digest: bytes) -> UUID:

@@ -1,0 +1,214 @@
+"""What was refused is an entry of the root log and a finding; the list in force is an entry as well."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from database import ENVIRONMENT, scratch_home
+from deployments import command
+from egress.outside import QUICK, Names
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.definitions import announce
+from wellkeep.assembly.diagnosis import diagnose
+from wellkeep.assembly.egress_denials import WINDOW, EgressDenials
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.runtime import Runtime, open_runtime
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.errors import Misconfigured
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.settings import EgressSettings, Place
+from wellkeep.db.provision import connected
+from wellkeep.egress.egress import Egress
+from wellkeep.egress.errors import EgressRefused, Reason
+from wellkeep.egress.places import digest
+
+SIEM = Place(name="siem", host="siem.example.org", ports=(6514,))
+ENTRIES = "SELECT convert_from(entry, 'UTF8') AS entry FROM ledger.entry WHERE action = $1 ORDER BY epoch, seq"
+REFUSE = """
+CREATE FUNCTION ledger.wk_test_refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER wk_test_refuse BEFORE INSERT ON ledger.entry EXECUTE FUNCTION ledger.wk_test_refuse();
+"""
+ACCEPT = "DROP TRIGGER wk_test_refuse ON ledger.entry; DROP FUNCTION ledger.wk_test_refuse();"
+
+
+class Clock(SystemClock):
+    """The machine's clock, some seconds ahead."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    folder = scratch_home()
+    made = Home(folder / "home")
+    try:
+        said = command("init", made.path, "--environment", ENVIRONMENT)
+        assert said.code == 0, said.err
+        database = Database(made, made.settings())
+        database.start()
+        try:
+            yield made
+        finally:
+            database.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def listed(home: Home, *places: Place) -> Home:
+    """Write the places into the settings of `home`."""
+    home.write_settings(msgspec.structs.replace(home.settings(), egress=EgressSettings(places=places)))
+    return home
+
+
+def database_of(home: Home) -> Database:
+    database = Database(home, home.settings())
+    database.start()
+    return database
+
+
+@pytest.fixture
+async def runtime(home: Home) -> AsyncIterator[Runtime]:
+    listed(home, SIEM)
+    async with open_runtime(home, home.settings(), database_of(home)) as opened:
+        yield opened
+
+
+async def events(home: Home, action: str) -> list[dict[str, Any]]:
+    """Return the events of `action` that were entered, oldest first."""
+    administrator = database_of(home).administrator()
+    assert administrator is not None
+    async with connected(administrator) as connection:
+        rows = await connection.fetch(ENTRIES, action)
+    return [msgspec.json.decode(row["entry"])["event"] for row in rows]
+
+
+async def statement(home: Home, sql: str) -> None:
+    administrator = database_of(home).administrator()
+    assert administrator is not None
+    async with connected(administrator) as connection:
+        await connection.execute(sql)
+
+
+def denials(runtime: Runtime, clock: Clock) -> EgressDenials:
+    return EgressDenials(gate=runtime.core.gate, findings=runtime.core.findings, clock=clock)
+
+
+async def test_a_refusal_is_an_entry_and_a_finding(runtime: Runtime, home: Home) -> None:
+    before = len(await events(home, "egress.denied"))
+    with pytest.raises(EgressRefused):
+        await runtime.core.egress.stream("siem", port=443)
+    with pytest.raises(EgressRefused):
+        await runtime.core.egress.stream("nobody")
+    entered = (await events(home, "egress.denied"))[before:]
+    siem, nobody = entered
+    assert siem["actor"] == {"id": "egress", "type": "system"}
+    assert siem["resource"] == {"id": "siem", "type": "place"}
+    assert (siem["outcome"], siem["error"], len(siem["digest"])) == ("denied", "other-port", 64)
+    assert (nobody["resource"], nobody["error"]) == ({"type": "place"}, "unknown-place")
+    await runtime.core.findings.flush()
+    found = {one.key: one for one in await runtime.core.findings.list(PLATFORM_TENANT)}
+    assert found["egress.denied:siem:other-port"].detail["place"] == "siem"
+    assert "egress.denied:unlisted:unknown-place" in found
+
+
+@pytest.mark.parametrize("reason", Reason)
+async def test_every_reason_can_be_entered_and_reported(runtime: Runtime, reason: Reason) -> None:
+    await denials(runtime, Clock()).denied("siem", reason, bytes(32))
+    assert await runtime.core.findings.flush()
+
+
+async def test_a_loop_of_refusals_is_counted_and_not_entered_each(runtime: Runtime, home: Home) -> None:
+    clock = Clock()
+    watch = denials(runtime, clock)
+    before = len(await events(home, "egress.denied"))
+    for _ in range(30):
+        await watch.denied("siem", Reason.LOOPBACK, bytes(32))
+    await watch.denied("siem", Reason.LOOPBACK, b"\x01" * 32)
+    counts = [event["count"] for event in (await events(home, "egress.denied"))[before:]]
+    assert counts == [1, 1], "the first of each destination at once"
+    clock.ahead = WINDOW + 1
+    await watch.denied("siem", Reason.LOOPBACK, bytes(32))
+    await watch.stop()
+    counts = [event["count"] for event in (await events(home, "egress.denied"))[before:]]
+    assert sum(counts) == 32
+    assert len(counts) == 3
+
+
+async def test_what_is_watched_is_bounded_and_none_is_lost(runtime: Runtime, home: Home) -> None:
+    watch = denials(runtime, Clock())
+    before = len(await events(home, "egress.denied"))
+    for number in range(1100):
+        await watch.denied("siem", Reason.OTHER_HOST, number.to_bytes(32, "big"))
+    await watch.stop()
+    entered = (await events(home, "egress.denied"))[before:]
+    assert sum(event["count"] for event in entered) == 1100
+    assert len(entered) == 1026
+    assert sum("digest" not in event for event in entered) == 2
+
+
+async def test_a_ledger_that_refuses_gets_it_later_and_the_refusal_holds(runtime: Runtime, home: Home) -> None:
+    watch = denials(runtime, Clock())
+    egress = Egress(places=[SIEM], denials=watch, resolver=Names([["10.0.0.1"]]), limits=QUICK)
+    before = len(await events(home, "egress.denied"))
+    await statement(home, REFUSE)
+    try:
+        with pytest.raises(EgressRefused):
+            await egress.stream("siem")
+    finally:
+        await statement(home, ACCEPT)
+    with pytest.raises(EgressRefused):
+        await egress.stream("siem")
+    entered = (await events(home, "egress.denied"))[before:]
+    assert [(event["error"], event["count"]) for event in entered] == [("address-private", 2)]
+
+
+async def test_the_list_in_force_is_entered_once_for_each_change(home: Home) -> None:
+    other = msgspec.structs.replace(SIEM, ports=(443,))
+    start = len(await _lists(home))
+    ids: list[UUID | None] = []
+    for places in ((SIEM,), (SIEM,), (other, Place(name="store", host="s", ports=(1,))), (), ()):
+        listed(home, *places)
+        async with open_runtime(home, home.settings(), database_of(home)) as opened:
+            ids.append(await announce(opened.core))
+    assert ids == [None] * 5, "the roles did not change"
+    expected = [digest(places).hex() for places in ((SIEM,), (other, Place(name="store", host="s", ports=(1,))), ())]
+    assert (await _lists(home))[start:] == expected
+
+
+async def _lists(home: Home) -> list[str]:
+    entered = await events(home, "definitions.loaded")
+    return [event["digest"] for event in entered if event["resource"]["id"] == "places"]
+
+
+async def test_a_list_that_does_not_hold_together_stops_the_start(home: Home) -> None:
+    listed(home, SIEM, SIEM)
+    async with AsyncExitStack() as stack:
+        with pytest.raises(Misconfigured, match="named siem"):
+            await stack.enter_async_context(open_runtime(home, home.settings(), database_of(home)))
+    found = {one.what: one for one in await diagnose(home, home.settings(), database_of(home))}
+    assert not found["The list of places to connect to holds together"].fine
+
+
+async def test_the_doctor_lists_the_places_and_what_is_odd(home: Home) -> None:
+    odd = Place(name="wide", host="wide.example.org", ports=(1, 2), networks=("10.0.0.0/8",), clear=True)
+    listed(home, SIEM, odd)
+    found = {one.what: one for one in await diagnose(home, home.settings(), database_of(home))}
+    assert found["The place siem (siem.example.org, port 6514) is listed narrowly"].fine
+    wide = found["The place wide (wide.example.org, port 1, 2) is listed narrowly"]
+    assert not wide.fine
+    assert "10.0.0.0/8" in wide.mend
+    assert "without TLS" in wide.mend
+    listed(home)
+    found = {one.what: one for one in await diagnose(home, home.settings(), database_of(home))}
+    assert found["Nothing outside is connected to: no place is listed"].fine
