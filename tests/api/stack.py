@@ -22,6 +22,7 @@ from wellkeep.access.roles import load
 from wellkeep.access.tenants import Tenants
 from wellkeep.api import logs
 from wellkeep.api.application import Application, build
+from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT
@@ -90,6 +91,7 @@ class Stack:
     imports: Imports
     exports: Exports
     ledger_search: LedgerSearch
+    disclosures: Disclosures
     findings: Findings
     log: io.StringIO
     readiness: StackReadiness = field(default_factory=StackReadiness)
@@ -181,6 +183,7 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             imports=Imports(context=vault.context),
             exports=Exports(context=vault.context),
             ledger_search=LedgerSearch(gate=gate, cursors=cursors),
+            disclosures=Disclosures(gate=gate, cursors=cursors, clock=clock),
             findings=findings,
             log=log,
         )

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2] / "src/wellkeep"
 SEARCHED = (
     *sorted((ROOT / "vault").rglob("*.py")),
     ROOT / "assembly/ledger_search.py",
+    ROOT / "assembly/disclosures.py",
     *sorted((ROOT / "api").rglob("*.py")),
 )
 RUNNERS = {"imports_run.py", "imports_plan.py", "imports_source.py", "exports_run.py", "replay.py"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from wellkeep.api.apikeys import APIKEYS
 from wellkeep.api.collections import COLLECTIONS
+from wellkeep.api.disclosures import DISCLOSURES
 from wellkeep.api.health import HEALTH, metrics_route
 from wellkeep.api.ledger import LEDGER
 from wellkeep.api.metrics import Metrics
@@ -18,7 +19,7 @@ from wellkeep.api.subjects import SUBJECTS
 from wellkeep.api.tenants import TENANTS
 from wellkeep.api.transfers import TRANSFERS
 
-_PUBLIC = (*COLLECTIONS, *RECORDS, *SEARCHES, *SUBJECTS, *TRANSFERS, *LEDGER, *HEALTH)
+_PUBLIC = (*COLLECTIONS, *RECORDS, *SEARCHES, *SUBJECTS, *DISCLOSURES, *TRANSFERS, *LEDGER, *HEALTH)
 _ADMIN = (*TENANTS, *APIKEYS, *HEALTH)
 _UNTABLED = ("metrics", "openapi", "docs", "docs_style", "problem_page")
 

@@ -49,6 +49,7 @@ _ONCE = frozenset({
     b"x-purpose-of-use",
 })  # fmt: skip
 _PURPOSES = {purpose.value.encode(): purpose for purpose in Purpose}
+_WEIGHT = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _TAG = re.compile(rb'"([1-9][0-9]{0,8})"')
 _IDEMPOTENCY = re.compile(rb"[!-~]{1,128}")
 _JSON = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
@@ -58,11 +59,29 @@ def known(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the headers that mean something here; raises MalformedRequest where one of them comes twice."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in _ONCE:
+        if name == b"accept":
+            found[name] = found[name] + b"," + value if name in found else value
+        elif name in _ONCE:
             if name in found:
                 raise MalformedRequest("A header that may come once was sent twice")
             found[name] = value
     return found
+
+
+def wants_html(found: dict[bytes, bytes]) -> bool:
+    """Say whether `Accept` asks for a page rather than JSON: it names text/html, and JSON no more than that.
+
+    `*/*`, and no header at all, mean JSON (RFC 9110, 12.5.1).
+    """
+    weights: dict[bytes, float] = {}
+    for one in found.get(b"accept", b"").lower().split(b","):
+        media, *parameters = (part.strip() for part in one.split(b";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith(b"q="):
+                weight = float(parameter[2:]) if _WEIGHT.fullmatch(parameter[2:]) else 0.0
+        weights[media] = weight
+    return weights.get(b"text/html", 0.0) > weights.get(b"application/json", 0.0)
 
 
 def authorization(found: dict[bytes, bytes]) -> str | None:

@@ -203,6 +203,8 @@ def _responses(route: Route) -> dict[str, Any]:
         done["content"] = {"application/json": {"schema": _schema(route.returns)}}
     elif route.status != 204:  # noqa: PLR2004  # No Content
         done["content"] = {route.answer_media: {"schema": {"type": "string"}}}
+    if route.also_media:
+        done["content"][route.also_media] = {"schema": {"type": "string"}}
     responses = {str(route.status): done}
     for status in route.also:
         other = {"description": _TITLES[status], "headers": _headers(route.answer_headers)}

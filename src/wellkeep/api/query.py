@@ -70,6 +70,7 @@ SUBJECT = Parameter("subject", re.compile(_UUID), "the id of the patient", "0198
 ACTION = Parameter("action", re.compile(r"[a-z]{1,32}\.[a-z_]{1,32}"), "what was done", "record.read")
 PURPOSE = Parameter("purpose", re.compile("[A-Z]{1,16}"), "why it was done, a purpose of use", "BTG")
 OUTCOME = Parameter("outcome", re.compile("[a-z]{1,16}"), "how it ended", "denied")
+FORMAT = Parameter("format", re.compile("json|html"), "json, or a page to print", "html")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 SINCE = Parameter("since", _MOMENT, "not before this time (RFC 3339, UTC)", "2026-01-01T00:00:00Z")
 UNTIL = Parameter("until", _MOMENT, "before this time (RFC 3339, UTC)", "2027-01-01T00:00:00Z")

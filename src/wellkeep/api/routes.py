@@ -89,7 +89,8 @@ class Route:
     """One method on one address.
 
     `permission` is what the gate will demand; where it is None, `open_because` says why. `body` is the Struct that the
-    body decodes to, or bytes with `media`. `returns` is the Struct of the answer's body, where it is JSON.
+    body decodes to, or bytes with `media`. `returns` is the Struct of the answer's body, where it is JSON; `also_media`
+    is what else the same address answers in.
     """
 
     method: Method
@@ -107,6 +108,7 @@ class Route:
     returns: Any = None
     status: int = 200
     answer_media: str = "application/json"
+    also_media: str = ""
     answer_headers: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
     problems: tuple[type[WellkeepError], ...] = ()
@@ -127,7 +129,7 @@ class Route:
     @property
     def renders(self) -> bool:
         """Say whether this is a page for people, which brings its own content policy."""
-        return self.answer_media.startswith("text/html")
+        return "text/html" in {self.answer_media, self.also_media}
 
 
 _KINDS = {"external_id": "path"}

@@ -16,6 +16,7 @@ import msgspec
 from wellkeep.access.api_keys import ApiKeys
 from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.tenants import Tenants
+from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.findings.findings import Findings
 from wellkeep.vault.batch import Batches
@@ -65,6 +66,8 @@ class Runtime(Protocol):
     def exports(self) -> Exports: ...  # noqa: D102
     @property
     def ledger_search(self) -> LedgerSearch: ...  # noqa: D102
+    @property
+    def disclosures(self) -> Disclosures: ...  # noqa: D102
     @property
     def tenants(self) -> Tenants: ...  # noqa: D102
     @property

@@ -14,7 +14,7 @@ import msgspec
 from wellkeep.base.errors import FieldProblem, Validation
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
-from wellkeep.gate.acts import Act, Caller
+from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
 from wellkeep.ledger.actions import Action, Outcome
@@ -74,13 +74,16 @@ class LedgerSearch:
             since=since,
             until=until,
         )
+        return await self._page(decision, filters, limit=limit, cursor=cursor)
+
+    async def _page(self, decision: Decision, filters: Filters, *, limit: int, cursor: str | None) -> EntryPage:
         query, tenant = _query(filters), decision.tenant
         before = None
         if cursor is not None:
             before = place(self._cursors.verify(cursor, tenant=tenant, collection=NO_COLLECTION, query=query))
         async with self._gate.reading(decision) as connection:
             found = await search(connection, filters, before=before, limit=limit)
-        await self._gate.disclose(decision, count=len(found.entries), subject=subject)
+        await self._gate.disclose(decision, count=len(found.entries), subject=filters.subject)
         following = None
         if found.following is not None:
             end = position(found.following)

@@ -11,6 +11,7 @@ from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.tenants import Tenants
 from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.assembly.readiness import Readiness
@@ -49,6 +50,7 @@ class Runtime:
     exports: Exports
     vault_context: Context
     ledger_search: LedgerSearch
+    disclosures: Disclosures
     findings: Findings
     readiness: Readiness
 
@@ -84,6 +86,7 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             exports=Exports(context=vault.context),
             vault_context=vault.context,
             ledger_search=LedgerSearch(gate=core.gate, cursors=cursors),
+            disclosures=Disclosures(gate=core.gate, cursors=cursors, clock=core.clock),
             findings=core.findings,
             readiness=Readiness(core),
         )

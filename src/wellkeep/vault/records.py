@@ -59,7 +59,8 @@ class Records:
         key), Forbidden, SubjectErased, and what the gate raises.
         """
         decision = await self._context.gate.decide(
-            caller, Act(Permission.RECORD_CREATE, Action.RECORD_CREATE, _RESOURCE, collection=collection)
+            caller,
+            Act(Permission.RECORD_CREATE, Action.RECORD_CREATE, _RESOURCE, subject=subject, collection=collection),
         )
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)

@@ -67,7 +67,7 @@ class Search:
         index). Raises Validation, Forbidden, NotFound, and what the gate raises.
         """
         gate = self._context.gate
-        act = Act(Permission.RECORD_SEARCH, Action.RECORD_SEARCH, "record", collection=collection)
+        act = Act(Permission.RECORD_SEARCH, Action.RECORD_SEARCH, "record", subject=subject, collection=collection)
         decision = await gate.decide(caller, act)
         if not 1 <= limit <= MOST_A_PAGE:
             raise Validation(fields=(FieldProblem("/limit", "out-of-range"),))
