@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from egress.installed import installed
 from egress.outside import Certificates, Noted
+from wellkeep.assembly.home import Home
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture
 def noted() -> Noted:
     return Noted()
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    with installed() as made:
+        yield made

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from database import ENVIRONMENT, scratch_home
-from deployments import command
+from egress.installed import database_of, events, listed, statement
 from egress.outside import QUICK, Names
-from wellkeep.assembly.database import Database
 from wellkeep.assembly.definitions import announce
 from wellkeep.assembly.diagnosis import diagnose
 from wellkeep.assembly.egress_denials import WINDOW, EgressDenials
@@ -23,14 +19,12 @@ from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.base.settings import EgressSettings, Place
-from wellkeep.db.provision import connected
+from wellkeep.base.settings import Place
 from wellkeep.egress.egress import Egress
 from wellkeep.egress.errors import EgressRefused, Reason
 from wellkeep.egress.places import digest
 
 SIEM = Place(name="siem", host="siem.example.org", ports=(6514,))
-ENTRIES = "SELECT convert_from(entry, 'UTF8') AS entry FROM ledger.entry WHERE action = $1 ORDER BY epoch, seq"
 REFUSE = """
 CREATE FUNCTION ledger.wk_test_refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '53100'; END $$;
@@ -48,56 +42,11 @@ class Clock(SystemClock):
         return super().monotonic() + self.ahead
 
 
-@pytest.fixture(scope="module")
-def home() -> Iterator[Home]:
-    folder = scratch_home()
-    made = Home(folder / "home")
-    try:
-        said = command("init", made.path, "--environment", ENVIRONMENT)
-        assert said.code == 0, said.err
-        database = Database(made, made.settings())
-        database.start()
-        try:
-            yield made
-        finally:
-            database.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def listed(home: Home, *places: Place) -> Home:
-    """Write the places into the settings of `home`."""
-    home.write_settings(msgspec.structs.replace(home.settings(), egress=EgressSettings(places=places)))
-    return home
-
-
-def database_of(home: Home) -> Database:
-    database = Database(home, home.settings())
-    database.start()
-    return database
-
-
 @pytest.fixture
 async def runtime(home: Home) -> AsyncIterator[Runtime]:
     listed(home, SIEM)
     async with open_runtime(home, home.settings(), database_of(home)) as opened:
         yield opened
-
-
-async def events(home: Home, action: str) -> list[dict[str, Any]]:
-    """Return the events of `action` that were entered, oldest first."""
-    administrator = database_of(home).administrator()
-    assert administrator is not None
-    async with connected(administrator) as connection:
-        rows = await connection.fetch(ENTRIES, action)
-    return [msgspec.json.decode(row["entry"])["event"] for row in rows]
-
-
-async def statement(home: Home, sql: str) -> None:
-    administrator = database_of(home).administrator()
-    assert administrator is not None
-    async with connected(administrator) as connection:
-        await connection.execute(sql)
 
 
 def denials(runtime: Runtime, clock: Clock) -> EgressDenials:
