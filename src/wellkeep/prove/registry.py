@@ -12,6 +12,7 @@ from wellkeep.prove.controls import (
     ledger_tamper_evident,
     rest_bound,
     rest_fields,
+    rest_places,
     rest_tenant_keys,
     transport_no_cache,
 )
@@ -24,6 +25,7 @@ PROBES: dict[str, Probe] = {
         rest_fields,
         rest_bound,
         rest_tenant_keys,
+        rest_places,
         access_tenant_wall,
         access_roles,
         access_passwords,
