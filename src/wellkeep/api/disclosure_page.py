@@ -78,7 +78,7 @@ def _overview(told: Sequence[Disclosure]) -> Iterator[str]:
     yield '<dl class="cards">'
     yield _card("Read", sums.read, "times your data was shown to somebody")
     yield _card("Changed", sums.changed, "times something was stored, changed or deleted")
-    yield _card("Refused", sums.refused, "attempts that were stopped or came to nothing")
+    yield _card("Stopped", sums.stopped, "attempts that were refused or did not succeed")
     yield _card("By", people, "program or person" if people == 1 else "programs and people")
     yield "</dl>"
     yield from _strip(told)
@@ -86,6 +86,8 @@ def _overview(told: Sequence[Disclosure]) -> Iterator[str]:
     yield from _table("Who", by_who(told))
     yield "<h2>For what</h2>"
     yield from _table("Purpose", by_purpose(told))
+    yield '<p class="soft">Looked up: your file number or this record of use, no content of yours. Stopped: refused, '
+    yield "or not done. A role says what a program may do.</p>"
     yield "<h2>Day by day</h2>"
 
 
@@ -109,13 +111,14 @@ def _strip(told: Sequence[Disclosure]) -> Iterator[str]:
 
 
 def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
-    yield f'<div class="card wide"><table><thead><tr><th scope="col">{title}</th>'
+    yield f'<div class="card wide" role="region" tabindex="0" aria-label="{title}, in numbers">'
+    yield f'<table class="sums"><thead><tr><th scope="col">{title}</th>'
     yield '<th scope="col" class="n">Read</th><th scope="col" class="n">Changed</th>'
-    yield '<th scope="col" class="n">Looked up, no content</th><th scope="col" class="n">Refused</th>'
+    yield '<th scope="col" class="n">Looked up</th><th scope="col" class="n">Stopped</th>'
     yield '<th scope="col">Last</th></tr></thead><tbody>'
     for row in rows:
-        numbers = "".join(f'<td class="n">{number:,}</td>' for number in row.sums)
-        yield f'<tr><th scope="row">{_text(_sentence(row.name))}</th>{numbers}<td>{_when(row.last)}</td></tr>'
+        numbers = "".join(f'<td class="n{"" if number else " none"}">{number:,}</td>' for number in row.sums)
+        yield f'<tr><th scope="row">{_text(_sentence(row.name))}</th>{numbers}<td>{_short(row.last)}</td></tr>'
     yield "</tbody></table></div>"
 
 
@@ -151,7 +154,7 @@ def _about(accounting: Accounting) -> Iterator[str]:
     yield "concerns you is told.</p><h3>What it does not cover</h3>"
     yield "<p>Paper, telephone and other systems; what somebody did with your data after they had received it; and the "
     yield f"time before {_when(accounting.since)}.</p><h3>How to check it</h3>"
-    yield "<p>Each line names its entry, by number and id, in a ledger that nobody can edit without being found out. "
+    yield "<p>Each line names its entry, by number and id, in a ledger made so that a later edit of it shows. "
     yield "Ask for the proof of any entry by its id. The proof shows that the entry stands in the ledger as it "
     yield "was written, and it can be checked with free tools that are not ours.</p><h3>What it gives away</h3>"
     yield "<p>No name of yours, no diagnosis, and no value of any field: only who did what, when and why.</p>"
@@ -162,6 +165,11 @@ def _about(accounting: Accounting) -> Iterator[str]:
 def _when(moment: datetime) -> str:
     at = moment.astimezone(UTC)
     return f"{_date(at.date())}, {at:%H:%M}"
+
+
+def _short(moment: datetime) -> str:
+    at = moment.astimezone(UTC)
+    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at.year}, {at:%H:%M}"
 
 
 def _date(day: date) -> str:

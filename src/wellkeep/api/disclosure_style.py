@@ -37,16 +37,20 @@ p { margin: .25rem 0 .75rem; max-width: 44rem; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 th, td { text-align: left; vertical-align: top; padding: .55rem 1rem; border-top: 1px solid var(--line); }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; font-size: .85rem; }
-tbody th { font-weight: 600; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+tbody th { font-weight: 600; overflow-wrap: anywhere; }
+.sums { table-layout: fixed; min-width: 40rem; }
+.sums th:first-child { width: 34%; } .sums th:last-child { width: 23%; }
+.sums .none { color: var(--soft); }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .bars { display: block; width: 100%; height: 4.5rem; }
 .bars rect { fill: var(--calm); }
 .strip { padding: 1rem 1.1rem .6rem; }
-.strip p { display: flex; justify-content: space-between; font-size: .85rem; color: var(--soft); margin: .35rem 0 0;
+.strip p { display: flex; justify-content: space-between; gap: .75rem; font-size: .85rem; color: var(--soft);
+  margin: .35rem 0 0;
   max-width: none; }
 .day { margin: 0 0 1rem; }
 .day ol { list-style: none; margin: 0; padding: 0; }
-.day li { display: grid; grid-template-columns: 4.25rem 1fr; padding: .7rem 1rem; border-top: 1px solid var(--line); }
+.day li { display: grid; grid-template-columns: 5.5rem 1fr; padding: .7rem 1rem; border-top: 1px solid var(--line); }
 .day li:first-child { border-top: 0; }
 .day time { color: var(--soft); font-variant-numeric: tabular-nums; }
 .day p { margin: 0; max-width: none; }
@@ -65,7 +69,8 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
   @page { margin: 16mm 15mm; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; } h1 { font-size: 20pt; }
   .mark { border: 1px solid currentColor; } .bars rect { print-color-adjust: exact; }
-  .cards { grid-template-columns: repeat(4, 1fr); } .wide { overflow: visible; }
+  .cards { grid-template-columns: repeat(4, 1fr); } .wide { overflow: visible; } .sums { min-width: 0; }
+  th, td { padding: .4rem .6rem; }
   .day li, .card tr, .cards .card, .strip, .notice { break-inside: avoid; } h2, h3 { break-after: avoid; }
   thead { display: table-header-group; }
 }

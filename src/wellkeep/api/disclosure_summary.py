@@ -26,12 +26,12 @@ _MOST_DAYS = 62
 
 
 class Sums(NamedTuple):
-    """How often: content shown, content changed, looked up without content, refused or failed."""
+    """How often: content shown, content changed, looked up without content, stopped (refused or failed)."""
 
     read: int
     changed: int
     looked_up: int
-    refused: int
+    stopped: int
 
 
 class Row(NamedTuple):

@@ -22,7 +22,7 @@ PURPOSES: dict[Purpose | None, str] = {
     Purpose.BREAK_GLASS: "an emergency, past the usual limits (break-glass)",
     Purpose.PUBLIC_HEALTH: "public health",
     Purpose.SYSTEM_ADMINISTRATION: "keeping the system running",
-    None: "no purpose that was declared",
+    None: "no declared purpose",
 }
 
 _WHOLE = {

@@ -18,7 +18,9 @@ from wellkeep.cli import (
     findings,
     imports,
     ledger,
+    ledger_search,
     prove,
+    subjects,
     tenants,
 )
 from wellkeep.cli.console import out
@@ -40,6 +42,8 @@ app.command(name="prove")(prove.prove_claims)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(api_keys.app, name="apikey")
 app.add_typer(collections.app, name="collections")
+app.add_typer(subjects.app, name="subject")
+ledger.app.command(name="search")(ledger_search.search)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(findings.app, name="findings")
 app.add_typer(egress.app, name="egress")

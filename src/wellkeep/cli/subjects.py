@@ -1,0 +1,110 @@
+"""`wellkeep subject`: what there is to say to one patient, through the API with a key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from wellkeep.cli.client import ApiClient, Url, connect
+from wellkeep.cli.console import WRONG_USAGE, done, print_json, refuse, table
+from wellkeep.cli.ledger_search import Since, Until, moment
+from wellkeep.cli.local import HomeOption, Json
+
+app = typer.Typer(no_args_is_help=True, help="Patients.")
+
+_PAGE = 200
+
+
+@app.callback()
+def subject() -> None:
+    """Work for one patient."""
+
+
+@app.command()
+def disclosures(
+    subject: Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The patient's id")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="A page to print; it must not exist")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    purpose: Annotated[str | None, typer.Option("--purpose", help="Why it is asked for, e.g. PATRQT")] = None,
+    home: HomeOption = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Account for disclosures: who saw or changed a patient's data, when and why, over six years unless told otherwise.
+
+    With -o it is one page in plain words, to print and to hand over. Asking is an entry, too.
+
+    Example: wellkeep subject disclosures 0198c2f0-… -o report.html --purpose PATRQT
+    """
+    _check(output)
+    given = {"since": moment(since), "until": moment(until)}
+    span = {name: value for name, value in given.items() if value is not None}
+    headers = {} if purpose is None else {"X-Purpose-Of-Use": purpose}
+    where = f"/v1/subjects/{subject}/disclosures"
+    with connect(home, url=url) as api:
+        if output is not None:
+            page = api.request("GET", where, params=span | {"format": "html"}, headers=headers).content
+        else:
+            found = _gather(api, where, span, headers)
+    if output is not None:
+        _write(output, page)
+        if json:
+            print_json({"file": str(output), "bytes": len(page)})
+        else:
+            done(f"The accounting is in {output}, readable by you alone. Open it in a browser to print it.")
+    elif json:
+        print_json(found)
+    else:
+        rows = [_row(one) for one in found["disclosures"]]
+        table(f"{len(rows):,} entries since {found['since'][:10]}, the newest first", _COLUMNS, rows)
+
+
+_COLUMNS = ("time (UTC)", "who", "what", "for", "entry")
+
+
+def _row(one: dict[str, Any]) -> tuple[object, ...]:
+    when = one["time"][:19].replace("T", " ")
+    return when, one["who"]["words"], one["what"]["words"], one["why"]["words"], f"{one['epoch']}/{one['seq']}"
+
+
+def _check(output: Path | None) -> None:
+    if output is None:
+        return
+    if output.exists():
+        refuse(f"{output} exists.", hint="Choose another name, or remove it first.")
+    if not output.absolute().parent.is_dir():
+        refuse(f"There is no directory {output.absolute().parent}.", hint="Make it first.", code=WRONG_USAGE)
+
+
+def _gather(api: ApiClient, where: str, span: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
+    """Return the accounting with the disclosures of all its pages."""
+    asked = span | {"limit": str(_PAGE)}
+    whole = api.json("GET", where, params=asked, headers=headers)
+    while whole["cursor"] is not None:
+        page = api.json("GET", where, params=asked | {"cursor": whole["cursor"]}, headers=headers)
+        whole["disclosures"] += page["disclosures"]
+        whole["cursor"] = page["cursor"]
+    return whole
+
+
+def _write(output: Path, page: bytes) -> None:
+    """Write the page for its owner's eyes alone, whole or not at all; nothing that exists is written over."""
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        refuse(f"{output} has come to exist meanwhile.", hint="Choose another name.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(page)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        output.unlink(missing_ok=True)
+        raise
