@@ -116,17 +116,19 @@ def test_a_command_that_is_named_exists(page: Path) -> None:
         assert any(words == known or words.startswith(known + " ") for known in COMMANDS), words
 
 
+def tables(kind: Any) -> list[type[msgspec.Struct]]:
+    """Return the tables that a setting's type is made of: those of a list, or of a choice, however deep they lie."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [table for inner in get_args(kind) for table in tables(inner)]
+
+
 def settings(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     """Yield the name of each setting, with the name of its table; `[]` stands for each table of a list."""
     for field in msgspec.structs.fields(kind):
-        listed = [one for one in get_args(field.type) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            yield from settings(field.type, f"{prefix}{field.name}.")
-        elif listed:
-            for one in listed:
-                yield from settings(one, f"{prefix}{field.name}[].")
-        else:
-            yield prefix + field.name
+        inner = f"{prefix}{field.name}{'' if isinstance(field.type, type) else '[]'}."
+        found = [name for table in tables(field.type) for name in settings(table, inner)]
+        yield from dict.fromkeys(found) or [prefix + field.name]
 
 
 def test_every_setting_is_documented_and_no_other() -> None:

@@ -161,6 +161,7 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     while True:
         writer.write(b"1000\r\n" + bytes(4096) + b"\r\n")
         await writer.drain()
+        await asyncio.sleep(0)  # a drain that need not wait does not let others run, who would tell of the hanging up
 
 
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

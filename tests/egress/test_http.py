@@ -83,6 +83,33 @@ async def test_an_address_that_is_not_the_place_s_is_refused_and_told(
     assert not names.asked
 
 
+@pytest.mark.parametrize(
+    "named", ["evil.example.org", "evil.example.org:443", "", "siem.example.org.evil", "a b", "[::"]
+)
+async def test_a_request_names_no_other_host_to_a_server_of_many(
+    named: str, certificates: Certificates, noted: Noted
+) -> None:
+    async with serving(POLITE, certificates.context()) as server:
+        async with way_out(noted, place(server, certificates)).http("siem") as client:
+            with pytest.raises(EgressRefused):
+                await client.get("/", headers={"Host": named})
+        assert not server.connections
+    assert noted.reasons == [Reason.OTHER_HOST]
+
+
+async def test_a_name_of_letters_beyond_ascii_is_listed_as_dns_has_it(
+    noted: Noted, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    host = "xn--bcher-kva.example.org"
+    own = Certificates.make(tmp_path_factory.mktemp("idna"), host)
+    async with (
+        serving(POLITE, own.context()) as server,
+        way_out(noted, place(server, own, host=host)).http("siem") as client,
+    ):
+        assert (await client.get("/")).text == "ok"
+        assert (await client.get(f"https://b\u00fccher.example.org:{server.port}/")).text == "ok"
+
+
 async def test_a_redirect_is_an_answer_and_leads_nowhere(certificates: Certificates, noted: Noted) -> None:
     to = b"HTTP/1.1 302 Found\r\nLocation: https://evil.example.org/\r\nContent-Length: 0\r\n\r\n"
     async with (

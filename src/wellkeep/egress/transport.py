@@ -1,6 +1,6 @@
 """HTTP to one place: what httpx is given to send through, and what httpcore below it is given to connect with.
 
-Rules: an address with another scheme, host or port than the place's is refused before anything is resolved; the library
+Rules: a request to another scheme, host or port than the place's is refused before anything is resolved; the library
 can't choose what is dialled nor whose certificate is asked for; an answer has a bound in bytes and the whole exchange
 one in seconds, so neither an endless body nor a slow drip holds us; a compressed answer, whose size nobody knows, is
 not taken.
@@ -126,11 +126,14 @@ class PlaceTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` and return its answer, whose body is bounded."""
         url, place = request.url, self._place
-        port = url.port or _PORTS.get(url.scheme, 0)
+        host, port = url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
         if url.scheme not in self._pools:
-            await self._dialler.refuse(place, Reason.OTHER_SCHEME, host=url.host, port=port)
-        if _bare(url.host) != place.host:
-            await self._dialler.refuse(place, Reason.OTHER_HOST, host=url.host, port=port)
+            await self._dialler.refuse(place, Reason.OTHER_SCHEME, host=host, port=port)
+        if _bare(host) != place.host:
+            await self._dialler.refuse(place, Reason.OTHER_HOST, host=host, port=port)
+        named = request.headers.get("host", "")
+        if named.lower() != url.netloc.decode("ascii").lower():  # a server of many hosts would go by this one
+            await self._dialler.refuse(place, Reason.OTHER_HOST, host=named, port=port)
         until = asyncio.get_running_loop().time() + self._dialler.limits.total
         async with _bounded(place, until):
             answer = await self._pools[url.scheme].handle_async_request(_as_httpcore(request, port))
