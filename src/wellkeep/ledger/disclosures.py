@@ -17,7 +17,6 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.db.connection import Connection, Record
-from wellkeep.ledger.actions import Outcome
 from wellkeep.ledger.event import Event
 from wellkeep.ledger.reading import parse
 from wellkeep.ledger.search import Place, Window
@@ -84,10 +83,8 @@ class Patient:
     records: Collection[UUID]
 
     def is_named_by(self, event: Event) -> bool:
-        """Say whether `event` names the patient, or denied somebody a record of theirs."""
-        if event.subject in self.subjects or not self.subjects.isdisjoint(event.subjects):
-            return True
-        return event.outcome is Outcome.DENIED and _id(event.resource_id) in self.records
+        """Say whether `event` names the patient."""
+        return event.subject in self.subjects or not self.subjects.isdisjoint(event.subjects)
 
 
 async def naming(
@@ -145,10 +142,3 @@ def _whole(one: Naming, parts: dict[Place, Event], patient: Patient) -> Naming |
         subjects=tuple(subject for event in whole for subject in event.subjects),
     )
     return Naming(one.place, one.time, joined)
-
-
-def _id(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        return None
