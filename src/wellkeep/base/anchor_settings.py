@@ -1,4 +1,4 @@
-"""The anchors that a deployment names: what keeps its root log's checkpoints outside, one table `[[ledger.anchors]]` each.
+"""The anchors that a deployment names: what keeps its root log's end outside, one table `[[ledger.anchors]]` each.
 
 Rules: a kind's own keys and no other; where it lies is the name of a place of `[[egress.places]]`, or a directory; a
 secret is the name of a file in `secrets/`. A policy that asks for more anchors than there are is refused.
@@ -14,11 +14,11 @@ import msgspec
 from wellkeep.base.errors import Misconfigured
 
 _CODE = r"^[a-z][a-z_]{0,60}[0-9]{0,2}\Z"
-_SECRET_FILE = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z"
+_FILE_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z"
 _URL_PATH = r"^/[0-9A-Za-z._~/+-]{0,1023}\Z"
 
 Code = Annotated[str, msgspec.Meta(pattern=_CODE)]
-SecretFile = Annotated[str, msgspec.Meta(pattern=_SECRET_FILE)]
+SecretFile = Annotated[str, msgspec.Meta(pattern=_FILE_NAME)]
 UrlPath = Annotated[str, msgspec.Meta(pattern=_URL_PATH)]
 
 
@@ -82,8 +82,8 @@ def check_anchors(anchors: Collection[AnchorSettings], asked: int | None, *, pla
     """Raise Misconfigured where the policy can't be met, a name stands twice, or a place is not listed."""
     if asked is not None and asked > len(anchors):
         raise Misconfigured(
-            f"anchors_needed in [ledger] asks for {asked} and [[ledger.anchors]] names {len(anchors)}. Name more, or ask "
-            "for fewer."
+            f"anchors_needed in [ledger] asks for {asked} and [[ledger.anchors]] names {len(anchors)}. "
+            "Name more, or ask for fewer."
         )
     names = [one.name for one in anchors]
     for one in anchors:

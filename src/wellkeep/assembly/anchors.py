@@ -1,0 +1,65 @@
+"""Anchors of a deployment: opened from its settings, asked how they stand, and for all that the outside holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from wellkeep.assembly.home import Home
+from wellkeep.base.anchor_settings import needed
+from wellkeep.base.clock import Clock
+from wellkeep.base.settings import LedgerSettings, Settings
+from wellkeep.db.pool import Pool
+from wellkeep.egress.egress import Egress
+from wellkeep.ledger.anchors import gathering
+from wellkeep.ledger.anchors.anchoring import Anchoring
+from wellkeep.ledger.anchors.book import AnchorBook
+from wellkeep.ledger.anchors.gathering import Gathered
+from wellkeep.ledger.anchors.opening import open_anchors
+from wellkeep.ledger.anchors.status import AnchorStatus, Policy
+from wellkeep.ledger.append import Reporter
+from wellkeep.ledger.checkpoint import CheckpointSigner
+
+if TYPE_CHECKING:
+    from wellkeep.assembly.core import Core
+
+
+def policy_of(settings: LedgerSettings) -> Policy:
+    """Return the policy that the settings state."""
+    return Policy(
+        needed=needed(settings.anchors, settings.anchors_needed),
+        every=timedelta(seconds=settings.anchor_every_seconds),
+        stale=timedelta(seconds=settings.anchors_stale_seconds),
+    )
+
+
+def open_anchoring(
+    home: Home,
+    settings: Settings,
+    pool: Pool,
+    *,
+    egress: Egress,
+    signers: Sequence[CheckpointSigner],
+    reporter: Reporter,
+    clock: Clock,
+) -> Anchoring:
+    """Return what anchors the root log; `pool` is wk_ledger's. Raises Misconfigured where a secret or key is none."""
+    return Anchoring(
+        open_anchors(settings.ledger.anchors, home=home.path, egress=egress, clock=clock),
+        book=AnchorBook(pool, host=settings.host),
+        signers=signers,
+        policy=policy_of(settings.ledger),
+        reporter=reporter,
+        clock=clock,
+    )
+
+
+async def anchor_status(core: Core) -> AnchorStatus:
+    """Return how the anchors stand against the policy. Raises DatabaseUnavailable."""
+    return await core.anchoring.status()
+
+
+async def gather(core: Core) -> Gathered:
+    """Return every checkpoint of the root log that anchors hold or took. Raises DatabaseUnavailable."""
+    return await gathering.gather(core.anchoring)

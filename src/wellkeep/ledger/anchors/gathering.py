@@ -1,0 +1,113 @@
+"""What verification compares the ledger with: all that the outside holds now, and every receipt that proves itself.
+
+Rule: what is handed on was signed by the deployment and names the root log; an anchor that could not be asked, or gave
+something else, is named with its code, because silence is no agreement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from wellkeep.ledger.anchors.anchor import Anchor, AnchorFailed, Trouble
+from wellkeep.ledger.anchors.anchoring import ANCHOR_SECONDS, Anchoring
+from wellkeep.ledger.anchors.book import Kept, RootEnd
+
+_EPOCHS = 4
+RECEIPTS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class AnchoredNote:
+    """A checkpoint of the root log that an anchor holds, or took: `note` is None where it tells its size alone.
+
+    `from_outside` says that the outside told it just now; else it is our own memory with a receipt that `independent`
+    parties signed, or did not. `at` is when it was taken, as far as the receipt says.
+    """
+
+    anchor: str
+    epoch: int
+    size: int
+    note: bytes | None
+    from_outside: bool
+    independent: bool = False
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What there is, and by anchor the code of what kept one from being asked, or believed."""
+
+    notes: tuple[AnchoredNote, ...]
+    failed: Mapping[str, str]
+
+
+async def gather(anchoring: Anchoring, *, most: int = RECEIPTS) -> Gathered:
+    """Ask every anchor, and read back `most` receipts of each, the newest. Raises DatabaseUnavailable."""
+    end = await anchoring.book.root_end()
+    if end is not None and not end.signed(anchoring.signers):
+        end = None
+    notes: list[AnchoredNote] = []
+    failed: dict[str, str] = {}
+    outside = await asyncio.gather(*(_asked(anchoring, one, end) for one in anchoring.anchors))
+    for anchor, found in zip(anchoring.anchors, outside, strict=True):
+        kept = await anchoring.book.kept(anchor.name, most=most)
+        for one in kept:
+            try:
+                notes.append(_receipt(anchoring, anchor, one))
+            except AnchorFailed as trouble:
+                failed[anchor.name] = trouble.trouble.value
+        if isinstance(found, Trouble):
+            failed[anchor.name] = found.value
+        else:
+            notes += found
+    return Gathered(tuple(notes), failed)
+
+
+async def _asked(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None) -> list[AnchoredNote] | Trouble:
+    try:
+        async with asyncio.timeout(ANCHOR_SECONDS):
+            return await _seen(anchoring, anchor, end)
+    except AnchorFailed as failed:
+        return failed.trouble
+    except TimeoutError:
+        return Trouble.TIMED_OUT
+
+
+async def _seen(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None) -> list[AnchoredNote]:
+    """Return what an anchor holds of the last epochs, and of one more: we may be the one that was set back."""
+    last = 1 if end is None else end.epoch
+    notes = []
+    for epoch in range(max(1, last - _EPOCHS + 1), last + 2):
+        origin = anchoring.book.origin(epoch)
+        newest = end.note if end is not None and epoch == end.epoch else None
+        found = await anchor.seen(origin, newest)
+        if found is None:
+            continue
+        known = anchoring.read(found, origin=origin)
+        notes += [
+            AnchoredNote(anchor.name, epoch, one.size, note, from_outside=True)
+            for one, note in zip(known, found.notes, strict=True)
+        ]
+        if found.size is not None and found.size > 0 and not known:
+            notes.append(AnchoredNote(anchor.name, epoch, found.size, None, from_outside=True))
+    return notes
+
+
+def _receipt(anchoring: Anchoring, anchor: Anchor, kept: Kept) -> AnchoredNote:
+    """Return a stored receipt that holds over a note of ours which says what its row says. Raises AnchorFailed."""
+    checkpoint = anchoring.read_note(kept.note, origin=anchoring.book.origin(kept.epoch))
+    if (checkpoint.size, checkpoint.root) != (kept.size, kept.root):
+        raise AnchorFailed(Trouble.NOT_PROVEN)
+    evidence = anchor.check(kept.receipt, kept.note)
+    return AnchoredNote(
+        anchor.name,
+        kept.epoch,
+        kept.size,
+        kept.note,
+        from_outside=False,
+        independent=evidence.independent,
+        at=evidence.at,
+    )

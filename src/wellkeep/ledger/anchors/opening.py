@@ -1,0 +1,80 @@
+"""From the settings to anchors: each with its place, its secret, and what checks it.
+
+Rule: what is wrong with a secret, a chain or a key stops the start; what is wrong outside never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from wellkeep.base.anchor_settings import (
+    AnchorSettings,
+    FileAnchor,
+    Rfc3161Anchor,
+    S3Anchor,
+    WebhookAnchor,
+)
+from wellkeep.base.clock import Clock
+from wellkeep.base.errors import Misconfigured
+from wellkeep.base.secret_files import read_secret
+from wellkeep.base.secrets import Secret
+from wellkeep.egress.dialling import Limits
+from wellkeep.egress.egress import Egress
+from wellkeep.ledger.anchors.anchor import Anchor
+from wellkeep.ledger.anchors.file_drop import FileDrop
+from wellkeep.ledger.anchors.outside import LIMITS, Outside
+from wellkeep.ledger.anchors.s3 import S3
+from wellkeep.ledger.anchors.sigv4 import Credentials
+from wellkeep.ledger.anchors.time_stamp import TimeStamp, read_chain
+from wellkeep.ledger.anchors.webhook import Webhook, read_key
+from wellkeep.ledger.anchors.witnessing import Witnessing, read_vkey
+
+_SECRETS = "secrets"
+
+
+def open_anchors(
+    settings: Iterable[AnchorSettings], *, home: Path, egress: Egress, clock: Clock, limits: Limits = LIMITS
+) -> tuple[Anchor, ...]:
+    """Return the anchors of `settings`; connects to nothing. Raises Misconfigured.
+
+    Paths are relative to `home` or absolute; secrets lie in its `secrets/`. `limits` bound each exchange.
+    """
+    return tuple(_opened(one, home, egress, clock, limits) for one in settings)
+
+
+def _opened(settings: AnchorSettings, home: Path, egress: Egress, clock: Clock, limits: Limits) -> Anchor:
+    name = settings.name
+    if isinstance(settings, FileAnchor):
+        return FileDrop(name=name, path=home / settings.path, clock=clock)
+    outside = Outside(egress, settings.place, limits=limits)
+    if isinstance(settings, WebhookAnchor):
+        secret = read_key(read_secret(home / _SECRETS / settings.secret), name=name)
+        return Webhook(outside, name=name, path=settings.path, secret=secret, clock=clock)
+    if isinstance(settings, S3Anchor):
+        credentials = _credentials(read_secret(home / _SECRETS / settings.credentials), name)
+        return S3(outside, settings=settings, credentials=credentials, clock=clock)
+    if isinstance(settings, Rfc3161Anchor):
+        chain = read_chain(home / settings.chain, name=name)
+        return TimeStamp(outside, name=name, path=settings.path, verifier=chain, clock=clock)
+    verifier = read_vkey(settings.vkey, name=name)
+    return Witnessing(outside, name=name, path=settings.path, verifier=verifier, clock=clock)
+
+
+class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+def _credentials(secret: Secret[bytes], name: str) -> Credentials:
+    try:
+        found = msgspec.json.decode(secret.reveal(), type=_Credentials)
+    except ValueError:
+        raise Misconfigured(
+            f'The credentials of the anchor {name} are no JSON {{"access_key_id": …, "secret_access_key": …}}'
+        ) from None
+    token = None if found.session_token is None else Secret(found.session_token)
+    return Credentials(found.access_key_id, Secret(found.secret_access_key), token)

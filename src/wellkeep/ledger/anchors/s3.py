@@ -1,0 +1,171 @@
+"""A bucket with S3 Object Lock: each checkpoint an object that nobody, not its owner, deletes or replaces for years.
+
+    <prefix><origin, / as _>/<10^16 - 1 - size, 16 digits>-<size>.note        so that the newest is listed first
+
+Rules: a bucket without Object Lock is refused before anything is put; what was put is read back, bytes, mode COMPLIANCE
+and date, before it counts; of a key the oldest version is the one, so that a later one, or a deletion, hides nothing.
+The threat beside the usual one is a store that says yes and keeps nothing, or keeps it as long as somebody likes.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import msgspec
+
+from wellkeep.base.anchor_settings import S3Anchor
+from wellkeep.base.clock import Clock
+from wellkeep.crypto.notes import MAX_NOTE_BYTES
+from wellkeep.ledger.anchors import s3_answers, sigv4
+from wellkeep.ledger.anchors.anchor import NEWEST, AnchorFailed, Consistency, Evidence, Seen, Trouble
+from wellkeep.ledger.anchors.outside import Answer, Outside
+from wellkeep.ledger.anchors.s3_answers import Version
+from wellkeep.ledger.checkpoint import Checkpoint
+
+MODE = "COMPLIANCE"
+_LAST = 10**16 - 1
+_KEY = re.compile(r"[0-9]{16}-[0-9]{1,16}\.note")
+_LISTED = "100"
+_UNTIL = "x-amz-meta-retain-until"
+_NOT_FOUND = 404
+
+
+class _Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bucket: str
+    key: str
+    version: str
+    sha256: str
+    retain_until: datetime
+    at: datetime
+
+
+class S3:
+    """An anchor of kind `s3`."""
+
+    kind = "s3"
+
+    def __init__(self, outside: Outside, *, settings: S3Anchor, credentials: sigv4.Credentials, clock: Clock) -> None:
+        """Put into the bucket of `settings`; asks nothing yet."""
+        self.name = settings.name
+        self._outside = outside
+        self._settings = settings
+        self._credentials = credentials
+        self._clock = clock
+        self._locks = False
+
+    async def publish(self, note: bytes, checkpoint: Checkpoint, consistency: Consistency) -> bytes:  # noqa: ARG002
+        """Put the note under lock, unless it lies there, and read it back."""
+        await self._require_lock()
+        key = f"{self._folder(checkpoint.origin)}{_LAST - checkpoint.size:016d}-{checkpoint.size}.note"
+        found = await self._list(key)
+        if not found:
+            await self._put(key, note)
+            found = await self._list(key)
+        if not found:
+            raise AnchorFailed(Trouble.NOT_KEPT)
+        kept, until = await self._kept(found[0])
+        if kept != note:
+            raise AnchorFailed(Trouble.ALTERED)
+        receipt = _Receipt(
+            self._settings.bucket, key, found[0].version, sha256(note).hexdigest(), until, self._clock.now()
+        )
+        return msgspec.json.encode(receipt)
+
+    async def seen(self, origin: str, newest: bytes | None) -> Seen:  # noqa: ARG002 -- the objects say it themselves
+        """Return the newest notes that lie under lock; one that does not is `not-locked`."""
+        folder = self._folder(origin)
+        listed = [one for one in await self._list(folder) if _KEY.fullmatch(one.key.removeprefix(folder))]
+        return Seen(tuple([(await self._kept(one))[0] for one in listed[:NEWEST]]))
+
+    def check(self, receipt: bytes, note: bytes) -> Evidence:
+        """Return our own word for when it was put; the lock itself is asked of the bucket."""
+        try:
+            told = msgspec.json.decode(receipt, type=_Receipt)
+        except ValueError:
+            raise AnchorFailed(Trouble.NOT_PROVEN) from None
+        if told.sha256 != sha256(note).hexdigest() or told.at.tzinfo is None:
+            raise AnchorFailed(Trouble.NOT_PROVEN)
+        return Evidence(told.at.astimezone(UTC), independent=False)
+
+    def _folder(self, origin: str) -> str:
+        return f"{self._settings.prefix}{origin.replace('/', '_')}/"
+
+    async def _require_lock(self) -> None:
+        if not self._locks:
+            answer = await self._ask("GET", "", query=(("object-lock", ""),))
+            if answer.status == _NOT_FOUND or (answer.good and not s3_answers.has_object_lock(answer.body)):
+                raise AnchorFailed(Trouble.NOT_LOCKED)
+            _require_good(answer)
+            self._locks = True
+
+    async def _put(self, key: str, note: bytes) -> None:
+        until = self._clock.now().replace(microsecond=0) + timedelta(days=self._settings.retain_days)
+        headers = {
+            "content-type": "text/plain; charset=utf-8",
+            "x-amz-checksum-sha256": b64encode(sha256(note).digest()).decode("ascii"),
+            "x-amz-object-lock-mode": MODE,
+            "x-amz-object-lock-retain-until-date": _written(until),
+            "x-amz-sdk-checksum-algorithm": "SHA256",
+            _UNTIL: _written(until),
+        }
+        _require_good(await self._ask("PUT", key, headers=headers, body=note))
+
+    async def _list(self, prefix: str) -> list[Version]:
+        answer = await self._ask("GET", "", query=(("max-keys", _LISTED), ("prefix", prefix), ("versions", "")))
+        _require_good(answer)
+        return s3_answers.versions(answer.body)
+
+    async def _kept(self, one: Version) -> tuple[bytes, datetime]:
+        """Return a version's bytes and until when it is locked, which is no earlier than what was asked for."""
+        answer = await self._ask("GET", one.key, query=(("versionId", one.version),))
+        if answer.status == _NOT_FOUND:
+            raise AnchorFailed(Trouble.NOT_KEPT)
+        _require_good(answer)
+        lock = await self._ask("GET", one.key, query=(("retention", ""), ("versionId", one.version)))
+        if not lock.good:
+            raise AnchorFailed(Trouble.NOT_LOCKED)
+        try:
+            asked = datetime.fromisoformat(answer.headers.get(_UNTIL, "none"))
+            kept = s3_answers.retention(lock.body)
+            holds = kept.mode == MODE and kept.until >= asked
+        except (ValueError, TypeError):
+            raise AnchorFailed(Trouble.NOT_LOCKED) from None
+        if not holds:
+            raise AnchorFailed(Trouble.NOT_LOCKED)
+        return answer.body[: MAX_NOTE_BYTES + 1], kept.until
+
+    async def _ask(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: sigv4.Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Answer:
+        path = f"/{self._settings.bucket}/{key}" if self._settings.path_style else f"/{key}"
+        signed = sigv4.signed(
+            self._credentials,
+            method=method,
+            authority=self._outside.authority,
+            path=path,
+            query=query,
+            headers=headers or {},
+            body=body,
+            region=self._settings.region,
+            now=self._clock.now(),
+        )
+        return await self._outside.exchange(method, sigv4.target(path, query), headers=signed, body=body)
+
+
+def _require_good(answer: Answer) -> None:
+    if not answer.good:
+        raise AnchorFailed(Trouble.UNREACHABLE if answer.later else Trouble.REFUSED)
+
+
+def _written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
