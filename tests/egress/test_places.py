@@ -70,7 +70,7 @@ def test_a_wrong_setting_of_a_place_is_named(tmp_path: Path) -> None:
     settings = Settings(version=1, deployment="0198c0de-0000-7000-8000-000000000000", environment="test")  # type: ignore[arg-type]
     text = dump(settings) + '\n[[egress.places]]\nname = "siem"\nhost = "hunter2/"\nports = [6514]\n'
     (tmp_path / FILE_NAME).write_text(text)
-    with pytest.raises(Misconfigured, match=r"egress\.places\[\.\.\.\]\.host") as refused:
+    with pytest.raises(Misconfigured, match=r"egress\.places\[.+\]\.host") as refused:
         load(tmp_path)
     assert "hunter2" not in refused.value.message
 

@@ -126,7 +126,7 @@ def load(home: Path) -> Settings:
     try:
         return msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
-        place = re.search(r"at `\$\.?([a-z_.\[\]]*)`", str(error))
+        place = re.search(r"at `\$\.?([a-z0-9_.\[\]]*)`", str(error))
         unknown = re.search(r"unknown field `([a-z_]+)`", str(error))
         named = ".".join(part for part in (place and place[1], unknown and unknown[1]) if part) or "the file"
         raise Misconfigured(
