@@ -10,10 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from wellkeep.access import roles
+from wellkeep.assembly.anchors import open_anchoring
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.egress_denials import open_egress
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.kms import open_epochs, open_kms
+from wellkeep.assembly.recording import open_recording
 from wellkeep.base.clock import Clock, SystemClock
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate
@@ -26,8 +28,14 @@ from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import Policy
 from wellkeep.keys.deployment import DeploymentKeys, load_deployment
 from wellkeep.keys.kms import EpochKeys, Kms
+from wellkeep.keys.reasons import Reasons
 from wellkeep.keys.ring import KeyRing
+from wellkeep.ledger.anchors.anchoring import Anchoring
+from wellkeep.ledger.checkpoint import CheckpointSigner
+from wellkeep.ledger.checkpointer import Checkpointer
+from wellkeep.ledger.memory import Memory
 from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.setback import Setback
 from wellkeep.ledger.writer import LedgerWriter
 
 _APP_CONNECTIONS = 8
@@ -49,9 +57,20 @@ class Core:
     kms: Kms
     epochs: EpochKeys
     writer: LedgerWriter
+    checkpointer: Checkpointer
+    checkpoint_signers: tuple[CheckpointSigner, ...]
+    memory: Memory
+    setbacks: list[Setback]
+    reasons: Reasons
     gate: Gate
     egress: Egress
+    anchoring: Anchoring
     context_key: ContextKey
+
+    @property
+    def checkpoint_signer(self) -> CheckpointSigner:
+        """The key that signs checkpoints now."""
+        return self.checkpoint_signers[0]
 
     @property
     def seal_keys(self) -> dict[str, SealKey]:
@@ -69,8 +88,12 @@ async def check(database: Database, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_core(home: Home, settings: Settings, database: Database) -> AsyncIterator[Core]:
-    """Open everything, and close it in the reverse order: the writer empties itself before its pool goes."""
+async def open_core(home: Home, settings: Settings, database: Database, *, behind: bool = False) -> AsyncIterator[Core]:
+    """Open everything, and close it in the reverse order: the writer empties itself before its pool goes.
+
+    Raises LedgerBehind where the database's ledger is not what this host remembers of it. With `behind` it is opened
+    all the same, to be looked at: `setbacks` says what is wrong, and nothing is appended.
+    """
     home.check()
     await check(database, settings)
     clock = SystemClock()
@@ -86,14 +109,18 @@ async def open_core(home: Home, settings: Settings, database: Database) -> Async
         stack.push_async_callback(findings.stop)
         ring = KeyRing(app, kms, epochs, findings, clock=clock)
         stack.push_async_callback(ring.stop)
-        seal_key, *older = (SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals)
-        writer = LedgerWriter(
-            ledger, host=settings.host, seal_key=seal_key, older_keys=older, clock=clock, reporter=findings
+        recording = await open_recording(
+            home, settings, ledger, keys=keys, clock=clock, findings=findings, behind=behind
         )
-        await writer.start()
-        stack.push_async_callback(writer.stop)
+        if not recording.setbacks:
+            await recording.checkpointer.start()
+            stack.push_async_callback(recording.checkpointer.stop)
+            await recording.writer.start()
+            stack.push_async_callback(recording.writer.stop)
+        writer = recording.writer
         gate = Gate(pool=app, writer=writer, policy=Policy(roles.load()), findings=findings, clock=clock)
         stack.push_async_callback(gate.stop)
+        egress = open_egress(stack, home=home, settings=settings, gate=gate, findings=findings, clock=clock)
         yield Core(
             settings=settings,
             clock=clock,
@@ -106,8 +133,22 @@ async def open_core(home: Home, settings: Settings, database: Database) -> Async
             kms=kms,
             epochs=epochs,
             writer=writer,
+            checkpointer=recording.checkpointer,
+            checkpoint_signers=recording.signers,
+            memory=recording.memory,
+            setbacks=recording.setbacks,
+            reasons=Reasons(keys.reasons),
             gate=gate,
-            egress=open_egress(stack, home=home, settings=settings, gate=gate, findings=findings, clock=clock),
+            egress=egress,
+            anchoring=open_anchoring(
+                home,
+                settings,
+                ledger,
+                egress=egress,
+                signers=recording.signers,
+                reporter=findings,
+                clock=clock,
+            ),
             context_key=context_key,
         )
 

@@ -20,7 +20,9 @@ from uuid import UUID
 
 import msgspec
 
+from wellkeep.base.anchor_settings import AnchorSettings, check_anchors
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.sink_settings import SinkSettings, check_sinks
 
 FILE_NAME = "wellkeep.toml"
 _HOST = r"^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z.])?|[0-9A-Fa-f:.]{2,45})\Z"
@@ -90,6 +92,20 @@ class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     places: tuple[Place, ...] = ()
 
 
+class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What this host remembers of the ledger, relative to the home or absolute; better on another volume than it.
+
+    And where the root log's end is kept outside: how many anchors must hold it (default: all), how often, how late.
+    """
+
+    memory: str = "ledger/remembered"
+    anchors_needed: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None
+    anchor_every_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 60
+    anchors_stale_seconds: Annotated[int, msgspec.Meta(ge=120, le=2_592_000)] = 3_600
+    anchors: Annotated[tuple[AnchorSettings, ...], msgspec.Meta(max_length=32)] = ()
+    sinks: Annotated[tuple[SinkSettings, ...], msgspec.Meta(max_length=32)] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that a deployment is told."""
 
@@ -102,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     listen: ListenSettings = msgspec.field(default_factory=ListenSettings)
     tls: TlsSettings = msgspec.field(default_factory=TlsSettings)
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
+    ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
     egress: EgressSettings = msgspec.field(default_factory=EgressSettings)
 
 
@@ -124,7 +141,7 @@ def load(home: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise Misconfigured(f"{path} is not valid TOML. Mend it, or restore it from your backup.") from None
     try:
-        return msgspec.convert(raw, Settings)
+        settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
         place = re.search(r"at `\$\.?([a-z0-9_.\[\]]*)`", str(error))
         unknown = re.search(r"unknown field `([a-z_]+)`", str(error))
@@ -132,6 +149,10 @@ def load(home: Path) -> Settings:
         raise Misconfigured(
             f"{path}: the setting {named} is not what it must be. See docs/reference/settings.md"
         ) from None
+    places = {place.name for place in settings.egress.places}
+    check_anchors(settings.ledger.anchors, settings.ledger.anchors_needed, places=places)
+    check_sinks(settings.ledger.sinks, places=places)
+    return settings
 
 
 def dump(settings: Settings) -> str:

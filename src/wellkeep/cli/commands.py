@@ -18,6 +18,7 @@ from wellkeep.cli import (
     findings,
     imports,
     ledger,
+    ledger_restore,
     ledger_search,
     prove,
     subjects,
@@ -45,6 +46,7 @@ app.add_typer(collections.app, name="collections")
 app.add_typer(subjects.app, name="subject")
 ledger.app.command(name="search")(ledger_search.search)
 app.add_typer(ledger.app, name="ledger")
+ledger.app.command(name="accept-restore")(ledger_restore.accept_restore)
 app.add_typer(findings.app, name="findings")
 app.add_typer(egress.app, name="egress")
 app.add_typer(database.app, name="db")

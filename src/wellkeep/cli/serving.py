@@ -16,8 +16,12 @@ from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.db.queue import QueueBook
+from wellkeep.jobs import anchoring
+from wellkeep.jobs import ledger as ledger_jobs
+from wellkeep.jobs.anchoring import AnchoringJob
 from wellkeep.jobs.handlers import Handler
 from wellkeep.jobs.housekeeping import PERIODIC, Housekeeping
+from wellkeep.jobs.ledger import LedgerJobs
 from wellkeep.jobs.worker import Worker
 from wellkeep.vault import exports_table, imports_table
 from wellkeep.vault.exports_run import ExportRunner
@@ -60,6 +64,8 @@ async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
         imports, exports = ImportRunner(context=context, pool=core.app), ExportRunner(context=context, pool=core.app)
         handlers: dict[str, Handler] = {
             **house.handlers(),
+            **LedgerJobs(core).handlers(),
+            **AnchoringJob(core.anchoring).handlers(),
             imports_table.JOB_KIND: imports,
             exports_table.JOB_KIND: exports,
         }
@@ -68,7 +74,7 @@ async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
             book=book,
             handlers=handlers,
             give_up={imports_table.JOB_KIND: imports.give_up, exports_table.JOB_KIND: exports.give_up},
-            periodic=PERIODIC,
+            periodic=(*PERIODIC, *ledger_jobs.PERIODIC, *anchoring.PERIODIC),
             report=_report,
         )
         await worker.start()

@@ -1,4 +1,4 @@
-"""The deployment's own keys: SEAL and CHECKPOINT (ledger), CONTEXT (tenant tokens), CURSOR (pages).
+"""The deployment's own keys: SEAL and CHECKPOINT (ledger), REASON (why), CONTEXT (tokens), CURSOR (pages).
 
 Rules: they are the platform tenant's rows, wrapped by the deployment's root key, never by a customer's, and outlive
 every tenant. They are read before any tenant context can be signed, through `keys.deployment_keys()`, which returns
@@ -40,6 +40,7 @@ class DeploymentKeys:
 
     seals: tuple[DeploymentKey, ...]
     checkpoints: tuple[DeploymentKey, ...]
+    reasons: tuple[DeploymentKey, ...]
     context: DeploymentKey
     cursors: tuple[DeploymentKey, ...]
 
@@ -84,6 +85,7 @@ async def load_deployment(connection: Connection, kms: Kms) -> DeploymentKeys:
     return DeploymentKeys(
         seals=_newest_first(opened, KeyPurpose.SEAL),
         checkpoints=_newest_first(opened, KeyPurpose.CHECKPOINT),
+        reasons=_newest_first(opened, KeyPurpose.REASON),
         context=_newest_first(opened, KeyPurpose.CONTEXT)[0],
         cursors=_newest_first(opened, KeyPurpose.CURSOR),
     )

@@ -22,6 +22,7 @@ class KeyPurpose(StrEnum):
     CONTEXT = "CONTEXT"
     CURSOR = "CURSOR"
     CHECKPOINT = "CHECKPOINT"
+    REASON = "REASON"
     WRAP = "WRAP"
     DATA = "DATA"
     INDEX = "INDEX"
@@ -29,7 +30,13 @@ class KeyPurpose(StrEnum):
     BACKUP = "BACKUP"
 
 
-DEPLOYMENT_PURPOSES = (KeyPurpose.SEAL, KeyPurpose.CONTEXT, KeyPurpose.CURSOR, KeyPurpose.CHECKPOINT)
+DEPLOYMENT_PURPOSES = (
+    KeyPurpose.SEAL,
+    KeyPurpose.CONTEXT,
+    KeyPurpose.CURSOR,
+    KeyPurpose.CHECKPOINT,
+    KeyPurpose.REASON,
+)
 """Keys of the deployment: loaded at start, never under a customer's root key, never erased with a tenant."""
 
 TENANT_PURPOSES = (KeyPurpose.WRAP, KeyPurpose.DATA, KeyPurpose.INDEX, KeyPurpose.FILE, KeyPurpose.BACKUP)

@@ -5,11 +5,14 @@ writer was faster; after some losses the heads are locked first, so nobody starv
 keeps its old place and leaves the batch, so no hole and no second entry arises. A batch whose outcome is unknown is
 not repeated here: a read that was never answered needs no second entry, and an outbox row that is still there is found
 again.
+
+What this process saw of a log it never takes back: a database that was put back to an older state beneath it would
+otherwise get a second history, so nothing more is appended to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -29,6 +32,10 @@ _TRIES = 12
 _HEADS_KEPT = 10_000
 
 
+Grown = Callable[[Iterable[Head]], None]
+"""Told of the heads of logs that were appended to."""
+
+
 class Reporter(Protocol):
     """Where the ledger says what it noticed: `findings.Findings`."""
 
@@ -40,16 +47,34 @@ class Reporter(Protocol):
 class Appender:
     """Appends batches over a connection of `wk_ledger`; remembers the heads it saw last."""
 
-    def __init__(self, splicer: Splicer, *, clock: Clock, reporter: Reporter) -> None:
-        """Take what splices, what tells the time, and who is told of what is wrong."""
+    def __init__(self, splicer: Splicer, *, clock: Clock, reporter: Reporter, grown: Grown | None = None) -> None:
+        """Take what splices, what tells the time, who is told of what is wrong, and who of the heads that moved."""
         self._splicer = splicer
         self._clock = clock
         self._reporter = reporter
+        self._grown = grown
         self._heads: dict[UUID, Head] = {}
+        self._moved: dict[UUID, Head] = {}
+        self._reached: dict[UUID, tuple[int, int]] = {}
+        self._behind: set[UUID] = set()
 
     def forget(self) -> None:
-        """Forget the heads: after a failure nothing is known about them."""
+        """Forget the heads: after a failure nothing is known about them, but how far they were once."""
         self._heads.clear()
+        self._moved.clear()
+        self._behind.clear()
+
+    def reopen(self, tenant: UUID, epoch: int) -> None:
+        """Let the next entry of a tenant open its log anew, under a later epoch: for a restore that was accepted."""
+        self._heads[tenant] = self._splicer.unopened(tenant, self._clock.now(), epoch)
+
+    def committed(self) -> None:
+        """Take what was appended for durable: for the caller to say, whose transaction it may be in."""
+        for tenant, head in self._moved.items():
+            self._reached[tenant] = (head.epoch, head.size)
+        if self._grown is not None and self._moved:
+            self._grown(list(self._moved.values()))
+        self._moved.clear()
 
     async def append(self, connection: Connection, batch: Sequence[Submitted]) -> dict[Place, Appended]:
         """Chain `batch`, an event id once for each tenant, and return each event's place.
@@ -58,8 +83,11 @@ class Appender:
         had, and what the connection raises: then the outcome is unknown.
         """
         places: dict[Place, Appended] = {}
+        self._behind.clear()
         await self._learn({submitted.tenant.int: submitted.tenant for submitted in batch}.values(), connection)
         for attempt in range(_TRIES):
+            if self._behind:
+                batch = [each for each in batch if each.tenant not in self._behind]
             if not batch:
                 break
             if attempt < _OPTIMISTIC_TRIES:
@@ -91,6 +119,7 @@ class Appender:
         answer, already, current = rows[0]
         if answer == "appended":
             self._heads.update(spliced.heads)
+            self._moved.update(spliced.heads)
             places.update(spliced.places)
             return ()
         if answer == "stale":
@@ -157,10 +186,21 @@ class Appender:
                 self._heads.clear()
                 unknown = list(tenants)
             self._keep(await connection.fetch(_HEADS, [*unknown, PLATFORM_TENANT]))
+            for tenant in unknown:
+                if tenant not in self._heads and tenant in self._reached:
+                    self._fell_behind(tenant)
 
     def _keep(self, rows: Iterable[Record]) -> None:
         for tenant, epoch, name, size, leaf, time, frontier in rows:
-            self._heads[tenant] = Head(tenant, epoch, name, size, leaf, time, tuple(frontier))
+            if (epoch, size) < self._reached.get(tenant, (0, 0)):
+                self._fell_behind(tenant)
+            else:
+                self._heads[tenant] = Head(tenant, epoch, name, size, leaf, time, tuple(frontier))
+
+    def _fell_behind(self, tenant: UUID) -> None:
+        self._heads.pop(tenant, None)
+        self._behind.add(tenant)
+        self._report_broken(tenant, "behind")
 
     def _report_clock(self, tenant: UUID, seconds: int) -> None:
         self._reporter.note(

@@ -43,10 +43,8 @@ async def drain(
 ) -> int:
     """Chain the outbox rows at least as old as `older` and return how many; zero while another process does it.
 
-    A row must carry the MAC of one of the `keys`.
-
-    Rows that the ledger refuses for now stay, those that it can never take go to quarantine. Raises LedgerUnavailable
-    where nothing at all can be appended, and what the connection raises.
+    A row must carry the MAC of one of the `keys`. Rows that the ledger refuses for now stay, those that it can never
+    take go to quarantine. Raises LedgerUnavailable where nothing can be appended, and what the connection raises.
     """
     until = await connection.fetchval(_UNTIL, older)
     drained = 0
@@ -59,6 +57,7 @@ async def drain(
             if not rows:
                 return drained
             chained, left = await _chain(connection, appender, rows, keys=keys, reporter=reporter)
+        appender.committed()
         drained += chained
         # Whoever made no progress this time is not asked for again, so each round gets something done or is the last.
         stopped |= left

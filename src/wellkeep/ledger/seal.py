@@ -26,6 +26,9 @@ _HEADER = "wellkeep/ledger/seal/v1"
 _OUTBOX_HEADER = "wellkeep/ledger/outbox/v1"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_ORIGIN = re.compile(
+    r"[a-z0-9.-]+/ledger/(?P<tenant>root|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(?P<epoch>[1-9][0-9]{0,8}))?"
+)
 _KEY_BYTES = 32
 _MAC_BYTES = 32
 
@@ -80,6 +83,15 @@ class Seal(NamedTuple):
             return False
         expected = key.mac(origin=origin, size=self.size, leaf=self.leaf, root=self.root)
         return hmac.compare_digest(expected, self.mac)
+
+
+def log_of(name: str) -> tuple[UUID, int]:
+    """Return the tenant and epoch of a log by its origin; raises Misconfigured where that is no origin of ours."""
+    parts = _ORIGIN.fullmatch(name)
+    if parts is None:
+        raise Misconfigured("This is not the name of a log of wellkeep's")
+    tenant = PLATFORM_TENANT if parts["tenant"] == "root" else UUID(parts["tenant"])
+    return tenant, int(parts["epoch"] or 1)
 
 
 def origin(host: str, tenant: UUID, epoch: int) -> str:

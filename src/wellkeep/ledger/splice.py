@@ -108,7 +108,7 @@ class Splicer:
         logs = self._by_log(heads, batch)
         result = Spliced([], [], [], [], {}, {}, {})
         for tenant in sorted(logs, key=lambda each: each.int):
-            head = heads.get(tenant) or self._unopened(tenant, now)
+            head = heads.get(tenant) or self.unopened(tenant, now)
             if head.time - now > TOLERANCE:
                 result.refused[tenant] = int((head.time - now).total_seconds())
             elif head.size == 0 and PLATFORM_TENANT in result.refused:
@@ -126,28 +126,34 @@ class Splicer:
             else:
                 by_number[number] = [submitted]
         logs = {events[0].tenant: events for events in by_number.values()}
-        opening = [tenant for tenant in logs if tenant not in heads]
-        if not opening:
+        opening = {tenant: _epoch_to_open(heads, tenant) for tenant in logs}
+        if not any(opening.values()):
             return logs
-        announced = [self._opened(PLATFORM_TENANT, tenant) for tenant in opening if tenant != PLATFORM_TENANT]
-        if PLATFORM_TENANT not in heads:
-            announced.insert(0, self._opened(PLATFORM_TENANT, PLATFORM_TENANT))
+        root = _epoch_to_open(heads, PLATFORM_TENANT)
+        announced = [
+            self._opened(PLATFORM_TENANT, tenant, epoch)
+            for tenant, epoch in opening.items()
+            if epoch and tenant != PLATFORM_TENANT
+        ]
+        if root:
+            announced.insert(0, self._opened(PLATFORM_TENANT, PLATFORM_TENANT, root))
         logs[PLATFORM_TENANT] = announced + logs.get(PLATFORM_TENANT, [])
-        for tenant in opening:
-            if tenant != PLATFORM_TENANT:
-                logs[tenant].insert(0, self._opened(tenant, tenant))
+        for tenant, epoch in opening.items():
+            if epoch and tenant != PLATFORM_TENANT:
+                logs[tenant].insert(0, self._opened(tenant, tenant, epoch))
         return logs
 
     def announcement(self, tenant: UUID) -> Place:
         """Return what the root log's entry that the log of `tenant` was opened is found by."""
-        return self._opened(PLATFORM_TENANT, tenant).place
+        return self._opened(PLATFORM_TENANT, tenant, 1).place
 
-    def _unopened(self, tenant: UUID, now: datetime) -> Head:
-        return Head(tenant, 1, origin(self._host, tenant, 1), 0, NO_LEAF, now, ())
+    def unopened(self, tenant: UUID, now: datetime, epoch: int = 1) -> Head:
+        """Return the head of a log that has no entry yet: with it, the first one opens the log of that epoch."""
+        return Head(tenant, epoch, origin(self._host, tenant, epoch), 0, NO_LEAF, now, ())
 
-    def _opened(self, log: UUID, about: UUID) -> Submitted:
-        """Return the event in `log` that the log of `about` was opened; its id follows from both."""
-        name = f"wellkeep/ledger/opened\n{log}\n{origin(self._host, about, 1)}"
+    def _opened(self, log: UUID, about: UUID, epoch: int) -> Submitted:
+        """Return the event in `log` that the log of `about` was opened; its id follows from both and the epoch."""
+        name = f"wellkeep/ledger/opened\n{log}\n{origin(self._host, about, epoch)}"
         event_id = _derived_id(name.encode("ascii"))
         event = Event(
             id=event_id,
@@ -159,6 +165,7 @@ class Splicer:
             request=event_id,
             resource_type="log",
             resource_id=str(about),
+            span=(epoch, 0, 0) if epoch > 1 else None,
         )
         return Submitted(log, prepare(event), outbox=False)
 
@@ -230,6 +237,14 @@ class Splicer:
                 mac,
             )
         )
+
+
+def _epoch_to_open(heads: Mapping[UUID, Head], tenant: UUID) -> int:
+    """Return which epoch of a tenant's log the next entry opens; 0 where the log is open."""
+    head = heads.get(tenant)
+    if head is None:
+        return 1
+    return 0 if head.size else head.epoch
 
 
 def _derived_id(name: bytes) -> UUID:

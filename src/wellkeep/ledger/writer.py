@@ -31,7 +31,7 @@ from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.turns import pass_turns
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool, is_gone
-from wellkeep.ledger.append import Appender, Reporter
+from wellkeep.ledger.append import Appender, Grown, Reporter
 from wellkeep.ledger.event import PreparedEvent
 from wellkeep.ledger.outbox import drain, oldest_seconds
 from wellkeep.ledger.seal import SealKey
@@ -78,18 +78,19 @@ class LedgerWriter:
         older_keys: Sequence[SealKey] = (),
         clock: Clock,
         reporter: Reporter,
+        grown: Grown | None = None,
     ) -> None:
         """`pool` is wk_ledger's (one connection is enough); `host` names the deployment's logs.
 
-        `older_keys` are seal keys under which outbox rows may still lie. Raises Misconfigured where `host` is no DNS
-        name.
+        `older_keys` are seal keys under which outbox rows may still lie; `grown` is told of heads once they are
+        durable. Raises Misconfigured where `host` is no DNS name.
         """
         self._pool = pool
         self._seal_key = seal_key
         self._keys = (seal_key, *older_keys)
         self._clock = clock
         self._reporter = reporter
-        self._appender = Appender(Splicer(host=host, seal_key=seal_key), clock=clock, reporter=reporter)
+        self._appender = Appender(Splicer(host=host, seal_key=seal_key), clock=clock, reporter=reporter, grown=grown)
         self._queue: deque[_Waiting] = deque()
         self._entries = 0
         self._bytes = 0
@@ -223,6 +224,7 @@ class LedgerWriter:
             async with self._pool.connection() as connection:
                 while batch:
                     places = await self._appender.append(connection, _submitted(batch))
+                    self._appender.committed()
                     self._failed = False
                     answered, batch = batch, []
                     for waiting in answered:

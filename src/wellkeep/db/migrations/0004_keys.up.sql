@@ -4,7 +4,7 @@ CREATE SCHEMA keys;
 CREATE TABLE keys.tenant_key (
     tenant_id   uuid        NOT NULL,
     purpose     text        NOT NULL
-        CHECK (purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'WRAP', 'DATA', 'INDEX', 'FILE', 'BACKUP')),
+        CHECK (purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON', 'WRAP', 'DATA', 'INDEX', 'FILE', 'BACKUP')),
     epoch       integer     NOT NULL CHECK (epoch BETWEEN 1 AND 255),
     kid         bytea       NOT NULL CHECK (octet_length(kid) = 16),
     commit_hash bytea       NOT NULL CHECK (octet_length(commit_hash) = 32 AND substring(commit_hash FROM 1 FOR 16) = kid),
@@ -39,9 +39,9 @@ CALL wk.protect('keys.subject_key', 'wk_app', 'wk_jobs');
 
 -- FORCE binds the owner as well; the functions on the deployment's own keys below need exactly these rows.
 CREATE POLICY deployment_keys ON keys.tenant_key FOR SELECT TO wk_owner
-    USING (tenant_id = wk.platform() AND purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT'));
+    USING (tenant_id = wk.platform() AND purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON'));
 CREATE POLICY deployment_keys_made ON keys.tenant_key FOR INSERT TO wk_owner
-    WITH CHECK (tenant_id = wk.platform() AND purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT'));
+    WITH CHECK (tenant_id = wk.platform() AND purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON'));
 
 -- The deployment's keys come in through their own function alone, whatever context a session of ours holds.
 CREATE POLICY tenant_purposes ON keys.tenant_key AS RESTRICTIVE FOR INSERT TO wk_app, wk_jobs
@@ -72,7 +72,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT k.purpose, k.epoch, k.kid, k.commit_hash, k.wrapped, k.root, k.state
     FROM keys.tenant_key AS k
-    WHERE k.tenant_id = wk.platform() AND k.purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT')
+    WHERE k.tenant_id = wk.platform() AND k.purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON')
     ORDER BY k.purpose, k.epoch
 $$;
 GRANT EXECUTE ON FUNCTION keys.deployment_keys() TO wk_app, wk_jobs, wk_migrate, wk_auth, wk_ledger;

@@ -15,6 +15,8 @@ DROP FUNCTION ledger.unsigned_heads();
 DROP TYPE ledger.sealed_head;
 DROP FUNCTION ledger.add_checkpoints(ledger.checkpoint_in[]);
 DROP TYPE ledger.checkpoint_in;
+DROP FUNCTION ledger.add_reason(uuid, uuid, bytea);
+DROP TABLE ledger.reason;
 DROP TABLE ledger.covered;
 DROP TABLE ledger.tile;
 DROP TABLE ledger.checkpoint;

@@ -41,6 +41,18 @@ COMMENT ON TABLE ledger.covered IS
     'Which checkpoints stand under which entry of the root log ("cover" is its event''s id), and at which place of its Merkle tree.';
 CREATE INDEX covered_by ON ledger.covered (cover, place);
 
+CREATE TABLE ledger.reason (
+    tenant_id uuid  NOT NULL,
+    event_id  uuid  NOT NULL,
+    sealed    bytea NOT NULL CHECK (length(sealed) BETWEEN 61 AND 8192 AND substring(sealed FROM 1 FOR 2) = 'WK'),
+    PRIMARY KEY (tenant_id, event_id)
+);
+COMMENT ON TABLE ledger.reason IS
+    'Why something was done, sealed: salt and text. The entry holds their hash, so deleting the row erases the text and the chain stays whole.';
+
+CALL wk.protect('ledger.reason', 'wk_app');
+CREATE POLICY checkpointing ON ledger.reason TO wk_owner USING (true) WITH CHECK (true);
+REVOKE ALL ON ledger.reason FROM PUBLIC;
 CALL wk.protect('ledger.checkpoint', 'wk_app');
 CALL wk.protect('ledger.tile', 'wk_app');
 CALL wk.protect('ledger.covered', 'wk_app');
@@ -217,6 +229,14 @@ $body$;
 COMMENT ON FUNCTION ledger.add_cover(uuid, ledger.covered_in[], bytea) IS
     'Store what an entry of the root log covers, together with the outbox row of that entry.';
 
+CREATE FUNCTION ledger.add_reason(of_tenant uuid, of_event uuid, sealed bytea) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    INSERT INTO ledger.reason (tenant_id, event_id, sealed) VALUES (of_tenant, of_event, add_reason.sealed)
+$body$;
+COMMENT ON FUNCTION ledger.add_reason(uuid, uuid, bytea) IS 'Keep a sealed reason beside the entry that holds its hash.';
+
 GRANT USAGE ON TYPE ledger.checkpoint_in, ledger.sealed_head, ledger.tile_in, ledger.uncovered, ledger.covered_in
     TO wk_ledger;
 GRANT EXECUTE ON FUNCTION
@@ -224,5 +244,5 @@ GRANT EXECUTE ON FUNCTION
     ledger.thin_checkpoints(timestamptz, integer), ledger.tile_counts(uuid, integer),
     ledger.leaf_run(uuid, integer, bigint, bigint), ledger.root_run(uuid, integer, integer, bigint, bigint),
     ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(integer),
-    ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea)
+    ledger.add_reason(uuid, uuid, bytea), ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea)
     TO wk_ledger;

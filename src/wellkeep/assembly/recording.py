@@ -1,0 +1,91 @@
+"""What records: the ledger's writer, the checkpointer beside it, and what this host remembers of the ledger.
+
+Rule: before anything is appended, the database is held against what is remembered outside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wellkeep.assembly.home import Home
+from wellkeep.base.clock import Clock
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.settings import Settings
+from wellkeep.db.pool import Pool
+from wellkeep.findings.findings import Findings
+from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.keys.deployment import DeploymentKeys
+from wellkeep.ledger.checkpoint import CheckpointSigner
+from wellkeep.ledger.checkpointer import Checkpointer
+from wellkeep.ledger.memory import Memory
+from wellkeep.ledger.restore import remembered_after
+from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.setback import LedgerBehind, Setback, heads_of, setbacks
+from wellkeep.ledger.writer import LedgerWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The parts that record; not started yet. With `setbacks`, they must not be."""
+
+    writer: LedgerWriter
+    checkpointer: Checkpointer
+    signers: tuple[CheckpointSigner, ...]
+    memory: Memory
+    setbacks: list[Setback]
+
+
+async def open_recording(
+    home: Home,
+    settings: Settings,
+    pool: Pool,
+    *,
+    keys: DeploymentKeys,
+    clock: Clock,
+    findings: Findings,
+    behind: bool,
+) -> Recording:
+    """Make the parts over `pool` (wk_ledger's). Raises LedgerBehind unless `behind` says to look at it all the same."""
+    memory = Memory(home.resolve(settings.ledger.memory))
+    found = await _compare(pool, memory, findings)
+    if found and not behind:
+        raise LedgerBehind(found)
+    seals = [SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals]
+    signers = tuple(CheckpointSigner(key.secret) for key in keys.checkpoints)
+    checkpointer = Checkpointer(
+        pool,
+        signer=signers[0],
+        seal_keys={key.key_id: key for key in seals},
+        memory=memory,
+        clock=clock,
+        reporter=findings,
+    )
+    writer = LedgerWriter(
+        pool,
+        host=settings.host,
+        seal_key=seals[0],
+        older_keys=seals[1:],
+        clock=clock,
+        reporter=findings,
+        grown=checkpointer.grown,
+    )
+    return Recording(writer, checkpointer, signers, memory, found)
+
+
+async def _compare(pool: Pool, memory: Memory, findings: Findings) -> list[Setback]:
+    """Return in what the database differs from what is remembered; a host that remembers nothing begins to."""
+    async with pool.connection() as connection:
+        if memory.exists():
+            return await setbacks(connection, memory.load())
+        heads = await heads_of(connection)
+    if heads:
+        # A new host, or one whose file was taken away so that an older database would pass.
+        findings.note(
+            PLATFORM_TENANT,
+            kind=Kind.LEDGER_BEHIND,
+            severity=Severity.MEDIUM,
+            key=finding_key(Kind.LEDGER_BEHIND, "unremembered"),
+            detail={"what": "unremembered", "count": len(heads)},
+        )
+        memory.note(remembered_after(heads))
+    return []

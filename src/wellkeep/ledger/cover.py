@@ -1,0 +1,104 @@
+"""Covers: once a minute the root log says how far each tenant's log has come.
+
+Rules: one entry of the root log holds the Merkle root over the newest checkpoints of the logs that grew, in the order of
+their origins; the checkpoints themselves lie beside it. Only what a key of ours signed is covered. Cover and outbox row
+commit together, so no cover is without its entry for longer than a crash. The threat is a tenant's log that is cut off
+or deleted: only the root log is anchored outside, and it vouches for all the others, at a cost that does not grow with
+them.
+
+    leaf i = SHA-256(0x00 | body of checkpoint i)      digest = root of the tree over the leaves (RFC 6962)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+from uuid import UUID
+
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.principal import ActorType, AuthMethod
+from wellkeep.crypto.merkle import Frontier, leaf_hash
+from wellkeep.db.connection import Record
+from wellkeep.db.pool import Pool
+from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.ledger.append import Reporter
+from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, signed_by
+from wellkeep.ledger.event import Action, Event, Outcome, PreparedEvent, prepare
+from wellkeep.ledger.splice import Appended
+
+MOST: Final = 10_000
+"""Logs under one entry; what is left over has its turn with the next."""
+
+_TAKE = "SELECT ledger.take_cover()"
+_UNCOVERED = "SELECT tenant_id, epoch, origin, size, root, signature FROM ledger.uncovered($1)"
+_ADD = "SELECT ledger.add_cover($1, $2, $3)"
+
+
+class Chain(Protocol):
+    """What chains the entry: the ledger's writer."""
+
+    def outboxed(self, tenant: UUID, prepared: PreparedEvent) -> bytes:
+        """Return what the outbox row of an event holds."""
+        ...
+
+    async def append(self, tenant: UUID, events: Sequence[PreparedEvent], *, outbox: bool = False) -> list[Appended]:
+        """Chain events and return their places, once they are durable."""
+        ...
+
+
+def cover_root(checkpoints: Iterable[Checkpoint]) -> bytes:
+    """Return the digest that an entry holds of the checkpoints under it, in their order."""
+    tree = Frontier()
+    tree.extend([leaf_hash(each.body().encode("ascii")) for each in checkpoints])
+    return tree.root()
+
+
+async def cover(pool: Pool, writer: Chain, *, signers: Sequence[CheckpointSigner], reporter: Reporter) -> int:
+    """Enter how far the logs have come that grew since the last time; return how many, 0 where another is at it.
+
+    `pool` is wk_ledger's. Raises LedgerUnavailable and what the pool raises; what is committed is chained later.
+    """
+    async with pool.transaction() as connection:
+        if not await connection.fetchval(_TAKE):
+            return 0
+        rows = [row for row in await connection.fetch(_UNCOVERED, MOST) if _ours(row, signers, reporter)]
+        if not rows:
+            return 0
+        prepared = _entry([Checkpoint(row["origin"], row["size"], row["root"]) for row in rows])
+        covered = [(row["tenant_id"], row["epoch"], row["size"], row["root"]) for row in rows]
+        waiting = writer.outboxed(PLATFORM_TENANT, prepared)
+        await connection.execute(_ADD, prepared.event.id, covered, waiting)
+    await writer.append(PLATFORM_TENANT, [prepared], outbox=True)
+    return len(covered)
+
+
+def _ours(row: Record, signers: Sequence[CheckpointSigner], reporter: Reporter) -> bool:
+    """Say whether a key of ours signed this checkpoint; of one that is not ours a finding tells."""
+    if signed_by(signers, Checkpoint(row["origin"], row["size"], row["root"]), row["signature"]):
+        return True
+    reporter.note(
+        row["tenant_id"],
+        kind=Kind.LEDGER_BROKEN,
+        severity=Severity.CRITICAL,
+        key=finding_key(Kind.LEDGER_BROKEN, "checkpoint"),
+        detail={"what": "checkpoint", "size": row["size"]},
+    )
+    return False
+
+
+def _entry(checkpoints: Sequence[Checkpoint]) -> PreparedEvent:
+    event_id = uuid7()
+    return prepare(
+        Event(
+            id=event_id,
+            action=Action.LEDGER_COVERED,
+            actor_type=ActorType.SYSTEM,
+            actor_id="ledger",
+            method=AuthMethod.NONE,
+            outcome=Outcome.DONE,
+            request=event_id,
+            resource_type="ledger",
+            count=len(checkpoints),
+            digest=cover_root(checkpoints),
+        )
+    )

@@ -1,0 +1,172 @@
+r"""What this host remembers of the ledger, in a file outside the database's volume.
+
+Rules: each checkpoint's log, size and root is appended here once it is in the database, so the file is never ahead of a
+database that lost nothing; lines are only appended, whole and synced, under a lock, by as many processes as there are.
+The threat is a database put back to an old state as a whole, or cut off where a batch ended: by itself it looks right.
+
+    <origin> <size> <root in hex>\n
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from wellkeep.base.errors import Misconfigured
+from wellkeep.ledger.checkpoint import Checkpoint
+
+COMPACT_BYTES: Final = 4_000_000
+"""A file longer than this, and than four times what it says, is written anew."""
+
+_LINE = re.compile(r"([a-z0-9./-]{1,400}) ([1-9][0-9]{0,15}) ([0-9a-f]{64})")
+_LONGEST_LINE = 512
+_SLACK = 4
+
+
+class _Stamp(NamedTuple):
+    """What tells one file from another that took its place."""
+
+    device: int
+    inode: int
+
+
+class Memory:
+    """The file. Every method may be called by several processes at once; each call opens it anew."""
+
+    def __init__(self, path: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
+        """Remember in `path`; its directory is made where it is missing."""
+        self.path = path
+        self._compact_bytes = compact_bytes
+
+    def exists(self) -> bool:
+        """Say whether this host remembers anything."""
+        return self.path.exists()
+
+    def load(self) -> dict[str, Checkpoint]:
+        """Return the newest checkpoint of each log, by its origin; a torn last line is no line.
+
+        Raises Misconfigured where the file is not one of ours, or says two roots of one size: then two ledgers were
+        served under one name.
+        """
+        try:
+            text = self.path.read_text("ascii")
+        except FileNotFoundError:
+            return {}
+        except (UnicodeDecodeError, OSError):
+            raise self._unusable("can't be read") from None
+        newest: dict[str, Checkpoint] = {}
+        for line in text.split("\n")[:-1]:
+            found = self._parsed(line)
+            known = newest.get(found.origin)
+            if known is None or found.size > known.size:
+                newest[found.origin] = found
+            elif found.size == known.size and found.root != known.root:
+                raise self._unusable("holds two roots for one size of a log")
+        return newest
+
+    def note(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Append `checkpoints` and make them durable; raises OSError where that can't be done."""
+        lines = "".join(_line(each) for each in checkpoints).encode("ascii")
+        with self._locked() as file:
+            size = _without_torn_line(file)
+            _write(file, lines)
+            os.fsync(file)
+            grown = size + len(lines)
+        if grown > self._compact_bytes:
+            self._compact()
+
+    def replace(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Forget everything and remember `checkpoints`: for a restore that was accepted. The old file is kept aside."""
+        with self._locked():
+            aside = self.path.with_name(f"{self.path.name}.before")
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(self.path)
+            self._rewrite(checkpoints)
+
+    def _compact(self) -> None:
+        with self._locked():
+            newest = self.load()
+            needed = sum(len(_line(each)) for each in newest.values())
+            if self.path.stat().st_size > _SLACK * needed:
+                self._rewrite(newest.values())
+
+    def _rewrite(self, checkpoints: Iterable[Checkpoint]) -> None:
+        staging = self.path.with_name(f".{self.path.name}.new")
+        with staging.open("wb") as stream:
+            stream.write("".join(_line(each) for each in checkpoints).encode("ascii"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        staging.replace(self.path)
+        _sync_directory(self.path.parent)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Open the file under its lock; whoever waited for one that was replaced meanwhile opens the new one."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            fresh = not self.path.exists()
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if _stamp(os.fstat(file)) == self._stamp():
+                    if fresh:
+                        _sync_directory(self.path.parent)
+                    yield file
+                    return
+            finally:
+                os.close(file)
+
+    def _stamp(self) -> _Stamp | None:
+        try:
+            return _stamp(self.path.stat())
+        except FileNotFoundError:
+            return None
+
+    def _parsed(self, line: str) -> Checkpoint:
+        parts = _LINE.fullmatch(line)
+        if parts is None:
+            raise self._unusable("holds a line that is none of ours")
+        return Checkpoint(parts[1], int(parts[2]), bytes.fromhex(parts[3]))
+
+    def _unusable(self, why: str) -> Misconfigured:
+        return Misconfigured(
+            f"{self.path}, which remembers how far the ledger was, {why}. Keep a copy of it, look who had access to "
+            "it, and go on with: wellkeep ledger accept-restore --reason …"
+        )
+
+
+def _line(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.origin} {checkpoint.size} {checkpoint.root.hex()}\n"
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return _Stamp(status.st_dev, status.st_ino)
+
+
+def _without_torn_line(file: int) -> int:
+    """Cut off what a writer that died left of a line; return how long the file is then."""
+    size = os.fstat(file).st_size
+    begin = max(size - _LONGEST_LINE, 0)
+    tail = os.pread(file, size - begin, begin)
+    size = begin + tail.rfind(b"\n") + 1
+    os.ftruncate(file, size)
+    return size
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,178 @@
+"""Every log that grew is signed, remembered outside, and tiled; what a crash left is signed at the start."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from database import Database
+from ledger.making import HOST, change, prepared, writing
+from ledger.signing import SIGNER, checkpoint_of, signing, until
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.crypto.errors import BadNote
+from wellkeep.findings.grammar import Kind
+from wellkeep.ledger.checkpoint import Checkpoint, note, parse, signed_by
+from wellkeep.ledger.seal import origin
+from wellkeep.ledger.tile_store import TileStore
+from wellkeep.ledger.tiles import root_at
+
+_CHECKPOINTS = "SELECT size, root, signature FROM ledger.checkpoint WHERE tenant_id = $1 ORDER BY size"
+_LEAVES = "SELECT leaf FROM ledger.entry WHERE tenant_id = $1 ORDER BY seq"
+_ROOT = "A" * 43 + "="
+
+
+async def test_a_log_that_grew_is_signed_and_remembered(database: Database, tenant: UUID, tmp_path: Path) -> None:
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(3))
+        await until(parts.memory.exists)
+        await parts.writer.append(tenant, prepared(2))
+    assert parts.checkpointer.healthy is False
+    name = origin(HOST, tenant, 1)
+    async with database.connect() as connection:
+        stored = await connection.fetch(_CHECKPOINTS, tenant)
+        size = await connection.fetchval("SELECT size FROM ledger.log WHERE tenant_id = $1", tenant)
+    assert stored[-1]["size"] == size == 6
+    for row in stored:
+        checkpoint = checkpoint_of(row, name)
+        assert SIGNER.verify(note(checkpoint, row["signature"]), origin=name) == checkpoint
+        assert not signed_by([SIGNER], checkpoint._replace(size=7), row["signature"])
+    remembered = parts.memory.load()
+    assert remembered[name] == checkpoint_of(stored[-1], name)
+    assert set(remembered) == {name, origin(HOST, PLATFORM_TENANT, 1)}
+
+
+async def test_a_note_of_one_log_is_none_of_another(tenant: UUID) -> None:
+    one, two = origin(HOST, tenant, 1), origin(HOST, tenant, 2)
+    checkpoint = Checkpoint(one, 3, bytes(32))
+    signed = note(checkpoint, SIGNER.signature(checkpoint))
+    assert SIGNER.verify(signed, origin=one) == checkpoint
+    with pytest.raises(BadNote):
+        SIGNER.verify(signed, origin=two)
+    forged = checkpoint._replace(origin=two)
+    with pytest.raises(BadNote):
+        SIGNER.verify(note(forged, SIGNER.signature(checkpoint)), origin=two)
+    # Signed under the name of one log, and saying another.
+    other = SIGNER._signer(one).sign(forged.body())
+    with pytest.raises(BadNote):
+        SIGNER.verify(other, origin=one)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "a\n1\n",
+        "a\n1\nAAAA\n",
+        f"a\none\n{_ROOT}\n",
+        f"a\n01\n{_ROOT}\n",
+        "a\n1\n****\n",
+        f"a\n1\n{_ROOT}\nx",
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(body: str) -> None:
+    with pytest.raises(BadNote):
+        parse(body)
+
+
+def test_extensions_of_a_checkpoint_are_passed_over() -> None:
+    plain = Checkpoint("a/ledger/root", 4, bytes(range(32)))
+    assert parse(plain.body() + "extension of others\n") == plain
+
+
+async def test_what_a_process_that_died_left_is_signed_at_the_start(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    async with writing(database) as writer:
+        await writer.append(tenant, prepared(3))
+    async with signing(database, tmp_path):
+        pass
+    async with database.connect() as connection:
+        assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [4]
+
+
+async def test_a_head_that_no_seal_of_ours_covers_is_not_signed(
+    database: Database, tenant: UUID, other_tenant: UUID, tmp_path: Path
+) -> None:
+    async with writing(database) as writer:
+        await writer.append(tenant, prepared(3))
+        await writer.append(other_tenant, prepared(3))
+    await change(database, "DELETE FROM ledger.seal WHERE tenant_id = $1", tenant)
+    await change(database, "UPDATE ledger.log SET frontier = '{}' WHERE tenant_id = $1", other_tenant)
+    async with signing(database, tmp_path) as parts:
+        assert await parts.checkpointer.sign_now()
+    assert parts.reports.kinds[:2] == [Kind.LEDGER_BROKEN, Kind.LEDGER_BROKEN]
+    async with database.connect() as connection:
+        assert await connection.fetch(_CHECKPOINTS, tenant) == []
+        assert await connection.fetch(_CHECKPOINTS, other_tenant) == []
+
+
+async def test_a_checkpoint_that_can_not_be_stored_is_tried_again(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    function = "ON FUNCTION ledger.add_checkpoints(ledger.checkpoint_in[])"
+    await change(database, f"REVOKE EXECUTE {function} FROM wk_ledger")
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(3))
+        await until(lambda: not parts.checkpointer.healthy)
+        await parts.writer.append(tenant, prepared(1))  # an append waits for no checkpoint
+        assert not parts.memory.exists()
+        await change(database, f"GRANT EXECUTE {function} TO wk_ledger")
+        await until(lambda: parts.checkpointer.healthy)
+    async with database.connect() as connection:
+        assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [5]
+
+
+async def test_full_tiles_are_kept_and_lead_to_the_root(database: Database, tenant: UUID, tmp_path: Path) -> None:
+    async with signing(database, tmp_path) as parts:
+        for _ in range(3):
+            await parts.writer.append(tenant, prepared(250))
+            await parts.checkpointer.sign_now()
+    async with database.connect() as connection:
+        leaves = [row["leaf"] for row in await connection.fetch(_LEAVES, tenant)]
+        tiles = await connection.fetch("SELECT level, index, hashes FROM ledger.tile ORDER BY level, index")
+        last = (await connection.fetch(_CHECKPOINTS, tenant))[-1]
+    assert [(row["level"], row["index"]) for row in tiles] == [(0, 0), (0, 1)]
+    assert b"".join(row["hashes"] for row in tiles) == b"".join(leaves[:512])
+    async with database.connect("wk_ledger") as connection:
+        store = TileStore(connection, tenant=tenant, epoch=1)
+        assert await root_at(store, 751) == last["root"]
+        assert await store.grow(751) == 0
+
+
+async def test_a_tile_of_tiles_is_made_of_their_roots(database: Database, tenant: UUID) -> None:
+    """65,536 entries make one: here the tiles below are put there, not the entries."""
+    rows = [(tenant, 1, 0, number, bytes([number]) * 8192, bytes([number]) * 32) for number in range(256)]
+    async with database.connect("wk_ledger") as connection:
+        await connection.execute("SELECT ledger.add_tiles($1)", rows)
+        store = TileStore(connection, tenant=tenant, epoch=1)
+        assert await store.grow(65_536) == 1
+        assert await store.tile(1, 0) == b"".join(row[5] for row in rows)
+        assert await store.grow(65_536 + 256) == 0  # leaves that are not there make no tile
+        assert await store.tile(0, 256) is None
+
+
+async def test_what_is_kept_of_a_pruned_tile_stands_in_for_its_entries(database: Database, tenant: UUID) -> None:
+    kept = bytes(range(256)) * 8
+    async with database.connect("wk_ledger") as connection:
+        await connection.execute("SELECT ledger.add_tiles($1)", [(tenant, 1, 0, 1, kept, None)])
+        store = TileStore(connection, tenant=tenant, epoch=1)
+        assert await store.tile(0, 1) is None
+        assert b"".join(await store.leaves(258, 260)) == kept[64:128]
+
+
+async def test_a_cancelled_round_forgets_nothing(database: Database, tenant: UUID, tmp_path: Path) -> None:
+    async with signing(database, tmp_path) as parts:
+        async with database.connect() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE ledger.checkpoint IN ACCESS EXCLUSIVE MODE")
+            await parts.writer.append(tenant, prepared(1))
+            await asyncio.sleep(0.3)
+            task = parts.checkpointer._task
+            assert task is not None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert await parts.checkpointer.sign_now()
+    async with database.connect() as connection:
+        assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [2]

@@ -1,0 +1,98 @@
+"""The root log says each minute how far the tenants' logs have come: signed ones alone, each once, and provable."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from database import Database
+from ledger.making import HOST, change, prepared, verified
+from ledger.signing import SIGNER, Signing, signing
+from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.findings.grammar import Kind
+from wellkeep.ledger.checkpoint import Checkpoint
+from wellkeep.ledger.cover import cover, cover_root
+from wellkeep.ledger.seal import origin
+
+_COVERED = "SELECT tenant_id, epoch, size, root, cover, place FROM ledger.covered ORDER BY cover, place"
+_ENTRIES = "SELECT entry FROM ledger.entry WHERE action = 'ledger.covered' ORDER BY seq"
+
+
+async def covered(parts: Signing) -> int:
+    assert await parts.checkpointer.sign_now()
+    return await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports)
+
+
+async def test_a_cover_names_what_grew_and_nothing_else(
+    database: Database, tenant: UUID, other_tenant: UUID, tmp_path: Path
+) -> None:
+    async with signing(database, tmp_path) as parts:
+        assert await covered(parts) == 0
+        await parts.writer.append(tenant, prepared(2))
+        await parts.writer.append(other_tenant, prepared(1))
+        assert await covered(parts) == 2
+        assert await covered(parts) == 0
+        await parts.writer.append(tenant, prepared(1))
+        assert await covered(parts) == 1
+    async with database.connect() as connection:
+        rows = await connection.fetch(_COVERED)
+        entries = [msgspec.json.decode(row["entry"])["event"] for row in await connection.fetch(_ENTRIES)]
+    assert sorted((row["tenant_id"], row["size"]) for row in rows) == sorted(
+        [(tenant, 3), (other_tenant, 2), (tenant, 4)]
+    )
+    for entry in entries:
+        under = [row for row in rows if str(row["cover"]) == entry["id"]]
+        names = [origin(HOST, row["tenant_id"], row["epoch"]) for row in under]
+        assert names == sorted(names)
+        assert [row["place"] for row in under] == list(range(entry["count"]))
+        checkpoints = [Checkpoint(name, row["size"], row["root"]) for name, row in zip(names, under, strict=True)]
+        assert cover_root(checkpoints).hex() == entry["digest"]
+    assert (await verified(database)).ok
+
+
+async def test_what_no_key_of_ours_signed_is_not_covered(database: Database, tenant: UUID, tmp_path: Path) -> None:
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(2))
+        await parts.checkpointer.sign_now()
+        await change(
+            database,
+            "INSERT INTO ledger.checkpoint SELECT tenant_id, epoch, 99, root, time, signature FROM ledger.checkpoint "
+            "WHERE tenant_id = $1",
+            tenant,
+        )
+        assert await covered(parts) == 0
+    assert parts.reports.kinds == [Kind.LEDGER_BROKEN]
+
+
+async def test_one_covers_at_a_time(database: Database, tenant: UUID, tmp_path: Path) -> None:
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(2))
+        await parts.checkpointer.sign_now()
+        async with database.connect("wk_ledger") as connection, connection.transaction():
+            assert await connection.fetchval("SELECT ledger.take_cover()")
+            assert await covered(parts) == 0
+        assert sum(await asyncio.gather(*(covered(parts) for _ in range(4)))) == 1
+
+
+async def test_a_cover_whose_entry_could_not_be_chained_is_chained_later(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    """It died between the commit and the chain: what is covered and the entry are one, all the same."""
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(2))
+        await parts.checkpointer.sign_now()
+        await parts.writer.stop()
+        with pytest.raises(LedgerUnavailable):
+            await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports)
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.drain_outbox(older_than=0.0)
+    async with database.connect() as connection:
+        [row] = await connection.fetch(_COVERED)
+        [entry] = await connection.fetch(_ENTRIES)
+    assert msgspec.json.decode(entry["entry"])["event"]["id"] == str(row["cover"])
+    assert row["tenant_id"] == tenant != PLATFORM_TENANT
