@@ -1,0 +1,14 @@
+DROP FUNCTION ledger.sink_states();
+DROP FUNCTION ledger.sink_lag(text, uuid[], boolean);
+DROP FUNCTION ledger.sink_moved(text, uuid, double precision, ledger.sink_move[]);
+DROP TYPE ledger.sink_move;
+DROP FUNCTION ledger.sink_entries(ledger.sink_run[], integer);
+DROP TYPE ledger.sink_run;
+DROP FUNCTION ledger.sink_due(text, uuid[], boolean, integer);
+DROP TYPE ledger.sink_due;
+DROP FUNCTION ledger.sink_failed(text, uuid, text, double precision);
+DROP FUNCTION ledger.sink_release(text, uuid);
+DROP FUNCTION ledger.sink_take(text, uuid, double precision);
+DROP FUNCTION ledger.sink_open(text, boolean);
+DROP TABLE ledger.sink_cursor;
+DROP TABLE ledger.sink;
