@@ -1,0 +1,21 @@
+"""A plain export, made once, and copied for whoever wants to change it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from verifiers.exporting import plain
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain().write(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture
+def export(written: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may tamper with."""
+    return Path(shutil.copytree(written, tmp_path / "export"))
