@@ -16,8 +16,12 @@ import pytest
 from database import Database
 from jobs.transfer import Transfer, ndjson, spec
 from vault.stack import Stack, open_stack
+from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import uuid7
+from wellkeep.base.secrets import Secret
+from wellkeep.keys.cursors import Cursors
+from wellkeep.keys.deployment import DeploymentKey
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.search import Filters
 from wellkeep.ledger.search import search as ledger_search
@@ -180,9 +184,16 @@ async def look_into_the_ledger(stack: Stack, held: Held) -> None:
     assert all(look.entries for look in looks)
 
 
+async def account_for_disclosures(stack: Stack, held: Held) -> None:
+    key = DeploymentKey(key_id="00" * 16, epoch=1, secret=Secret(bytes(32)))
+    service = Disclosures(gate=stack.gate, cursors=Cursors([key]), clock=stack.clock)
+    found = await service.page(stack.caller("auditor"), held.people[0], limit=5)
+    assert found.disclosures
+
+
 OPERATIONS = (
     create, create_for_somebody, create_alone, read, search, first_page, of_subject, change, batch, batch_for_somebody,
-    upsert, delete, merge, look_into_the_ledger,
+    upsert, delete, merge, look_into_the_ledger, account_for_disclosures,
 )  # fmt: skip
 
 

@@ -55,9 +55,14 @@ def search(
     elif not found:
         done("No entry fits.")
     else:
-        table(f"{len(found):,} entries, the newest first", _COLUMNS, map(_row, found))
+        table(f"{counted(len(found))}, the newest first", _COLUMNS, map(_row, found))
         if more:
             err.print(f"  There are more: raise --limit above {limit}, or narrow the search.")
+
+
+def counted(number: int) -> str:
+    """Return how many entries in words."""
+    return f"{number:,} {'entry' if number == 1 else 'entries'}"
 
 
 def moment(text: str | None) -> str | None:
@@ -89,21 +94,19 @@ def _gather(api: ApiClient, filters: dict[str, str], limit: int) -> tuple[list[d
     return found, cursor is not None
 
 
-_COLUMNS = ("time", "seq", "action", "outcome", "actor", "purpose", "resource", "subject", "why")
+_COLUMNS = ("time (UTC)", "seq", "what", "who, and whose", "why")
 
 
 def _row(entry: dict[str, Any]) -> tuple[object, ...]:
+    """Return two lines for one entry: an id must be there as a whole, to be copied."""
     event = entry["event"]
-    resource = event.get("resource", {})
-    subjects = len(event.get("subjects", ()))
+    subject, several = event.get("subject"), len(event.get("subjects", ()))
+    whose = f"patient {subject}" if subject else f"{several:,} patients" if several else ""
+    outcome = event["outcome"] + (f": {event['error']}" if "error" in event else "")
     return (
         entry["time"][:19].replace("T", " "),
         entry["seq"],
-        event["action"],
-        event["outcome"] + (f" ({event['error']})" if "error" in event else ""),
-        f"{event['actor']['type']} {event['actor']['id']}",
+        f"{event['action']}\n{outcome}",
+        f"{event['actor']['type']} {event['actor']['id']}\n{whose}".rstrip(),
         event.get("purpose"),
-        " ".join(part for part in (resource.get("type"), resource.get("id")) if part),
-        event.get("subject") or (f"{subjects} patients" if subjects else None),
-        event.get("rule"),
     )

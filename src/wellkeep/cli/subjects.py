@@ -11,7 +11,7 @@ import typer
 
 from wellkeep.cli.client import ApiClient, Url, connect
 from wellkeep.cli.console import WRONG_USAGE, done, print_json, refuse, table
-from wellkeep.cli.ledger_search import Since, Until, moment
+from wellkeep.cli.ledger_search import Since, Until, counted, moment
 from wellkeep.cli.local import HomeOption, Json
 
 app = typer.Typer(no_args_is_help=True, help="Patients.")
@@ -63,7 +63,7 @@ def disclosures(
         print_json(found)
     else:
         rows = [_row(one) for one in found["disclosures"]]
-        table(f"{len(rows):,} entries since {found['since'][:10]}, the newest first", _COLUMNS, rows)
+        table(f"{counted(len(rows))} since {found['since'][:10]}, the newest first", _COLUMNS, rows)
 
 
 _COLUMNS = ("time (UTC)", "who", "what", "for", "entry")

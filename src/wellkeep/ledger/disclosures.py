@@ -25,7 +25,7 @@ _MOST_PARTS: Final = 64
 
 # $1 .. $6: the window; $7: the patient's ids; $8: the ids of their records; $9: how many.
 _NAMING = """
-SELECT e.epoch, e.seq, e.entry FROM (
+SELECT w.epoch, w.seq, e.entry FROM (
   SELECT a.epoch, a.seq FROM (
     SELECT h.epoch, h.seq FROM unnest($7::uuid[]) AS p (id) CROSS JOIN LATERAL (
       SELECT e.epoch, e.seq FROM ledger.entry AS e
@@ -49,12 +49,18 @@ SELECT e.epoch, e.seq, e.entry FROM (
   ) AS a
   ORDER BY a.epoch DESC, a.seq DESC LIMIT $9
 ) AS w
-JOIN ledger.entry AS e ON e.epoch = w.epoch AND e.seq = w.seq AND e."time" >= $5 AND e."time" < $6
+CROSS JOIN LATERAL (
+  SELECT n.entry FROM ledger.entry AS n
+  WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" >= $5 AND n."time" < $6 OFFSET 0
+) AS e
 ORDER BY w.epoch DESC, w.seq DESC
 """
 _PARTS = """
 SELECT e.epoch, e.seq, e.entry FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS p (epoch, first, last)
-JOIN ledger.entry AS e ON e.epoch = p.epoch AND e.seq >= p.first AND e.seq <= p.last
+CROSS JOIN LATERAL (
+  SELECT n.epoch, n.seq, n.entry FROM ledger.entry AS n
+  WHERE n.epoch = p.epoch AND n.seq >= p.first AND n.seq <= p.last OFFSET 0
+) AS e
 """
 
 

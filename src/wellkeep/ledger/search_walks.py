@@ -92,13 +92,15 @@ _SUBJECT_ROWS = """
  LIMIT $12)
 UNION ALL
 (SELECT w.epoch, w.seq, e.leaf, e.entry FROM (
-   SELECT s.tenant_id, s.epoch, s.seq FROM ledger.entry_subject AS s
+   SELECT s.epoch, s.seq FROM ledger.entry_subject AS s
    WHERE s.subject = $7::uuid AND (s.epoch, s.seq) < ($1, $2) AND (s.epoch, s.seq) >= ($3, $4)
    ORDER BY s.epoch DESC, s.seq DESC LIMIT 10000
  ) AS w
- JOIN ledger.entry AS e ON e.tenant_id = w.tenant_id AND e.epoch = w.epoch AND e.seq = w.seq
- WHERE e."time" >= $5 AND e."time" < $6
-   AND ($8::text IS NULL OR e.actor = $8) AND ($9::text IS NULL OR e.action = $9)
+ CROSS JOIN LATERAL (
+   SELECT n.leaf, n.entry, n.actor, n.action, n.purpose, n.outcome FROM ledger.entry AS n
+   WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" >= $5 AND n."time" < $6 OFFSET 0
+ ) AS e
+ WHERE ($8::text IS NULL OR e.actor = $8) AND ($9::text IS NULL OR e.action = $9)
    AND ($10::text IS NULL OR e.purpose = $10) AND ($11::text IS NULL OR e.outcome = $11)
  ORDER BY w.epoch DESC, w.seq DESC LIMIT $12)
 ORDER BY epoch DESC, seq DESC LIMIT $12
