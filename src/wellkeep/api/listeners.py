@@ -40,7 +40,7 @@ def bind(addresses: ListenSettings) -> dict[Listener, socket.socket]:
     bound: dict[Listener, socket.socket] = {}
     for listener, address in wanted:
         try:
-            bound[listener] = _bind_one(address)
+            bound[listener] = bind_one(address)
         except (OSError, OverflowError, ValueError):
             for other in bound.values():
                 other.close()
@@ -51,7 +51,8 @@ def bind(addresses: ListenSettings) -> dict[Listener, socket.socket]:
     return bound
 
 
-def _bind_one(address: str) -> socket.socket:
+def bind_one(address: str) -> socket.socket:
+    """Bind `host:port`; raises OSError, OverflowError or ValueError where that is none of this machine's, or taken."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if host == "localhost":

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from wellkeep.assembly.home import Home
 from wellkeep.base.anchor_settings import needed
 from wellkeep.base.clock import Clock
 from wellkeep.base.settings import LedgerSettings, Settings
-from wellkeep.db.pool import Pool
+from wellkeep.db.dsn import Endpoint
+from wellkeep.db.pool import Limits, Pool
 from wellkeep.egress.egress import Egress
 from wellkeep.ledger.anchors import gathering
 from wellkeep.ledger.anchors.anchoring import Anchoring
 from wellkeep.ledger.anchors.book import AnchorBook
 from wellkeep.ledger.anchors.gathering import Gathered
 from wellkeep.ledger.anchors.opening import open_anchors
-from wellkeep.ledger.anchors.status import AnchorStatus, Policy
+from wellkeep.ledger.anchors.status import AnchorStatus, Policy, weigh
 from wellkeep.ledger.append import Reporter
 from wellkeep.ledger.checkpoint import CheckpointSigner
 
@@ -53,6 +54,14 @@ def open_anchoring(
         reporter=reporter,
         clock=clock,
     )
+
+
+async def read_status(settings: Settings, endpoint: Endpoint, *, now: datetime) -> AnchorStatus:
+    """Return how the anchors stand, without opening any; `endpoint` is wk_ledger's. Raises WellkeepError."""
+    async with Pool(endpoint, context_key=None, limits=Limits(min_size=1, max_size=1)) as pool:
+        book = AnchorBook(pool, host=settings.host)
+        standings = await book.standings([one.name for one in settings.ledger.anchors])
+    return weigh(settings.ledger.anchors, standings, policy=policy_of(settings.ledger), now=now)
 
 
 async def anchor_status(core: Core) -> AnchorStatus:

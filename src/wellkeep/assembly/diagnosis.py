@@ -6,12 +6,15 @@ import os
 import stat
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 from cryptography import x509
 
+from wellkeep.assembly.anchors import read_status
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
+from wellkeep.base.anchor_settings import FileAnchor
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
@@ -47,11 +50,7 @@ async def diagnose(home: Home, settings: Settings, database: Database) -> list[V
             fine=False,
             mend="It lies in a file or the environment of this machine; drivers for cloud services are still to come",
         ),
-        Verdict(
-            "The ledger is anchored outside this machine",
-            fine=False,
-            mend="Anchors are still to come; until then a rewrite by whoever owns database and keys is not found",
-        ),
+        *await _anchors(home, settings, database),
         *_places(home, settings),
         *await _database(settings, database),
     ]
@@ -78,6 +77,51 @@ def _files(home: Home, settings: Settings) -> list[Verdict]:
             f"wellkeep can't see that: copy {home.resolve(settings.keys.root_key)} to a safe, and keep it there",
         ),
     ]
+
+
+_ANCHORED = "The ledger is anchored outside this machine"
+
+
+async def _anchors(home: Home, settings: Settings, database: Database) -> list[Verdict]:
+    """Tell whether enough anchors hold the root log's end, what is wrong with each, and which one lies here anyway."""
+    named = settings.ledger.anchors
+    if not named:
+        mend = "Name one in [[ledger.anchors]]; until then a rewrite by whoever owns database and keys is not found"
+        return [Verdict(_ANCHORED, fine=False, mend=mend)]
+    beside = [one for one in named if isinstance(one, FileAnchor) and _same_volume(home, home.resolve(one.path))]
+    verdicts = [
+        Verdict(
+            f"The anchor {one.name} lies on another volume than the database",
+            fine=False,
+            mend=f"Mount one there that this machine's owner can't rewrite, or choose another kind: {one.path}",
+        )
+        for one in beside
+    ]
+    if await unreachable(database.endpoint("wk_ledger")) is not None:
+        return [*verdicts, Verdict(_ANCHORED, fine=False, mend="The database does not say: see below")]
+    try:
+        return [*verdicts, *await _anchor_states(settings, database)]
+    except WellkeepError:
+        return [*verdicts, Verdict(_ANCHORED, fine=False, mend="The database does not say: wellkeep db migrate")]
+
+
+async def _anchor_states(settings: Settings, database: Database) -> list[Verdict]:
+    status = await read_status(settings, database.endpoint("wk_ledger"), now=SystemClock().now())
+    few = f"{status.holding} of {len(status.anchors)} hold its end, {status.needed} must: wellkeep ledger anchors --now"
+    verdicts = [Verdict(_ANCHORED, not status.stale and status.holding >= status.needed, few)]
+    return verdicts + [
+        Verdict(f"The anchor {one.name} takes checkpoints", fine=False, mend=f"{one.error}, {one.failures} in a row")
+        for one in status.anchors
+        if one.error is not None
+    ]
+
+
+def _same_volume(home: Home, path: Path) -> bool:
+    """Say whether a directory lies on the volume of the home, which holds an embedded database too."""
+    try:
+        return path.stat().st_dev == home.path.stat().st_dev
+    except OSError:
+        return False
 
 
 def _places(home: Home, settings: Settings) -> list[Verdict]:

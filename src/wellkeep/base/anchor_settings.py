@@ -27,6 +27,11 @@ class _Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     name: Code
 
+    @property
+    def kind(self) -> str:
+        """What kind of anchor it is."""
+        return str(self.__struct_config__.tag)
+
 
 class FileAnchor(_Anchor, frozen=True, kw_only=True, tag_field="kind", tag="file"):
     """A directory on another volume or mount, which must exist; absolute, or relative to the home."""

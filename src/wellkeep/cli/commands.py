@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wellkeep.cli import (
+    anchors,
     api_keys,
     collections,
     database,
@@ -23,6 +24,7 @@ from wellkeep.cli import (
     prove,
     subjects,
     tenants,
+    witness,
 )
 from wellkeep.cli.console import out
 
@@ -45,7 +47,9 @@ app.add_typer(api_keys.app, name="apikey")
 app.add_typer(collections.app, name="collections")
 app.add_typer(subjects.app, name="subject")
 ledger.app.command(name="search")(ledger_search.search)
+ledger.app.command(name="anchors")(anchors.anchors)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(witness.app, name="witness")
 ledger.app.command(name="accept-restore")(ledger_restore.accept_restore)
 app.add_typer(findings.app, name="findings")
 app.add_typer(egress.app, name="egress")

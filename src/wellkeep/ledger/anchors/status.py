@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from wellkeep.ledger.anchors.anchor import ALARMS, Anchor
+from wellkeep.ledger.anchors.anchor import ALARMS
 from wellkeep.ledger.anchors.book import Standing
 
 _ALARMS = frozenset(one.value for one in ALARMS)
@@ -54,7 +55,21 @@ class AnchorStatus:
     anchors: tuple[AnchorState, ...]
 
 
-def weigh(anchors: Sequence[Anchor], standings: Sequence[Standing], *, policy: Policy, now: datetime) -> AnchorStatus:
+class Named(Protocol):
+    """An anchor, or its settings: what it is called, and of what kind it is."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What kind of anchor it is."""
+        ...
+
+
+def weigh(anchors: Sequence[Named], standings: Sequence[Standing], *, policy: Policy, now: datetime) -> AnchorStatus:
     """Return how `anchors`, whose `standings` are in the same order, stand against `policy` at `now`."""
     states = tuple(_state(one, how, policy, now) for one, how in zip(anchors, standings, strict=True))
     ages = [state.age_seconds for state in states if state.age_seconds is not None]
@@ -67,7 +82,7 @@ def weigh(anchors: Sequence[Anchor], standings: Sequence[Standing], *, policy: P
     )
 
 
-def _state(anchor: Anchor, standing: Standing, policy: Policy, now: datetime) -> AnchorState:
+def _state(anchor: Named, standing: Standing, policy: Policy, now: datetime) -> AnchorState:
     behind = timedelta() if standing.waiting_since is None else max(now - standing.waiting_since, timedelta())
     late = behind > policy.stale or standing.error in _ALARMS
     return AnchorState(
