@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
+from collections.abc import AsyncIterator
 
+import httpcore
 import httpx
 import pytest
 
@@ -29,7 +32,10 @@ from egress.outside import (
     way_out,
 )
 from wellkeep.base.errors import Misconfigured
+from wellkeep.egress.dialling import Dialler, Limits
 from wellkeep.egress.errors import EgressRefused, EgressUnreachable, Reason, Trouble
+from wellkeep.egress.places import destinations
+from wellkeep.egress.transport import Backend
 
 SECRET = "okafor"
 
@@ -199,6 +205,52 @@ async def test_who_answers_badly_is_left_in_time(
     assert not noted.told
 
 
+async def test_who_reads_nothing_is_left_in_time(certificates: Certificates, noted: Noted) -> None:
+    async def deaf(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with (
+        serving(deaf, certificates.context()) as server,
+        way_out(noted, place(server, certificates)).http("siem") as client,
+    ):
+        with pytest.raises(EgressUnreachable) as failed:
+            await client.post("/", content=bytes(16 * 1024 * 1024))
+    assert failed.value.trouble is Trouble.TIMED_OUT
+
+
+async def test_who_hangs_up_while_we_send(certificates: Certificates, noted: Noted) -> None:
+    async def curt(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield bytes(64 * 1024)
+            await asyncio.sleep(0.01)
+
+    async with (
+        serving(curt, certificates.context()) as server,
+        way_out(noted, place(server, certificates)).http("siem") as client,
+    ):
+        with pytest.raises(EgressUnreachable) as failed:
+            await client.post("/", content=pieces())
+    assert failed.value.trouble is Trouble.BROKEN_OFF
+
+
+async def test_below_the_client_no_other_host_is_dialled_either(certificates: Certificates, noted: Noted) -> None:
+    """What httpcore asks for is held against the place again, and no line that was dialled in clear passes for TLS."""
+    async with serving(POLITE, None) as server:
+        found = destinations([place(server, certificates, clear=True)])["siem"]
+        dialler = Dialler(resolver=Names([["127.0.0.1"]]), denials=noted, limits=QUICK)
+        with pytest.raises(EgressRefused):
+            await Backend(dialler, found, tls=False).connect_tcp("evil.example.org", server.port)
+        line = await Backend(dialler, found, tls=False).connect_tcp(HOST, server.port)
+        with pytest.raises(httpcore.ConnectError):
+            await line.start_tls(ssl.create_default_context())
+        await line.aclose()
+    assert noted.reasons == [Reason.OTHER_HOST]
+
+
 async def test_an_answer_as_large_as_the_bound_is_taken(certificates: Certificates, noted: Noted) -> None:
     body = answers(b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + bytes(65_536))
     async with (
@@ -280,6 +332,18 @@ async def test_a_place_by_its_address_alone(certificates: Certificates, noted: N
         at = place(server, certificates, host="::1", networks=LOOPBACK)
         async with way_out(noted, at, names=Names([["::1"]])).http("siem") as client:
             assert (await client.get("/")).text == "ok"
+
+
+async def test_bounds_can_be_another_s_own(certificates: Certificates, noted: Noted) -> None:
+    body = answers(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000))
+    async with serving(body, certificates.context()) as server:
+        egress = way_out(noted, place(server, certificates))
+        assert set(egress.places) == {"siem"}
+        async with egress.http("siem", limits=Limits(answer=100_000)) as client:
+            assert len((await client.get("/")).content) == 100_000
+        async with egress.http("siem", limits=Limits(answer=99_999)) as client:
+            with pytest.raises(EgressUnreachable):
+                await client.get("/")
 
 
 async def test_an_unknown_place_is_refused_and_told(noted: Noted) -> None:

@@ -209,3 +209,32 @@ async def test_a_resolver_that_hangs_ends_with_its_bound(noted: Noted, monkeypat
         release.set()
         egress.stop()
     assert failed.value.trouble is Trouble.TIMED_OUT
+
+
+async def test_an_examination_tells_each_port(certificates: Certificates, noted: Noted) -> None:
+    async with serving(silent, certificates.context()) as server, serving(echo, None) as plain:
+        names = Names([["127.0.0.1"]])
+        both = place(server, certificates, ports=(server.port, plain.port), clear=True)
+        over_tls, without = await way_out(noted, both, names=names).examine("siem")
+        assert (over_tls.reached, over_tls.tls, over_tls.dialled) == (True, "TLSv1.3", "127.0.0.1")
+        assert HOST in over_tls.names
+        assert over_tls.addresses[0].listed
+        assert (without.reached, without.tls) == (True, None)
+        refused = await way_out(noted, place(server, certificates, networks=()), names=names).examine("siem")
+        assert (refused[0].reached, refused[0].addresses[0].kind) == (False, "loopback")
+    with pytest.raises(EgressRefused):
+        await way_out(noted).examine("siem")
+    assert noted.reasons == [Reason.LOOPBACK, Reason.UNKNOWN_PLACE]
+
+
+async def test_an_examination_goes_without_tls_where_the_place_says_so(noted: Noted) -> None:
+    async def greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 no TLS here\r\n")
+        await writer.drain()
+        await reader.read(1)
+
+    async with serving(greeting, None) as server:
+        (clear,) = await way_out(noted, place(server, None, clear=True)).examine("siem")
+        (closed,) = await way_out(noted, place(server, None)).examine("siem")
+    assert (clear.reached, clear.tls, clear.names) == (True, None, ())
+    assert (closed.reached, "TLS" in closed.said) == (False, True)

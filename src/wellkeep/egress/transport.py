@@ -79,10 +79,11 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self._line.writer.get_extra_info(info) if info in _INFORMED else None
 
 
-class _Backend(httpcore.AsyncNetworkBackend):
+class Backend(httpcore.AsyncNetworkBackend):
     """Connects to one place and nowhere else."""
 
     def __init__(self, dialler: Dialler, place: Destination, *, tls: bool) -> None:
+        """Connect to nothing yet; with `tls`, every line is dialled with it."""
         self._dialler = dialler
         self._place = place
         self._tls = tls
@@ -120,7 +121,7 @@ class PlaceTransport(httpx.AsyncBaseTransport):
             ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody; the dialler's is the one that counts
             max_connections=_CONNECTIONS,
             keepalive_expiry=_KEPT_SECONDS,
-            network_backend=_Backend(self._dialler, self._place, tls=tls),
+            network_backend=Backend(self._dialler, self._place, tls=tls),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
