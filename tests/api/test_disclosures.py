@@ -215,6 +215,7 @@ def test_a_page_that_is_empty_or_not_all_of_it_says_so() -> None:
     part = disclosure_page.render(accounting([hostile()]), complete=False).decode()
     assert "This is not all of it." in part
     assert "back to 3 May 2026, 14:02" in part
+    assert "until <strong>3 May 2026, 14:03</strong>" in part
 
 
 def test_each_entry_counts_in_one_sum() -> None:

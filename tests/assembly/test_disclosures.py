@@ -15,16 +15,18 @@ import pytest
 from database import Database
 from jobs.transfer import Transfer, ndjson
 from vault.stack import NOTES, PATIENTS, Stack, open_stack
-from wellkeep.assembly.disclosures import Accounting, Disclosures, six_years_before
+from wellkeep.assembly.disclosures import MOST_AT_ONCE, Accounting, Disclosures, six_years_before
 from wellkeep.base.errors import Forbidden, LedgerUnavailable, NotFound, PreconditionFailed, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
 from wellkeep.base.secrets import Secret
 from wellkeep.gate.acts import Act
+from wellkeep.gate.events import event
 from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.deployment import DeploymentKey
-from wellkeep.ledger.actions import Action
+from wellkeep.ledger.actions import Action, Outcome
+from wellkeep.ledger.event import prepare
 from wellkeep.ledger.grammar import unpack_id
 from wellkeep.vault.batch import NewRecord
 
@@ -209,6 +211,31 @@ async def test_pages_hold_while_entries_arrive(stack: Stack, disclosures: Disclo
         await asyncio.gather(*(stack.vault.subjects.get(stack.clinician, person) for _ in range(3)))
     assert len(seen) == len(set(seen))
     assert before <= set(seen)
+
+
+async def test_a_whole_accounting_has_its_bound_and_says_when_it_is_reached(
+    stack: Stack, disclosures: Disclosures
+) -> None:
+    person = (await stack.vault.subjects.create(stack.clinician)).id
+    officer = stack.caller("privacy_officer")
+    decision = await stack.gate.decide(
+        stack.clinician, Act(Permission.SUBJECT_READ, Action.SUBJECT_READ, "subject", str(person), subject=person)
+    )
+    events = [prepare(event(decision, outcome=Outcome.AUTHORISED)) for _ in range(MOST_AT_ONCE - 2)]
+    await stack.writer.append(stack.tenant, events)
+    whole, complete = await disclosures.whole(officer, person)
+    ids = [one.id for one in whole.disclosures]
+    assert (len(ids), len(set(ids)), complete) == (MOST_AT_ONCE - 1, MOST_AT_ONCE - 1, True)
+    assert {each.event.id for each in events} < set(ids)
+    await disclosures.whole(officer, person)
+    newest, complete = await disclosures.whole(officer, person)
+    assert (len(newest.disclosures), complete) == (MOST_AT_ONCE, False)
+    assert newest.disclosures[0].what.action == "subject.disclosures"
+    following = newest.disclosures[-1].time + timedelta(microseconds=1)
+    rest, complete = await disclosures.whole(officer, person, until=following)
+    assert complete
+    assert {one.id for one in newest.disclosures} | {one.id for one in rest.disclosures} > set(ids)
+    assert rest.disclosures[-1].what.action == "subject.create"
 
 
 async def test_only_the_time_that_was_asked_for(stack: Stack, disclosures: Disclosures) -> None:

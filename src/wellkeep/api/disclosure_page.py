@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
 from wellkeep.api.disclosure_style import POLICY_TEXT, STYLE
@@ -66,10 +66,13 @@ def _head(accounting: Accounting) -> Iterator[str]:
 
 
 def _incomplete(told: Sequence[Disclosure]) -> Iterator[str]:
-    yield f'<p class="notice"><strong>This is not all of it.</strong> The newest {MOST_AT_ONCE:,} entries are here'
-    if told:
-        yield f", back to {_when(told[-1].time)}"
-    yield ". Ask for an accounting that ends there to see what was before.</p>"
+    """Say what to ask for next: up to the next minute, for entries of one batch have one time and may be cut apart."""
+    oldest = told[-1].time.replace(second=0, microsecond=0)
+    following = oldest + timedelta(minutes=1)
+    yield '<p class="notice"><strong>This is not all of it.</strong> '
+    yield f"Here are the newest {MOST_AT_ONCE:,} entries, back to {_when(oldest)}. "
+    yield f"Ask for another accounting until <strong>{_when(following)}</strong> to see what was before; "
+    yield "a few lines may stand in both.</p>"
 
 
 def _overview(told: Sequence[Disclosure]) -> Iterator[str]:
