@@ -398,9 +398,9 @@ class Span(NamedTuple):
     end: int
     digest: bytes
 
-    def speaks_of(self, log: Log) -> bool:
+    def speaks_of(self, origin: str) -> bool:
         """Say whether it is this log whose entries were taken or lost."""
-        return (self.tenant, self.epoch) == (log.tenant, log.epoch)
+        return origin_of(origin.partition("/ledger/")[0], self.tenant, self.epoch) == origin
 
 
 class Export:
@@ -433,8 +433,7 @@ class Export:
         need(named and len(logs) == len(self.logs), "a log stands twice, or has another name than it should")
         epochs = sorted(log.epoch for log in self.roots)
         newest = origin_of(self.host, PLATFORM, epochs[-1]) if epochs else None
-        need(epochs == list(range(1, len(epochs) + 1)) and manifest["root"] == newest, "the root log is not whole")
-        need(newest or self.tenant, "a whole export without a root log")
+        need(manifest["root"] == newest and (newest or self.tenant), "another root log than it says, or none")
         tenants = {log.tenant for log in logs}
         need(not self.tenant or tenants <= {self.tenant, PLATFORM}, "a partial export with another tenant's log")
 
@@ -514,13 +513,17 @@ class Export:
         yield from self._read_spans("ledger.restored", self._lost)
         yield from self._read_spans("ledger.pruned", pruned)
         for span in self._lost:
-            old = self.logs.get(origin_of(self.host, span.tenant, span.epoch))
-            if old is None or span.tenant != span.log.tenant or span.epoch >= span.log.epoch:
-                yield TamperedError(span.log.origin, span.seq, "it cites a loss in a log that is not here")
-            elif old.size < span.first:
+            origin = origin_of(self.host, span.tenant, span.epoch)
+            self.notes.append(f"recorded as lost: entries {span.first} to before {span.end} of {origin}")
+            old, mine = self.logs.get(origin), span.log.tenant == span.tenant
+            if (mine and span.epoch >= span.log.epoch) or not (mine or span.log.tenant == PLATFORM):
+                yield TamperedError(span.log.origin, span.seq, "a loss is recorded where it can't be")
+            elif old is None and span.first and (span.tenant == self.tenant or not self.tenant):
+                yield TamperedError(origin, 0, "a log of which something was lost is missing altogether")
+            elif old is not None and old.size < span.first:
                 yield TamperedError(old.origin, old.size, "the log ends before what was recorded as lost begins")
         for log in self.logs.values():
-            about = [span for span in pruned if span.speaks_of(log)]
+            about = [span for span in pruned if span.speaks_of(log.origin)]
             for span in about:
                 if log.holds and (span.end > log.size or log.tree.root_at(span.end) != span.digest):
                     yield TamperedError(span.log.origin, span.seq, "a prune says another root than the log has there")
@@ -531,15 +534,18 @@ class Export:
                 if reached < log.first:
                     yield TamperedError(log.origin, reached, "entries are missing that no prune accounts for")
 
-    def _agrees(self, log: Log, size: int, root: bytes, who: str) -> Iterator[TamperedError]:
+    def _agrees(self, seen: Checkpoint, who: str) -> Iterator[TamperedError]:
         """Hold a root that somebody saw against the log, or against what was recorded as lost of it."""
-        if size <= log.size:
-            if log.holds and log.tree.root_at(size) != root:
-                yield log.bad(size, f"{who} says another root")
+        lost = [s for s in self._lost if s.speaks_of(seen.origin) and s.first < seen.size <= s.end]
+        if any(seen.size < span.end or seen.root == span.digest for span in lost):
             return
-        lost = [span for span in self._lost if span.speaks_of(log) and span.first < size <= span.end]
-        if not any(size < span.end or root == span.digest for span in lost):
-            yield log.bad(size, f"{who} says that the log was longer")
+        log = self.logs.get(seen.origin)
+        if log is None:
+            yield TamperedError(seen.origin, 0, f"{who} knows this log, and it is missing")
+        elif seen.size > log.size:
+            yield log.bad(seen.size, f"{who} says that the log was longer")
+        elif log.holds and log.tree.root_at(seen.size) != seen.root:
+            yield log.bad(seen.size, f"{who} says another root")
 
     def _keys(self, origin: str) -> list[VKey]:
         log = self.logs.get(origin)
@@ -551,12 +557,9 @@ class Export:
                 found = read_checkpoint(Files(path.parent).read(path.name, MAX_NOTE) or b"", self._keys)
             except BrokenError as broken:
                 raise NotVerifiedError(f"--checkpoint: {broken}") from None
-            if found.origin in self.logs:
-                yield from self._agrees(self.logs[found.origin], found.size, found.root, "a checkpoint that was kept")
-            elif self.tenant:
+            if found.origin not in self.logs and self.tenant:
                 raise NotVerifiedError("--checkpoint is of a log that this partial export leaves out")
-            else:
-                yield TamperedError(found.origin, 0, "the log of a checkpoint that was kept is missing")
+            yield from self._agrees(found, "a checkpoint that was kept")
 
     def _receipts(self) -> Iterator[TamperedError]:
         for path in sorted(self.files.below("anchors")):
@@ -566,8 +569,8 @@ class Export:
                 except BrokenError:
                     self.notes.append("a note of an anchor is not signed by a log's key and was passed over")
                     continue
-                if found.origin in self.logs:
-                    yield from self._agrees(self.logs[found.origin], found.size, found.root, "an anchor")
+                if found.origin in self.logs or not self.tenant:
+                    yield from self._agrees(found, "an anchor")
 
     def _covers(self) -> Iterator[TamperedError]:  # step 10
         files = self.files.below("covers")
@@ -581,10 +584,8 @@ class Export:
                 yield TamperedError(root.origin, seq, str(broken))
                 continue
             for pair in pairs:
-                if pair.origin in self.logs:
-                    yield from self._agrees(self.logs[pair.origin], pair.size, pair.root, "the root log")
-                elif not self.tenant:
-                    yield TamperedError(pair.origin, 0, "a log that the root log covers is missing")
+                if pair.origin in self.logs or not self.tenant:
+                    yield from self._agrees(pair, "the root log")
         if files and self.roots and all(root.holds and not root.first for root in self.roots):
             yield TamperedError(self.roots[0].origin, self.roots[0].size, "pairs of a cover that has no entry")
 
@@ -608,21 +609,31 @@ class Export:
         unannounced = {opened_id(PLATFORM, origin): origin for origin in self.logs}
         for root, seq, event in self._told("log.opened", self.roots):
             if unannounced.pop(event["id"], None) is None and not self.tenant:
-                yield self._missing(root, seq, event)
-        if any(root.first for root in self.roots):
-            self.notes.append("entries of the root log are pruned: which logs were announced in those is not known")
+                yield from self._missing(root, seq, event)
+        for epoch in range(1, max(root.epoch for root in self.roots)):
+            origin = origin_of(self.host, PLATFORM, epoch)
+            if origin not in self.logs and not self._gone(origin):
+                yield TamperedError(origin, 0, "an epoch of the root log is missing")
+        if any(root.first for root in self.roots) or any(span.tenant == PLATFORM for span in self._lost):
+            self.notes.append("entries of the root log are pruned or lost: which logs those announced is not known")
         else:
             for origin in unannounced.values():
                 yield TamperedError(origin, 0, "the root log never announced this log")
 
-    def _missing(self, root: Log, seq: int, event: dict[str, Any]) -> TamperedError:
+    def _gone(self, origin: str) -> bool:
+        """Say whether the whole of a log was recorded as lost."""
+        return any(span.speaks_of(origin) and span.first == 0 for span in self._lost)
+
+    def _missing(self, root: Log, seq: int, event: dict[str, Any]) -> Iterator[TamperedError]:
         resource = event.get("resource")
         about = resource.get("id") if isinstance(resource, dict) else None
         for epoch in range(1, MAX_EPOCHS):
             origin = origin_of(self.host, str(about), epoch)
             if opened_id(PLATFORM, origin) == event["id"]:
-                return TamperedError(origin, 0, "a log that the root log announced is missing")
-        return TamperedError(root.origin, seq, "an announcement that names no log")
+                if not self._gone(origin):
+                    yield TamperedError(origin, 0, "a log that the root log announced is missing")
+                return
+        yield TamperedError(root.origin, seq, "an announcement that names no log")
 
 
 # ------------------------------------------------------------------------------------------------------- one log
@@ -851,7 +862,12 @@ def run_export(given: argparse.Namespace, vkeys: list[VKey]) -> dict[str, Any]:
     if given.all_logs and export.tenant:
         raise NotVerifiedError("the export is of one tenant alone")
     export.verify(given.checkpoint)
-    return {"holds": not export.bad, **export.counts, "bad": shown(*export.bad.values()), "notes": export.notes}
+    return {
+        "holds": not export.bad,
+        **export.counts,
+        "bad": shown(*export.bad.values()),
+        "notes": list(dict.fromkeys(export.notes)),
+    }
 
 
 def run_proof(given: argparse.Namespace, vkeys: list[VKey]) -> dict[str, Any]:
@@ -882,7 +898,7 @@ def in_words(result: dict[str, Any]) -> str:
     if result["holds"]:
         counted = [f"{key} {value}" for key, value in result.items() if key not in {"holds", "bad", "notes"}]
         lines.append("holds: " + ", ".join(counted))
-    return "\n".join([*lines, *(f"note: {note}" for note in dict.fromkeys(result["notes"]))])
+    return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
 
 
 def main(arguments: list[str]) -> int:

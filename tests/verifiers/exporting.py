@@ -152,17 +152,23 @@ class Deployment:
         self.step(PLATFORM_TENANT, 0, entered)
         return entered.id
 
-    def restored(self, tenant: UUID, *, keep: int) -> None:
-        """Lose the entries of a log from `keep` on, and go on in its next epoch, on record."""
+    def restored(self, tenant: UUID, *, keep: int, skip: int = 0, other: bool = False) -> None:
+        """Lose the entries of a log from `keep` on, and go on in a later epoch, on record.
+
+        `other`: the log is not shorter, it is another one than was remembered. With nothing kept the log is gone.
+        """
         old = self.of(tenant, self.heads[tenant].epoch)
-        lost, root = len(old.entries), old.root_at(len(old.entries))
+        lost, root = len(old.entries), bytes(32) if other else old.root_at(len(old.entries))
         del old.entries[keep:]
         old.sizes = [size for size in old.sizes if size <= keep]
         old.seals = [seal for seal in old.seals if int(str(seal["size"])) <= keep]
-        name = origin(HOST, tenant, old.epoch + 1)
-        about = {"resource_id": str(tenant), "span": (old.epoch, keep, lost), "digest": root}
-        self.heads[tenant] = Head(tenant, old.epoch + 1, name, 0, NO_LEAF, self.now, ())
-        self.step(tenant, 0, said(Action.LEDGER_RESTORED, next(self.numbers), **about))
+        if not keep:
+            del self.logs[old.origin]
+        epoch = old.epoch + 1 + skip
+        about = {"resource_id": str(tenant), "span": (old.epoch, 0 if other else keep, lost), "digest": root}
+        self.heads[tenant] = Head(tenant, epoch, origin(HOST, tenant, epoch), 0, NO_LEAF, self.now, ())
+        for where in {tenant, PLATFORM_TENANT}:
+            self.step(where, 0, said(Action.LEDGER_RESTORED, next(self.numbers), **about))
 
     def pruned(self, tenant: UUID, *, upto: int, root_log: bool = True, begin: int = 0) -> None:
         """Take a prefix of a log away, on record."""

@@ -168,6 +168,42 @@ def test_a_loss_on_record_accounts_for_what_was_seen_of_the_lost(tmp_path: Path,
         assert found.places == ([] if name in {"3", "10"} else [(FIRST, 4)])
 
 
+def test_a_log_that_was_lost_altogether_on_record_is_not_missed(tmp_path: Path, run: Run) -> None:
+    made = plain()
+    made.restored(TENANTS[1], keep=0, skip=1)
+    made.step(TENANTS[1], 2)
+    made.cover()
+    found = run("export", made.write(tmp_path))
+    assert (found.code, found.told["notes"]) == (0, [f"recorded as lost: entries 0 to before 9 of {SECOND}"])
+    assert any("PARTIAL" in note for note in run("export", made.write(tmp_path, tenant=TENANTS[1])).told["notes"])
+
+
+def test_another_history_that_was_accepted_on_record_is_told(tmp_path: Path, run: Run) -> None:
+    made = plain()
+    put(tmp_path / "kept", made.of(TENANTS[1]).note(8, root=bytes(range(32))))
+    top = made.write(tmp_path / "before")
+    assert run("export", top, "--checkpoint", tmp_path / "kept").places == [(SECOND, 7)]
+    made.restored(TENANTS[1], keep=9, other=True)
+    found = run("export", made.write(tmp_path / "after"), "--checkpoint", tmp_path / "kept")
+    assert (found.code, len(found.told["notes"])) == (0, 1)
+
+
+def test_a_root_log_that_was_lost_on_record_goes_on(tmp_path: Path, run: Run) -> None:
+    made = plain()
+    made.covers.clear()
+    made.restored(PLATFORM_TENANT, keep=4, skip=1)
+    top = made.write(tmp_path / "shorter")
+    assert run("export", top).places == [(f"{ROOT}/2", 0)]
+    made = plain()
+    made.covers.popitem()
+    made.restored(PLATFORM_TENANT, keep=5)
+    made.step(TENANTS[0])
+    made.cover()
+    found = run("export", made.write(tmp_path / "next"))
+    assert (found.code, len(found.told["notes"])) == (0, 2)
+    assert run("export", top.parent / "next", "--vkey", vkey(f"{ROOT}/2"), pinned=False).code == 0
+
+
 # ------------------------------------------------------------------------------------------ what was tampered with
 
 Attack = Callable[[Path], None]
