@@ -128,8 +128,11 @@ AS $body$
         ORDER BY tenant_id, epoch
     )
     SELECT d.tenant_id, d.epoch, d.origin, d.size, d.head_leaf, d.head_time, d.first, d.seq, d.leaf, d."time",
-           (SELECT e.leaf FROM ledger.entry AS e
-            WHERE e.tenant_id = d.tenant_id AND e.epoch = d.epoch AND e.seq = d.seq - 1 AND e."time" = d."time")
+           -- In the month where it was; only where it is not there any more, in all of them.
+           coalesce((SELECT e.leaf FROM ledger.entry AS e
+                     WHERE e.tenant_id = d.tenant_id AND e.epoch = d.epoch AND e.seq = d.seq - 1 AND e."time" = d."time"),
+                    (SELECT e.leaf FROM ledger.entry AS e
+                     WHERE e.tenant_id = d.tenant_id AND e.epoch = d.epoch AND e.seq = d.seq - 1))
     FROM due AS d ORDER BY d.moved_at NULLS FIRST, d.tenant_id LIMIT most
 $body$;
 COMMENT ON FUNCTION ledger.sink_due(text, uuid[], boolean, integer) IS

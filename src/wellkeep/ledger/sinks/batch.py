@@ -30,11 +30,12 @@ class Batch(NamedTuple):
 
 
 def is_rewound(log: Due) -> bool:
-    """Say whether the log is another one than the cursor saw: gone, shorter, or with another leaf before the cursor."""
-    if log.size < log.seq:
-        return True
-    now = log.head_leaf if log.size == log.seq else log.found
-    return None not in (now, log.leaf) and now != log.leaf
+    """Say whether the log is another one than the cursor saw: gone, shorter, or with another leaf before the cursor.
+
+    The leaf is compared with that of the stored entry, which the cursor was taken from, and not with the head's: a head
+    that disagrees with its entries is tampering, and must not have the log sent again and again.
+    """
+    return log.size < log.seq or (None not in (log.found, log.leaf) and log.found != log.leaf)
 
 
 def plan(logs: Sequence[Due], entries: Sequence[Sequence[Row]], *, time: str, most: int) -> Batch:
@@ -47,7 +48,7 @@ def plan(logs: Sequence[Due], entries: Sequence[Sequence[Row]], *, time: str, mo
             _rewind(batch, log, time)
         elif rows:
             left = _send(batch, log, rows, time, left)
-        else:
+        elif log.seq < log.size:
             batch.records.append(_gap(log, log.seq, log.size, Why.MISSING, time))
             end = (log.first, log.size, log.head_leaf, log.head_time)
             batch.moves.append(Move(log.tenant, log.epoch, log.origin, log.seq, *end))

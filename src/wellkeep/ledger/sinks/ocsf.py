@@ -83,7 +83,7 @@ def classify(action: str) -> tuple[Class, int]:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     event = entry.event
-    action = str(event.get("action", ""))
+    action = str(event.get("action", "unknown"))
     kind, activity = classify(action)
     outcome = event.get("outcome")
     done = outcome in (Outcome.AUTHORISED, Outcome.DONE)

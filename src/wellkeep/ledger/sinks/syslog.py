@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import struct
 import termios
+from asyncio.trsock import TransportSocket
 from collections.abc import Sequence
 from typing import Final
 
@@ -55,14 +56,16 @@ class SyslogReceiver:
         """Hold nothing."""
 
     async def _hand_over(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, frames: bytes) -> None:
+        socket = writer.get_extra_info("socket")
         writer.write(frames)
         await writer.drain()
         clean = 0
         while clean < _CLEAN_LOOKS:
             await asyncio.sleep(_LOOK_SECONDS)
-            clean = clean + 1 if not _on_the_way(writer) else 0
             if reader.at_eof() or writer.is_closing():
                 raise SinkTrouble(Trouble.BROKEN_OFF)
+            waiting = writer.transport.get_write_buffer_size() or _unacknowledged(socket)
+            clean = 0 if waiting else clean + 1
         writer.close()
         await writer.wait_closed()
 
@@ -87,10 +90,7 @@ class SyslogReceiver:
         )
 
 
-def _on_the_way(writer: asyncio.StreamWriter) -> bool:
-    """Say whether bytes wait here, or at the receiver's machine has not acknowledged them all."""
-    if writer.transport.get_write_buffer_size():
-        return True
-    socket = writer.get_extra_info("socket")
-    (unacknowledged,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
-    return bool(unacknowledged)
+def _unacknowledged(socket: TransportSocket) -> int:
+    """Return how many bytes the receiver's machine has not acknowledged (Linux, tcp(7): SIOCOUTQ)."""
+    (count,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return int(count)
