@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -113,6 +113,15 @@ def test_a_whole_export_holds_and_without_a_pinned_key_it_says_so(written: Path,
     unpinned = run("export", written, pinned=False)
     assert (unpinned.code, unpinned.told["holds"]) == (0, True)
     assert "NOT PINNED" in unpinned.told["notes"][0]
+
+
+def test_the_vectors_hold(tmp_path: Path, run: Run) -> None:
+    vectors = json.loads((Path(__file__).parents[1] / "vectors" / "ledger.json").read_text())
+    for path, data in vectors["export"].items():
+        put(tmp_path / path, b64decode(data))
+    assert (run("export", tmp_path).code, vectors["checkpoint_seed"]) == (0, exporting.SEED.reveal().hex())
+    put(tmp_path / "proof", vectors["proof"]["text"].encode())
+    assert run("proof", tmp_path / "proof", "--vkey", vectors["proof"]["vkey"], pinned=False).code == 0
 
 
 def test_the_key_of_any_log_of_the_deployment_will_do(written: Path, run: Run) -> None:
