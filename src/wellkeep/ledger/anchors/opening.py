@@ -58,7 +58,7 @@ def _opened(settings: AnchorSettings, home: Path, egress: Egress, clock: Clock, 
         return S3(outside, settings=settings, credentials=credentials, clock=clock)
     if isinstance(settings, Rfc3161Anchor):
         chain = read_chain(home / settings.chain, name=name)
-        return TimeStamp(outside, name=name, path=settings.path, verifier=chain, clock=clock)
+        return TimeStamp(outside, name=name, path=settings.path, chain=chain, clock=clock)
     verifier = read_vkey(settings.vkey, name=name)
     return Witnessing(outside, name=name, path=settings.path, verifier=verifier, clock=clock)
 

@@ -30,7 +30,9 @@ MODE = "COMPLIANCE"
 _LAST = 10**16 - 1
 _KEY = re.compile(r"[0-9]{16}-[0-9]{1,16}\.note")
 _LISTED = "100"
-_UNTIL = "x-amz-meta-retain-until"
+_MODE = "x-amz-object-lock-mode"
+_UNTIL = "x-amz-object-lock-retain-until-date"
+_ASKED_UNTIL = "x-amz-meta-retain-until"
 _NOT_FOUND = 404
 
 
@@ -107,10 +109,10 @@ class S3:
         headers = {
             "content-type": "text/plain; charset=utf-8",
             "x-amz-checksum-sha256": b64encode(sha256(note).digest()).decode("ascii"),
-            "x-amz-object-lock-mode": MODE,
-            "x-amz-object-lock-retain-until-date": _written(until),
             "x-amz-sdk-checksum-algorithm": "SHA256",
+            _MODE: MODE,
             _UNTIL: _written(until),
+            _ASKED_UNTIL: _written(until),
         }
         _require_good(await self._ask("PUT", key, headers=headers, body=note))
 
@@ -125,18 +127,13 @@ class S3:
         if answer.status == _NOT_FOUND:
             raise AnchorFailed(Trouble.NOT_KEPT)
         _require_good(answer)
-        lock = await self._ask("GET", one.key, query=(("retention", ""), ("versionId", one.version)))
-        if not lock.good:
-            raise AnchorFailed(Trouble.NOT_LOCKED)
         try:
-            asked = datetime.fromisoformat(answer.headers.get(_UNTIL, "none"))
-            kept = s3_answers.retention(lock.body)
-            holds = kept.mode == MODE and kept.until >= asked
-        except (ValueError, TypeError):
+            asked, until = _time(answer, _ASKED_UNTIL), _time(answer, _UNTIL)
+        except ValueError:
             raise AnchorFailed(Trouble.NOT_LOCKED) from None
-        if not holds:
+        if answer.headers.get(_MODE) != MODE or until < asked:
             raise AnchorFailed(Trouble.NOT_LOCKED)
-        return answer.body[: MAX_NOTE_BYTES + 1], kept.until
+        return answer.body[: MAX_NOTE_BYTES + 1], until
 
     async def _ask(
         self,
@@ -169,3 +166,10 @@ def _require_good(answer: Answer) -> None:
 
 def _written(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(answer: Answer, header: str) -> datetime:
+    found = datetime.fromisoformat(answer.headers.get(header, ""))
+    if found.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return found

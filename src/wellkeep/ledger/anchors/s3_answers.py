@@ -1,4 +1,4 @@
-"""What S3 answers in XML: whether a bucket has Object Lock, what versions there are, how one is kept.
+"""What S3 answers in XML: whether a bucket has Object Lock, and what versions there are.
 
 Rule: a document type is refused before it is parsed (entities that unfold without end); what does not fit is `rubbish`.
 """
@@ -6,7 +6,6 @@ Rule: a document type is refused before it is parsed (entities that unfold witho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -18,13 +17,6 @@ class Version(NamedTuple):
 
     key: str
     version: str
-
-
-class Retention(NamedTuple):
-    """How a version is kept: the mode, and until when."""
-
-    mode: str
-    until: datetime
 
 
 def has_object_lock(document: bytes) -> bool:
@@ -39,15 +31,6 @@ def versions(document: bytes) -> list[Version]:
         found = Version(_text(one, "Key"), _text(one, "VersionId"))
         oldest[found.key] = found  # of one key the newest comes first
     return list(oldest.values())
-
-
-def retention(document: bytes) -> Retention:
-    """Return how a version is kept."""
-    parsed = _parsed(document)
-    until = datetime.fromisoformat(_text(parsed, "RetainUntilDate") or "none")
-    if until.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return Retention(_text(parsed, "Mode"), until)
 
 
 def _parsed(document: bytes) -> ET.Element:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from hashlib import sha512
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from rfc3161_client import (
@@ -32,22 +33,30 @@ from wellkeep.ledger.checkpoint import Checkpoint
 _SHA512 = x509.ObjectIdentifier("2.16.840.1.101.3.4.2.3")
 
 
+class Chain(NamedTuple):
+    """What tokens are checked with, one verifier for each stamper that is known, and whether they must bring theirs."""
+
+    verifiers: tuple[Verifier, ...]
+    asks: bool
+
+
 class TimeStamp:
     """An anchor of kind `rfc3161`."""
 
     kind = "rfc3161"
 
-    def __init__(self, outside: Outside, *, name: str, path: str, verifier: Verifier, clock: Clock) -> None:
-        """Ask at `path`; `verifier` is what `read_chain` returns."""
+    def __init__(self, outside: Outside, *, name: str, path: str, chain: Chain, clock: Clock) -> None:
+        """Ask at `path`; `chain` is what `read_chain` returns."""
         self.name = name
         self._outside = outside
         self._path = path
-        self._verifier = verifier
+        self._chain = chain
         self._clock = clock
 
     async def publish(self, note: bytes, checkpoint: Checkpoint, consistency: Consistency) -> bytes:  # noqa: ARG002
         """Have the note stamped, and return the answer once it holds."""
-        request = TimestampRequestBuilder().data(note).hash_algorithm(HashAlgorithm.SHA512).build()
+        builder = TimestampRequestBuilder().data(note).hash_algorithm(HashAlgorithm.SHA512)
+        request = builder.cert_request(cert_request=self._chain.asks).build()
         headers = {"content-type": "application/timestamp-query", "accept": "application/timestamp-reply"}
         answer = await self._outside.exchange("POST", self._path, headers=headers, body=request.as_bytes())
         if not answer.good:
@@ -72,10 +81,8 @@ class TimeStamp:
         imprint = response.tst_info.message_imprint
         if imprint.hash_algorithm != _SHA512 or imprint.message != sha512(note).digest():
             raise AnchorFailed(Trouble.WRONG_HASH)
-        try:
-            self._verifier.verify(response, sha512(note).digest())
-        except (VerificationError, ValueError):
-            raise AnchorFailed(Trouble.NOT_PROVEN) from None
+        if not any(_verified(one, response, imprint.message) for one in self._chain.verifiers):
+            raise AnchorFailed(Trouble.NOT_PROVEN)
         return response.tst_info.gen_time.astimezone(UTC)
 
 
@@ -90,17 +97,37 @@ def _decoded(answer: bytes) -> TimeStampResponse:
     return response
 
 
-def read_chain(path: Path, *, name: str) -> Verifier:
-    """Return what checks tokens against the certificates at `path`. Raises Misconfigured, naming the anchor."""
+def _verified(verifier: Verifier, response: TimeStampResponse, digest: bytes) -> bool:
+    try:
+        return verifier.verify(response, digest)
+    except (VerificationError, ValueError):
+        return False
+
+
+def read_chain(path: Path, *, name: str) -> Chain:
+    """Return what checks tokens against the certificates at `path`. Raises Misconfigured, naming the anchor.
+
+    Where the file holds certificates of stampers, tokens need bring none: some authorities order theirs as no DER does.
+    """
     try:
         certificates = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):
         raise Misconfigured(f"The chain of the anchor {name} is no file of PEM certificates") from None
-    builder = VerifierBuilder()
-    for one in dict.fromkeys(certificates):
-        added = builder.add_root_certificate if one.issuer == one.subject else builder.add_intermediate_certificate
-        builder = added(one)
+    stampers = [one for one in certificates if _stamps(one)]
+    others = [one for one in dict.fromkeys(certificates) if one not in stampers]
+    roots = [one for one in others if one.issuer == one.subject]
+    if not roots:
+        raise Misconfigured(f"The chain of the anchor {name} holds no authority that signed itself")
+    between = [one for one in others if one not in roots]
+    made = [
+        VerifierBuilder(tsa_certificate=one, intermediates=between, roots=roots).build() for one in stampers or [None]
+    ]
+    return Chain(tuple(made), asks=not stampers)
+
+
+def _stamps(certificate: x509.Certificate) -> bool:
     try:
-        return builder.build()
-    except ValueError:
-        raise Misconfigured(f"The chain of the anchor {name} holds no authority that signed itself") from None
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return x509.ExtendedKeyUsageOID.TIME_STAMPING in usage

@@ -1,0 +1,230 @@
+"""A locked bucket: what is put is under COMPLIANCE until the date, is read back, and nothing else counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from anchors.moto import PROGRAM, Moto
+from anchors.world import ORIGIN, REDIRECT, Asked, Handler, Reply, always, answering, end, never, outside, published
+from anchors.world import trouble as trouble_of
+from wellkeep.base.anchor_settings import S3Anchor
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.secrets import Secret
+from wellkeep.ledger.anchors import sigv4
+from wellkeep.ledger.anchors.anchor import AnchorFailed, Trouble
+from wellkeep.ledger.anchors.s3 import S3
+from wellkeep.ledger.anchors.sigv4 import Credentials
+
+KEY = "wellkeep.test_ledger_root/9999999999999992-7.note"
+LOCKS = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
+LISTED = f"<R><Version><Key>{KEY}</Key><VersionId>v1</VersionId></Version></R>".encode()
+UNTIL = "2099-01-01T00:00:00Z"
+LOCKED = {
+    "x-amz-object-lock-mode": "COMPLIANCE",
+    "x-amz-object-lock-retain-until-date": UNTIL,
+    "x-amz-meta-retain-until": UNTIL,
+}
+
+
+def anchor(port: int, bucket: str, *, token: str | None = None, **changes: object) -> S3:
+    told: dict[str, Any] = {
+        "name": "bucket",
+        "place": "anchor",
+        "bucket": bucket,
+        "region": "eu-central-1",
+        "credentials": "s3.json",
+    }
+    credentials = Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token))
+    settings = S3Anchor(**(told | changes))
+    return S3(outside(port), settings=settings, credentials=credentials, clock=SystemClock())
+
+
+def store(*, lock: Reply | None = None, listing: Reply | None = None, kept: Reply | None = None) -> Handler:
+    """Return an S3 that answers as told; without, that it has a lock, lists one version, and gives our note back."""
+
+    async def handler(asked: Asked) -> Reply:  # noqa: RUF029 -- a handler may wait
+        if "object-lock" in asked.target:
+            return lock or Reply(body=LOCKS)
+        if "versions" in asked.target:
+            return listing or Reply(body=LISTED)
+        return Reply() if asked.method == "PUT" else kept or Reply(body=end()[0], headers=LOCKED)
+
+    return handler
+
+
+def sizes(notes: tuple[bytes, ...]) -> list[int]:
+    return [int(note.split(b"\n")[1]) for note in notes]
+
+
+async def test_a_note_is_put_under_lock_once_and_read_back(moto: Moto) -> None:
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket, prefix="health/")
+    note, receipt = await published(one)
+    told = json.loads(receipt)
+    days = (datetime.fromisoformat(told["retain_until"]) - datetime.now(UTC)) / timedelta(days=1)
+    assert 2_556 < days <= 2_557
+    assert (await one.seen(ORIGIN, None)).notes == (note,)
+    again = json.loads((await published(one))[1])
+    assert (again["version"], again["key"]) == (told["version"], told["key"])
+    assert not (await one.seen(f"{ORIGIN}/2", None)).notes
+
+
+async def test_the_newest_are_seen_first(moto: Moto) -> None:
+    one = anchor(moto.port, moto.bucket(locked=True))
+    for size in (7, 9, 40, 10, 11, 12, 13, 14, 15, 30):
+        await published(one, size)
+    assert sizes((await one.seen(ORIGIN, None)).notes) == [40, 30, 15, 14, 13, 12, 11, 10]
+
+
+async def test_a_receipt_is_for_one_note(moto: Moto) -> None:
+    one = anchor(moto.port, moto.bucket(locked=True))
+    _, receipt = await published(one)
+    unzoned = json.dumps(json.loads(receipt) | {"at": "2026-01-01T00:00:00"}).encode()
+    for bad, note in ((receipt, end(8)[0]), (b"{}", end()[0]), (unzoned, end()[0])):
+        with pytest.raises(AnchorFailed, match="not-proven"):
+            one.check(bad, note)
+
+
+async def test_a_bucket_without_a_lock_is_refused_and_gets_nothing(moto: Moto) -> None:
+    bucket = moto.bucket(locked=False)
+    assert await trouble_of(anchor(moto.port, bucket)) is Trouble.NOT_LOCKED
+    assert b"<Key>" not in moto.ask("GET", f"/{bucket}?versions")
+    assert await trouble_of(anchor(moto.port, "wk-none")) is Trouble.NOT_LOCKED
+
+
+async def test_a_deletion_or_a_later_version_hides_nothing(moto: Moto) -> None:
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket)
+    note, _ = await published(one)
+    moto.ask("PUT", f"/{bucket}/{KEY}", content="another past")
+    moto.ask("DELETE", f"/{bucket}/{KEY}")
+    assert (await one.seen(ORIGIN, None)).notes == (note,)
+    assert (await published(one))[0] == note
+
+
+@pytest.mark.parametrize(
+    ("changes", "content", "expected"),
+    [
+        ({}, "other", Trouble.ALTERED),
+        ({"x-amz-object-lock-mode": "GOVERNANCE"}, None, Trouble.NOT_LOCKED),
+        ({"x-amz-object-lock-retain-until-date": "2098-12-31T23:59:59Z"}, None, Trouble.NOT_LOCKED),
+        ({"x-amz-meta-retain-until": "soon"}, None, Trouble.NOT_LOCKED),
+        ({"x-amz-meta-retain-until": "2090-01-01T00:00:00"}, None, Trouble.NOT_LOCKED),
+    ],
+    ids=["bytes", "governance", "shorter", "unsaid", "unzoned"],
+)
+async def test_what_lies_there_already_must_be_ours_and_locked(
+    moto: Moto, changes: dict[str, str], content: str | None, expected: Trouble
+) -> None:
+    bucket = moto.bucket(locked=True)
+    headers = LOCKED | changes | {"x-amz-sdk-checksum-algorithm": "SHA256"}
+    moto.ask("PUT", f"/{bucket}/{KEY}", headers=headers, content=content or end()[0].decode())
+    assert await trouble_of(anchor(moto.port, bucket)) is expected
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        (store(listing=Reply(body=b"<R/>")), Trouble.NOT_KEPT),
+        (store(kept=Reply(404)), Trouble.NOT_KEPT),
+        (store(kept=Reply(body=end()[0])), Trouble.NOT_LOCKED),
+        (store(kept=Reply(403)), Trouble.REFUSED),
+        (store(lock=Reply(body=b"<C><ObjectLockEnabled/></C>")), Trouble.NOT_LOCKED),
+        (store(lock=Reply(body=b"<!DOCTYPE x><C/>")), Trouble.RUBBISH),
+        (store(lock=Reply(body=b"no XML")), Trouble.RUBBISH),
+        (store(lock=Reply(403)), Trouble.REFUSED),
+        (store(listing=Reply(503)), Trouble.UNREACHABLE),
+        (always(REDIRECT), Trouble.REFUSED),
+        (always(Reply(raw=b"220 welcome\r\n")), Trouble.UNREACHABLE),
+        (never, Trouble.UNREACHABLE),
+    ],
+    ids=[
+        *("keeps-nothing", "lost", "says-no-lock", "gives-nothing-back", "lock-unsaid", "entities", "no-xml"),
+        *("forbidden", "down", "redirecting", "no-http", "slow"),
+    ],
+)
+async def test_a_store_that_lies_or_fails(handler: Handler, expected: Trouble) -> None:
+    async with answering(handler) as server:
+        assert await trouble_of(anchor(server.port, "wk-bucket")) is expected
+
+
+async def test_nothing_answers() -> None:
+    async with answering(never) as server:
+        port = server.port
+    assert await trouble_of(anchor(port, "wk-bucket")) is Trouble.UNREACHABLE
+
+
+async def test_the_bucket_in_the_host_s_name_and_a_session_s_token() -> None:
+    async with answering(store()) as server:
+        one = anchor(server.port, "wk-bucket", path_style=False, token="of-an-hour")
+        await published(one)
+        await published(one)
+    assert {asked.target.partition("?")[0] for asked in server.asked} == {"/", f"/{KEY}"}
+    assert all(asked.headers["x-amz-security-token"] == "of-an-hour" for asked in server.asked)
+    assert sum("object-lock" in asked.target for asked in server.asked) == 1, "the bucket is asked once a process"
+
+
+_BOTOCORE = """
+import json, sys, datetime
+from botocore import auth, awsrequest, credentials
+asked = json.load(sys.stdin)
+class Fixed(datetime.datetime):
+    @classmethod
+    def utcnow(cls): return cls.fromisoformat(asked["now"])
+    @classmethod
+    def now(cls, zone=None): return cls.fromisoformat(asked["now"]).replace(tzinfo=zone)
+auth.datetime = Fixed if hasattr(auth.datetime, "utcnow") else auth.datetime
+auth.get_current_datetime = lambda remove_tzinfo=True: Fixed.fromisoformat(asked["now"])
+request = awsrequest.AWSRequest(method=asked["method"], url=asked["url"], data=asked["body"].encode(),
+                                headers=asked["headers"])
+request.context["payload_signing_enabled"] = True
+who = credentials.Credentials("AKIATEST", "secret", asked["token"])
+auth.S3SigV4Auth(who, "s3", "eu-central-1").add_auth(request)
+print(request.headers["Authorization"])
+"""
+
+
+@pytest.mark.parametrize("token", [None, "of/an+hour="])
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("PUT", "/bucket/health/wellkeep.test_ledger_root/9-7.note", ()),
+        ("GET", "/bucket/", (("versions", ""), ("prefix", "a/b c+d~é"), ("max-keys", "100"))),
+    ],
+)
+def test_our_signatures_are_those_of_botocore(
+    method: str, path: str, query: sigv4.Query, token: str | None
+) -> None:
+    now, headers = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), {"content-type": "text/plain", "x-amz-meta-a": "b"}
+    ours = sigv4.signed(
+        Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token)),
+        method=method,
+        authority="s3.example.org:8443",
+        path=path,
+        query=query,
+        headers=headers,
+        body=b"a note",
+        region="eu-central-1",
+        now=now,
+    )
+    asked = {
+        "method": method,
+        "url": f"https://s3.example.org:8443{sigv4.target(path, query)}",
+        "headers": headers,
+        "body": "a note",
+        "token": token,
+        "now": now.replace(tzinfo=None).isoformat(),
+    }
+    theirs = subprocess.run(  # noqa: S603 -- the interpreter of our own lock
+        [str(PROGRAM.with_name("python")), "-c", _BOTOCORE],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ours["authorization"] == theirs.stdout.strip()
