@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wellkeep.access import roles
 from wellkeep.assembly.anchors import open_anchoring
@@ -15,7 +16,7 @@ from wellkeep.assembly.database import Database
 from wellkeep.assembly.egress_denials import open_egress
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.kms import open_epochs, open_kms
-from wellkeep.assembly.recording import open_recording
+from wellkeep.assembly.recording import Recording, open_recording
 from wellkeep.base.clock import Clock, SystemClock
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate
@@ -56,16 +57,37 @@ class Core:
     ring: KeyRing
     kms: Kms
     epochs: EpochKeys
-    writer: LedgerWriter
-    checkpointer: Checkpointer
-    checkpoint_signers: tuple[CheckpointSigner, ...]
-    memory: Memory
-    setbacks: list[Setback]
+    recording: Recording
     reasons: Reasons
     gate: Gate
     egress: Egress
     anchoring: Anchoring
     context_key: ContextKey
+
+    @property
+    def writer(self) -> LedgerWriter:
+        """What chains entries."""
+        return self.recording.writer
+
+    @property
+    def checkpointer(self) -> Checkpointer:
+        """What signs the logs that grew."""
+        return self.recording.checkpointer
+
+    @property
+    def checkpoint_signers(self) -> tuple[CheckpointSigner, ...]:
+        """The keys that checkpoints were signed with, the newest first."""
+        return self.recording.signers
+
+    @property
+    def memory(self) -> Memory:
+        """What this host remembers of the ledger."""
+        return self.recording.memory
+
+    @property
+    def setbacks(self) -> list[Setback]:
+        """In what the database is behind what this host remembers; empty in a core that serves."""
+        return self.recording.setbacks
 
     @property
     def checkpoint_signer(self) -> CheckpointSigner:
@@ -97,60 +119,84 @@ async def open_core(home: Home, settings: Settings, database: Database, *, behin
     home.check()
     await check(database, settings)
     clock = SystemClock()
-    kms, epochs = open_kms(home, settings), open_epochs(home, settings)
+    kms = open_kms(home, settings)
     async with connected(database.endpoint("wk_app")) as connection:
         keys = await load_deployment(connection, kms)
-    context_key = ContextKey(keys.context.secret)
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(_pool(database, "wk_app", clock, _APP_CONNECTIONS, context_key))
-        auth = await stack.enter_async_context(_pool(database, "wk_auth", clock))
-        ledger = await stack.enter_async_context(_pool(database, "wk_ledger", clock))
-        findings = Findings(app, clock=clock)
+        context_key = ContextKey(keys.context.secret)
+        pools = await _open_pools(stack, database, clock, context_key)
+        findings = Findings(pools.app, clock=clock)
         stack.push_async_callback(findings.stop)
-        ring = KeyRing(app, kms, epochs, findings, clock=clock)
+        epochs = open_epochs(home, settings)
+        ring = KeyRing(pools.app, kms, epochs, findings, clock=clock)
         stack.push_async_callback(ring.stop)
+        keyed = _Keyed(keys, ring, kms, epochs, context_key)
         recording = await open_recording(
-            home, settings, ledger, keys=keys, clock=clock, findings=findings, behind=behind
+            home, settings, pools.ledger, keys=keys, clock=clock, findings=findings, behind=behind
         )
-        if not recording.setbacks:
-            await recording.checkpointer.start()
-            stack.push_async_callback(recording.checkpointer.stop)
-            await recording.writer.start()
-            stack.push_async_callback(recording.writer.stop)
-        writer = recording.writer
-        gate = Gate(pool=app, writer=writer, policy=Policy(roles.load()), findings=findings, clock=clock)
-        stack.push_async_callback(gate.stop)
-        egress = open_egress(stack, home=home, settings=settings, gate=gate, findings=findings, clock=clock)
-        yield Core(
-            settings=settings,
-            clock=clock,
-            app=app,
-            auth=auth,
-            ledger=ledger,
-            findings=findings,
-            keys=keys,
-            ring=ring,
-            kms=kms,
-            epochs=epochs,
-            writer=writer,
-            checkpointer=recording.checkpointer,
-            checkpoint_signers=recording.signers,
-            memory=recording.memory,
-            setbacks=recording.setbacks,
-            reasons=Reasons(keys.reasons),
-            gate=gate,
-            egress=egress,
-            anchoring=open_anchoring(
-                home,
-                settings,
-                ledger,
-                egress=egress,
-                signers=recording.signers,
-                reporter=findings,
-                clock=clock,
-            ),
-            context_key=context_key,
+        await recording.start(stack)
+        yield _wired(
+            stack, home, settings, clock=clock, pools=pools, findings=findings, keyed=keyed, recording=recording
         )
+
+
+def _wired(
+    stack: AsyncExitStack,
+    home: Home,
+    settings: Settings,
+    *,
+    clock: Clock,
+    pools: _Pools,
+    findings: Findings,
+    keyed: _Keyed,
+    recording: Recording,
+) -> Core:
+    """Put what acts upon what keeps and records."""
+    policy = Policy(roles.load())
+    gate = Gate(pool=pools.app, writer=recording.writer, policy=policy, findings=findings, clock=clock)
+    stack.push_async_callback(gate.stop)
+    egress = open_egress(stack, home=home, settings=settings, gate=gate, findings=findings, clock=clock)
+    anchoring = open_anchoring(
+        home, settings, pools.ledger, egress=egress, signers=recording.signers, reporter=findings, clock=clock
+    )
+    return Core(
+        settings=settings,
+        clock=clock,
+        findings=findings,
+        recording=recording,
+        reasons=Reasons(keyed.keys.reasons),
+        gate=gate,
+        egress=egress,
+        anchoring=anchoring,
+        **pools._asdict(),
+        **keyed._asdict(),
+    )
+
+
+class _Keyed(NamedTuple):
+    """Keys, and what opens them."""
+
+    keys: DeploymentKeys
+    ring: KeyRing
+    kms: Kms
+    epochs: EpochKeys
+    context_key: ContextKey
+
+
+class _Pools(NamedTuple):
+    """Connections of each role that a process uses."""
+
+    app: Pool
+    auth: Pool
+    ledger: Pool
+
+
+async def _open_pools(stack: AsyncExitStack, database: Database, clock: Clock, context_key: ContextKey) -> _Pools:
+    return _Pools(
+        app=await stack.enter_async_context(_pool(database, "wk_app", clock, _APP_CONNECTIONS, context_key)),
+        auth=await stack.enter_async_context(_pool(database, "wk_auth", clock)),
+        ledger=await stack.enter_async_context(_pool(database, "wk_ledger", clock)),
+    )
 
 
 def _pool(

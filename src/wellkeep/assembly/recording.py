@@ -5,6 +5,7 @@ Rule: before anything is appended, the database is held against what is remember
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from wellkeep.assembly.home import Home
@@ -33,6 +34,14 @@ class Recording:
     signers: tuple[CheckpointSigner, ...]
     memory: Memory
     setbacks: list[Setback]
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Start them, and have `stack` stop them: the writer first, so that what it wrote last is signed."""
+        if not self.setbacks:
+            await self.checkpointer.start()
+            stack.push_async_callback(self.checkpointer.stop)
+            await self.writer.start()
+            stack.push_async_callback(self.writer.stop)
 
 
 async def open_recording(

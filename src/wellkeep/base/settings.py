@@ -99,6 +99,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     memory: str = "ledger/remembered"
+    retention_years: Annotated[int, msgspec.Meta(ge=6, le=100)] = 6
     anchors_needed: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None
     anchor_every_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 60
     anchors_stale_seconds: Annotated[int, msgspec.Meta(ge=120, le=2_592_000)] = 3_600

@@ -82,12 +82,17 @@ _decoder = msgspec.json.Decoder(_Event)
 def parse(encoded: bytes) -> PreparedEvent:
     """Return the event whose canonical bytes these are; raises EventRefused for anything else."""
     try:
-        wire = _decoder.decode(encoded)
-        digest = None if wire.digest is None else bytes.fromhex(wire.digest)
-        reason = None if wire.reason is None else bytes.fromhex(wire.reason)
+        event = _event(_decoder.decode(encoded))
     except ValueError:  # what msgspec raises derives from it, and may quote a value
         raise refuse("form") from None
-    event = Event(
+    if event.encode() != encoded:
+        raise refuse("form")
+    return PreparedEvent(event, encoded)
+
+
+def _event(wire: _Event) -> Event:
+    """Return what was read as an event; raises ValueError and EventRefused."""
+    return Event(
         id=wire.id,
         action=wire.action,
         actor_type=wire.actor.type,
@@ -111,13 +116,10 @@ def parse(encoded: bytes) -> PreparedEvent:
         error=wire.error,
         request=wire.request,
         rule=wire.rule,
-        digest=digest,
+        digest=None if wire.digest is None else bytes.fromhex(wire.digest),
         revision=wire.revision,
         span=None if wire.span is None else (wire.span.epoch, wire.span.first, wire.span.end),
-        reason=reason,
+        reason=None if wire.reason is None else bytes.fromhex(wire.reason),
         part=wire.part.i,
         parts=wire.part.n,
     )
-    if event.encode() != encoded:
-        raise refuse("form")
-    return PreparedEvent(event, encoded)
