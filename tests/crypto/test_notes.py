@@ -217,6 +217,8 @@ def test_lone_surrogates_are_refused() -> None:
     with pytest.raises(BadNote):
         notes.NoteSigner(name="a\ud800", seed=SEED)
     with pytest.raises(BadNote):
+        notes.note(TEXT, "a\ud800", bytes(68))
+    with pytest.raises(BadNote):
         SIGNER.sign("a\ud800\n")
 
 

@@ -11,6 +11,7 @@ algorithms: 1 is Ed25519 over the text, 4 a cosignature, Ed25519 over a time and
 Threat: a text that nobody signed, or signed as something else: whoever cosigns must use another key than the log's.
 """
 
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from hashlib import sha256
@@ -32,6 +33,7 @@ _HASH_SIZE = 4
 _TIME_SIZE = 8
 _MAX_TIME = 2**63 - 1
 _DASH = "— "
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 class SignatureLine(NamedTuple):
@@ -44,7 +46,7 @@ class SignatureLine(NamedTuple):
 
 def key_hash(name: str, public: bytes, *, algorithm: int = ED25519) -> bytes:
     r"""Return the 4 bytes SHA-256(name ‖ "\n" ‖ algorithm ‖ public key) begins with; raises `BadNote`."""
-    return sha256(_utf8(_named(name)) + b"\n" + _encoded_key(public, algorithm)).digest()[:_HASH_SIZE]
+    return sha256(_named(name).encode() + b"\n" + _encoded_key(public, algorithm)).digest()[:_HASH_SIZE]
 
 
 def vkey(name: str, public: bytes, *, algorithm: int = ED25519) -> str:
@@ -97,7 +99,7 @@ class NoteSigner:
 
 
 def note(text: str, name: str, signature: bytes) -> bytes:
-    """Return the note of `text` with one line: the key's name, and its `signature` as `NoteSigner.signature` gives it."""
+    """Return the note of `text` with one line: the key's name, and the 68 bytes of `NoteSigner.signature`."""
     line = SignatureLine(_named(name), signature[:_HASH_SIZE], signature[_HASH_SIZE:])
     return _note_text(text) + b"\n" + _written(line)
 
@@ -208,11 +210,12 @@ def _encoded_key(public: bytes, algorithm: int) -> bytes:
 def _named(name: str) -> str:
     if not name or "+" in name or any(character.isspace() for character in name):
         raise BadNote("a key's name has neither white space nor a plus")
-    return _checked(name)
+    _utf8(_checked(name))
+    return name
 
 
 def _checked(text: str) -> str:
-    if any(character < " " and character != "\n" for character in text):
+    if _CONTROL.search(text) is not None:
         raise BadNote("a note has no control character but the line feed")
     return text
 
