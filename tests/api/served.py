@@ -29,6 +29,9 @@ class SlowReadiness:
     async def findings(self) -> Mapping[str, int]:
         return {}
 
+    async def metrics(self) -> str:
+        return "wellkeep_more 1\n"
+
 
 @asynccontextmanager
 async def bare_runtime() -> AsyncIterator[Any]:

@@ -72,6 +72,9 @@ class StackReadiness:
     async def findings(self) -> Mapping[str, int]:
         return {"high": 2}
 
+    async def metrics(self) -> str:
+        return "wellkeep_more 1\n"
+
 
 @dataclass
 class Stack:

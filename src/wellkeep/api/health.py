@@ -87,8 +87,9 @@ HEALTH = (
 def metrics_route(metrics: Metrics) -> Route:
     """Return the route that shows `metrics`."""
 
-    async def show(_call: Call) -> Answer:
-        return Answer(200, metrics.text().encode("ascii"), media=answers.TEXT)
+    async def show(call: Call) -> Answer:
+        text = metrics.text() + await call.runtime.readiness.metrics()
+        return Answer(200, text.encode("ascii"), media=answers.TEXT)
 
     return Route(
         method="GET",

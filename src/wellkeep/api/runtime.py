@@ -42,6 +42,10 @@ class Readiness(Protocol):
         """Return how many findings are open in the deployment, by severity."""
         ...
 
+    async def metrics(self) -> str:
+        """Return lines for `/metrics` about what is more than one process, each with its line feed."""
+        ...
+
 
 class Runtime(Protocol):
     """The services of one process."""

@@ -14,6 +14,7 @@ from cryptography import x509
 from wellkeep.assembly.anchors import read_status
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
+from wellkeep.assembly.sinks import sink_states, what_to_do
 from wellkeep.base.anchor_settings import FileAnchor
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
@@ -51,6 +52,7 @@ async def diagnose(home: Home, settings: Settings, database: Database) -> list[V
             mend="It lies in a file or the environment of this machine; drivers for cloud services are still to come",
         ),
         *await _anchors(home, settings, database),
+        *await _sinks(settings, database),
         *_places(home, settings),
         *await _database(settings, database),
     ]
@@ -155,6 +157,19 @@ def _certificate(home: Home, settings: Settings) -> Verdict:
         )
     lasts = certificate.not_valid_after_utc - SystemClock().now()
     return Verdict(what, lasts > _SOON, f"It ends in {max(lasts.days, 0)} days: renew it")
+
+
+async def _sinks(settings: Settings, database: Database) -> list[Verdict]:
+    """Tell whether each sink gets the ledger in time."""
+    try:
+        found = await sink_states(settings, database)
+    except WellkeepError as error:
+        return [Verdict("The ledger's sinks get it in time", fine=False, mend=error.message)]
+    except asyncpg.PostgresError:
+        return [
+            Verdict("The ledger's sinks get it in time", fine=False, mend="The schema is not this program's: see below")
+        ]
+    return [Verdict(f"The sink {one.sink} gets the ledger in time", one.fine, what_to_do(one)) for one in found]
 
 
 async def _database(settings: Settings, database: Database) -> list[Verdict]:

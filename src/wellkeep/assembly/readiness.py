@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wellkeep.assembly.core import Core
+from wellkeep.assembly.sinks import SinkMetrics
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.keys.ring import TenantState
@@ -16,6 +17,7 @@ class Readiness:
     def __init__(self, core: Core) -> None:
         """Look at `core`."""
         self._core = core
+        self._sinks = SinkMetrics(core)
 
     async def check(self) -> Mapping[str, bool]:
         """Return each part by name, and whether it holds.
@@ -34,6 +36,10 @@ class Readiness:
     async def findings(self) -> Mapping[str, int]:
         """Return how many findings are open in the deployment, by severity. Raises DatabaseUnavailable."""
         return await self._core.findings.open_counts()
+
+    async def metrics(self) -> str:
+        """Return lines in the Prometheus text format about what is more than this process: the ledger's sinks."""
+        return await self._sinks.text()
 
     async def _database(self) -> bool:
         try:

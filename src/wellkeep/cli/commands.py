@@ -17,11 +17,13 @@ from wellkeep.cli import (
     egress,
     exports,
     findings,
+    holds,
     imports,
     ledger,
     ledger_restore,
     ledger_search,
     prove,
+    sinks,
     subjects,
     tenants,
     witness,
@@ -48,9 +50,11 @@ app.add_typer(collections.app, name="collections")
 app.add_typer(subjects.app, name="subject")
 ledger.app.command(name="search")(ledger_search.search)
 ledger.app.command(name="anchors")(anchors.anchors)
+ledger.app.command(name="sinks")(sinks.sinks)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(witness.app, name="witness")
 ledger.app.command(name="accept-restore")(ledger_restore.accept_restore)
+app.add_typer(holds.app, name="hold")
 app.add_typer(findings.app, name="findings")
 app.add_typer(egress.app, name="egress")
 app.add_typer(database.app, name="db")

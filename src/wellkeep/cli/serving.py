@@ -22,6 +22,7 @@ from wellkeep.jobs.anchoring import AnchoringJob
 from wellkeep.jobs.handlers import Handler
 from wellkeep.jobs.housekeeping import PERIODIC, Housekeeping
 from wellkeep.jobs.ledger import LedgerJobs
+from wellkeep.jobs.streaming import streaming
 from wellkeep.jobs.worker import Worker
 from wellkeep.vault import exports_table, imports_table
 from wellkeep.vault.exports_run import ExportRunner
@@ -42,7 +43,7 @@ async def worker_runtime(home: Path) -> AsyncIterator[Runtime]:
     database.start()
     async with open_runtime(where, settings, database) as runtime:
         await announce(runtime.core)
-        async with _working(runtime, database):
+        async with streaming(runtime.core, database, where), _working(runtime, database):
             yield runtime
 
 
