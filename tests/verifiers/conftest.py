@@ -1,4 +1,4 @@
-"""A plain export, made once, and copied for whoever wants to change it."""
+"""A plain export, made once, and copied for whoever wants to change it; and the verifier, run on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from verifiers.exporting import plain
+from verifiers.exporting import plain, vkey
+from verifiers.running import VERIFIER, Result, Run
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export(written: Path, tmp_path: Path) -> Path:
     """Return a copy that a test may tamper with."""
     return Path(shutil.copytree(written, tmp_path / "export"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def verify(*arguments: str | Path, pinned: bool = True) -> Result:
+        given = [*(str(each) for each in arguments), "--json", *(["--vkey", vkey()] if pinned else [])]
+        code = VERIFIER.main(given)
+        return Result(code, capsys.readouterr().out)
+
+    return verify
