@@ -16,7 +16,7 @@ import asyncpg
 from wellkeep.assembly.core import Core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.ledger_holds import holds
-from wellkeep.base.errors import Conflict, LegalHold, NotFound
+from wellkeep.base.errors import Conflict, LegalHold, NotFound, Unavailable
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
 from wellkeep.db.provision import connected
@@ -34,6 +34,8 @@ _REFUSED: Final = {
     "WK022": "An older month is still there: prune it first",
     "WK024": "The prune is not on record in every log of that month: run the command again",
 }
+
+_READ = "Somebody reads the ledger for long (a verification, an export); try again later"
 
 Export = Callable[[Sequence[MonthRun]], Awaitable[None]]
 """Exports each log up to the end of its run and verifies what it wrote; raises where it can't."""
@@ -125,6 +127,8 @@ async def _drop(database: Database, month: Month) -> int:
         except asyncpg.PostgresError as refused:
             if refused.sqlstate == "WK023":
                 raise LegalHold from None
+            if isinstance(refused, asyncpg.LockNotAvailableError):
+                raise Unavailable(_READ) from None
             if refused.sqlstate in _REFUSED:
                 raise Conflict(_REFUSED[refused.sqlstate]) from None
             raise

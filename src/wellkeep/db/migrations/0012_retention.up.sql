@@ -88,6 +88,8 @@ COMMENT ON FUNCTION ledger.pruned_at(uuid, integer, bigint, bigint) IS
 CREATE FUNCTION ledger.drop_month(of_month timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+-- Whoever reads the ledger for long may hold it up; the appends that would queue behind it must not wait for that.
+SET lock_timeout = '3s'
 AS $body$
 DECLARE
     name constant text := 'entry_' || to_char(of_month, 'YYYY_MM');
