@@ -186,14 +186,21 @@ async def test_stop_chains_what_is_queued_and_then_refuses(database: Database, t
             await writer.drain_outbox()
 
 
-async def test_a_clock_that_jumps_is_refused_with_a_finding(database: Database, tenant: UUID) -> None:
+@pytest.mark.parametrize(
+    ("back", "forward"),
+    [(timedelta(minutes=6), timedelta(minutes=6)), (timedelta(days=2), timedelta(days=60))],
+    ids=["minutes", "days"],
+)
+async def test_a_clock_that_jumps_is_refused_with_a_finding(
+    database: Database, tenant: UUID, back: timedelta, forward: timedelta
+) -> None:
     clock, reports = SetClock(), Reports()
     async with writing(database, clock=clock, reports=reports) as writer:
         await writer.append(tenant, prepared())
-        clock.off = timedelta(minutes=-6)
+        clock.off = -back
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, prepared())
-        clock.off = timedelta(minutes=6)
+        clock.off = forward
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, prepared())
         clock.off = timedelta(seconds=-3)
