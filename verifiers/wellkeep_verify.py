@@ -47,6 +47,7 @@ TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]
 HEX32 = re.compile(r"[0-9a-f]{64}")
 DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
 PRINTABLE = re.compile(r"[!-~]{1,400}")
+MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ENTRY_KEYS = {"event", "log", "prev", "seq", "time", "v"}
 MANIFEST_KEYS = {"format", "made_at", "root", "logs"}
@@ -366,7 +367,7 @@ def opened_id(tenant: str, origin: str) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
-@dataclass
+@dataclass(eq=False)
 class Log:
     """One log of the manifest, and what was found in it."""
 
@@ -420,11 +421,13 @@ class Export:
         self._trust(vkeys)
 
     def _read_manifest(self, value: Any) -> None:  # step 1
-        manifest = an_object(value, MANIFEST_KEYS, frozenset({"tenant"}))
+        manifest = an_object(value, MANIFEST_KEYS, frozenset({"tenant", "month"}))
         need(manifest["format"] == FORMAT, "another format")
         text(manifest["made_at"], TIME)
         need(isinstance(manifest["logs"], list) and manifest["logs"], "no logs")
         self.tenant = text(manifest["tenant"], UUID) if "tenant" in manifest else None
+        self.month = text(manifest["month"], MONTH) if "month" in manifest else None
+        self.partial = self.tenant or self.month
         logs = sorted((self._read_log(each) for each in manifest["logs"]), key=lambda log: log.tenant != PLATFORM)
         self.logs = {log.origin: log for log in logs}
         self.roots = [log for log in logs if log.tenant == PLATFORM]
@@ -433,7 +436,7 @@ class Export:
         need(named and len(logs) == len(self.logs), "a log stands twice, or has another name than it should")
         epochs = sorted(log.epoch for log in self.roots)
         newest = origin_of(self.host, PLATFORM, epochs[-1]) if epochs else None
-        need(manifest["root"] == newest and (newest or self.tenant), "another root log than it says, or none")
+        need(manifest["root"] == newest and (newest or self.partial), "another root log than it says, or none")
         tenants = {log.tenant for log in logs}
         need(not self.tenant or tenants <= {self.tenant, PLATFORM}, "a partial export with another tenant's log")
 
@@ -484,8 +487,9 @@ class Export:
         for check in (self._spans(), self._kept(kept), self._receipts(), self._covers(), self._announcements()):
             for bad in check:
                 self._note(bad)
-        if self.tenant:
-            self.notes.append("PARTIAL: the logs of one tenant; which others there are was not checked")
+        if self.partial:
+            part = "of one tenant" if self.tenant else "that have entries in a month, up to the end of that"
+            self.notes.append(f"PARTIAL: the logs {part}; what is left out was not checked")
         if not self.roots:
             self.notes.append("the root log is not in this export, so the logs were not held against it")
 
@@ -518,7 +522,7 @@ class Export:
             old, mine = self.logs.get(origin), span.log.tenant == span.tenant
             if (mine and span.epoch >= span.log.epoch) or not (mine or span.log.tenant == PLATFORM):
                 yield TamperedError(span.log.origin, span.seq, "a loss is recorded where it can't be")
-            elif old is None and span.first and (span.tenant == self.tenant or not self.tenant):
+            elif old is None and span.first and not self.month and self.tenant in {None, span.tenant}:
                 yield TamperedError(origin, 0, "a log of which something was lost is missing altogether")
             elif old is not None and old.size < span.first:
                 yield TamperedError(old.origin, old.size, "the log ends before what was recorded as lost begins")
@@ -527,12 +531,23 @@ class Export:
             for span in about:
                 if log.holds and (span.end > log.size or log.tree.root_at(span.end) != span.digest):
                     yield TamperedError(span.log.origin, span.seq, "a prune says another root than the log has there")
-            for tenant in {log.tenant, PLATFORM} if self.roots else {log.tenant}:
-                reached = 0
-                for span in sorted((span for span in about if span.log.tenant == tenant), key=lambda span: span.first):
-                    reached = max(reached, span.end) if span.first <= reached else reached
-                if reached < log.first:
-                    yield TamperedError(log.origin, reached, "entries are missing that no prune accounts for")
+            if not self.month:
+                yield from self._accounted(
+                    log, about, [each for each in self.logs.values() if each.tenant == log.tenant]
+                )
+                yield from self._accounted(log, about, self.roots) if self.roots else ()
+
+    def _accounted(self, log: Log, about: list[Span], holders: list[Log]) -> Iterator[TamperedError]:
+        """Hold a prefix that is missing against the records in some logs, which may have been pruned themselves."""
+        said = sorted((span for span in about if span.log in holders), key=lambda span: span.first)
+        all_there, reached = not any(holder.first for holder in holders), 0
+        for span in said:
+            if span.first <= reached or not all_there:
+                reached = max(reached, span.end)
+        if reached < log.first and any(holder.first for holder in holders if holder is not log):
+            self.notes.append(f"the record of what was pruned of {log.origin} may be pruned itself")
+        elif reached < log.first:
+            yield TamperedError(log.origin, reached, "entries are missing that no prune accounts for")
 
     def _agrees(self, seen: Checkpoint, who: str) -> Iterator[TamperedError]:
         """Hold a root that somebody saw against the log, or against what was recorded as lost of it."""
@@ -543,7 +558,8 @@ class Export:
         if log is None:
             yield TamperedError(seen.origin, 0, f"{who} knows this log, and it is missing")
         elif seen.size > log.size:
-            yield log.bad(seen.size, f"{who} says that the log was longer")
+            if not self.month:
+                yield log.bad(seen.size, f"{who} says that the log was longer")
         elif log.holds and log.tree.root_at(seen.size) != seen.root:
             yield log.bad(seen.size, f"{who} says another root")
 
@@ -557,7 +573,7 @@ class Export:
                 found = read_checkpoint(Files(path.parent).read(path.name, MAX_NOTE) or b"", self._keys)
             except BrokenError as broken:
                 raise NotVerifiedError(f"--checkpoint: {broken}") from None
-            if found.origin not in self.logs and self.tenant:
+            if found.origin not in self.logs and self.partial:
                 raise NotVerifiedError("--checkpoint is of a log that this partial export leaves out")
             yield from self._agrees(found, "a checkpoint that was kept")
 
@@ -569,7 +585,7 @@ class Export:
                 except BrokenError:
                     self.notes.append("a note of an anchor is not signed by a log's key and was passed over")
                     continue
-                if found.origin in self.logs or not self.tenant:
+                if found.origin in self.logs or not self.partial:
                     yield from self._agrees(found, "an anchor")
 
     def _covers(self) -> Iterator[TamperedError]:  # step 10
@@ -584,7 +600,7 @@ class Export:
                 yield TamperedError(root.origin, seq, str(broken))
                 continue
             for pair in pairs:
-                if pair.origin in self.logs or not self.tenant:
+                if pair.origin in self.logs or not self.partial:
                     yield from self._agrees(pair, "the root log")
         if files and self.roots and all(root.holds and not root.first for root in self.roots):
             yield TamperedError(self.roots[0].origin, self.roots[0].size, "pairs of a cover that has no entry")
@@ -608,9 +624,9 @@ class Export:
             return
         unannounced = {opened_id(PLATFORM, origin): origin for origin in self.logs}
         for root, seq, event in self._told("log.opened", self.roots):
-            if unannounced.pop(event["id"], None) is None and not self.tenant:
+            if unannounced.pop(event["id"], None) is None and not self.partial:
                 yield from self._missing(root, seq, event)
-        for epoch in range(1, max(root.epoch for root in self.roots)):
+        for epoch in range(1, 1 if self.month else max(root.epoch for root in self.roots)):
             origin = origin_of(self.host, PLATFORM, epoch)
             if origin not in self.logs and not self._gone(origin):
                 yield TamperedError(origin, 0, "an epoch of the root log is missing")
@@ -859,8 +875,8 @@ def command_line() -> argparse.ArgumentParser:
 def run_export(given: argparse.Namespace, vkeys: list[VKey]) -> dict[str, Any]:
     """Verify an export."""
     export = Export(given.path, vkeys)
-    if given.all_logs and export.tenant:
-        raise NotVerifiedError("the export is of one tenant alone")
+    if given.all_logs and export.partial:
+        raise NotVerifiedError("the export is partial")
     export.verify(given.checkpoint)
     return {
         "holds": not export.bad,

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from ledger.making import event
 from wellkeep.base.clock import iso
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.principal import ActorType, AuthMethod
@@ -96,12 +96,37 @@ def jsonl(rows: Iterable[dict[str, object]]) -> bytes:
     return b"".join(json.dumps(row, sort_keys=True, separators=(",", ":")).encode() + b"\n" for row in rows)
 
 
-def said(action: Action, number: int, **changes: object) -> Event:
+def read(made: UUID) -> Event:
+    """Return a read of one record, whose ids all follow from one."""
+    return Event(
+        id=made,
+        action=Action.RECORD_READ,
+        actor_type=ActorType.API_KEY,
+        actor_id="0198d7b2-0000-7000-8000-0000000000aa",
+        roles=("clinician",),
+        method=AuthMethod.API_KEY,
+        resource_type="patients",
+        resource_id=str(made),
+        subject=made,
+        count=1,
+        outcome=Outcome.AUTHORISED,
+        request=made,
+        rule="role:clinician/record:read",
+    )
+
+
+def said(action: Action, number: int, **changes: Any) -> Event:
     """Return an event of the platform's about a log, with an id that follows from `number`."""
     made = UUID(f"0198d7b2-5c00-7000-8000-{number:012x}")
-    plain = {"id": made, "request": made, "actor_type": ActorType.SYSTEM, "actor_id": "ledger", "subject": None}
-    plain |= {"method": AuthMethod.NONE, "outcome": Outcome.DONE, "roles": (), "rule": None, "count": None}
-    return event(action=action, **{**plain, "resource_type": "log", "resource_id": None, **changes})
+    plain: dict[str, Any] = {
+        "id": made,
+        "request": made,
+        "actor_type": ActorType.SYSTEM,
+        "actor_id": "ledger",
+        "resource_type": "log",
+    }
+    plain |= {"method": AuthMethod.NONE, "outcome": Outcome.DONE}
+    return Event(action=action, **(plain | changes))
 
 
 class Deployment:
@@ -118,7 +143,7 @@ class Deployment:
     def step(self, tenant: UUID, count: int = 1, *events: Event) -> None:
         """Append reads, then the given events, and sign every log that grew."""
         ids = [UUID(f"0198d7b2-5c00-7000-8000-{next(self.numbers):012x}") for _ in range(count)]
-        reads = [event(id=each, request=each, subject=each, resource_id=str(each)) for each in ids]
+        reads = [read(each) for each in ids]
         batch = [Submitted(tenant, prepare(each), outbox=False) for each in [*reads, *events]]
         self.now += timedelta(seconds=1)
         spliced = self.splicer.splice(self.heads, batch, now=self.now)
@@ -178,8 +203,8 @@ class Deployment:
             self.step(where, 0, said(Action.LEDGER_PRUNED, next(self.numbers), **about))
         log.first = upto
 
-    def write(self, top: Path, *, tenant: UUID | None = None, with_root: bool = True) -> Path:
-        """Write an export of all logs, or of one tenant's, and return its directory."""
+    def write(self, top: Path, *, tenant: UUID | None = None, with_root: bool = True, month: str | None = None) -> Path:
+        """Write an export of all logs, of one tenant's, or of a month's, and return its directory."""
         kinds = {tenant, PLATFORM_TENANT} if with_root else {tenant}
         logs = [log for log in self.logs.values() if tenant is None or log.tenant in kinds]
         for log in logs:
@@ -191,6 +216,8 @@ class Deployment:
         manifest |= {"root": roots[-1].origin if roots else None, "logs": [log.manifest() for log in logs]}
         if tenant is not None:
             manifest["tenant"] = str(tenant)
+        if month is not None:
+            manifest["month"] = month
         put(top / "manifest.json", json.dumps(manifest).encode())
         return top
 
