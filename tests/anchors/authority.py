@@ -72,7 +72,8 @@ class Authority:
         """Return what OpenSSL says of a receipt."""
         (self.folder / "note").write_bytes(note)
         (self.folder / "receipt").write_bytes(answer)
-        return self._openssl("ts", "-verify", "-data", "note", "-in", "receipt", "-CAfile", "root.pem", "-untrusted", "middle.pem")
+        known = ("-CAfile", "root.pem", "-untrusted", "middle.pem")
+        return self._openssl("ts", "-verify", "-data", "note", "-in", "receipt", *known)
 
     def _certificate(self, name: str, *, signer: str | None, extensions: str) -> None:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")

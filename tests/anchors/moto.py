@@ -39,8 +39,12 @@ class Moto:
         """Do what whoever owns the bucket can do to it."""
         signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=owner/20260101/eu-central-1/s3/aws4_request"}
         answer = httpx.request(
-            method, f"http://127.0.0.1:{self.port}{target}", headers=signed | (headers or {}), content=content,
-            timeout=10, trust_env=False,
+            method,
+            f"http://127.0.0.1:{self.port}{target}",
+            headers=signed | (headers or {}),
+            content=content,
+            timeout=10,
+            trust_env=False,
         )
         assert answer.is_success, answer.text
         return answer.content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ async def test_a_note_is_dropped_once_and_nothing_else_lies_there(drop: FileDrop
     file = drop.path / FOLDER / "0000000000000007.note"
     assert file.read_bytes() == note
     assert file.stat().st_mode & 0o777 == 0o444
-    assert os.listdir(drop.path / FOLDER) == [file.name]
+    assert list((drop.path / FOLDER).iterdir()) == [file]
     assert json.loads(receipt)["file"] == f"{FOLDER}/{file.name}"
     assert not drop.check(receipt, note).independent
 

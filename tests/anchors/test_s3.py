@@ -47,7 +47,7 @@ def anchor(port: int, bucket: str, *, token: str | None = None, **changes: objec
 def store(*, lock: Reply | None = None, listing: Reply | None = None, kept: Reply | None = None) -> Handler:
     """Return an S3 that answers as told; without, that it has a lock, lists one version, and gives our note back."""
 
-    async def handler(asked: Asked) -> Reply:  # noqa: RUF029 -- a handler may wait
+    async def handler(asked: Asked) -> Reply:
         if "object-lock" in asked.target:
             return lock or Reply(body=LOCKS)
         if "versions" in asked.target:
@@ -197,9 +197,7 @@ print(request.headers["Authorization"])
         ("GET", "/bucket/", (("versions", ""), ("prefix", "a/b c+d~é"), ("max-keys", "100"))),
     ],
 )
-def test_our_signatures_are_those_of_botocore(
-    method: str, path: str, query: sigv4.Query, token: str | None
-) -> None:
+def test_our_signatures_are_those_of_botocore(method: str, path: str, query: sigv4.Query, token: str | None) -> None:
     now, headers = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), {"content-type": "text/plain", "x-amz-meta-a": "b"}
     ours = sigv4.signed(
         Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token)),

@@ -8,13 +8,27 @@ from base64 import b64encode
 import pytest
 from standardwebhooks.webhooks import Webhook as Receiver
 
-from anchors.world import ORIGIN, REDIRECT, Asked, Reply, always, answering, end, never, outside, published
+from anchors.world import (
+    ORIGIN,
+    REDIRECT,
+    Asked,
+    Reply,
+    always,
+    answering,
+    end,
+    never,
+    outside,
+    place,
+    published,
+    way_out,
+)
 from anchors.world import trouble as trouble_of
 from ledger.making import HOST
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.ledger.anchors.anchor import AnchorFailed, Trouble
+from wellkeep.ledger.anchors.outside import Outside
 from wellkeep.ledger.anchors.webhook import Webhook, read_key
 
 SECRET = "whsec_" + b64encode(bytes(range(32))).decode()
@@ -46,7 +60,7 @@ async def test_a_receiver_verifies_it_with_its_own_library() -> None:
 async def test_each_attempt_has_the_same_id_and_a_signature_of_its_own() -> None:
     answers = [Reply(500), Reply(raw=b"220 welcome\r\n"), Reply(200), Reply(200)]
 
-    async def handler(_asked: Asked) -> Reply:  # noqa: RUF029 -- a handler may wait
+    async def handler(_asked: Asked) -> Reply:
         return answers.pop(0)
 
     async with answering(handler) as server:
@@ -93,3 +107,10 @@ def test_a_secret_that_is_none_stops_the_start(text: str) -> None:
     with pytest.raises(Misconfigured, match="anchor hook") as raised:
         read_key(Secret(text.encode()), name="hook")
     assert len(text) < 8 or text not in raised.value.message
+
+
+async def test_a_place_that_may_not_be_connected_to() -> None:
+    refused = Outside(way_out(place("anchor", 1, networks=("127.1.0.0/16",))), "anchor")
+    secret = read_key(Secret(SECRET.encode()), name="hook")
+    one = Webhook(refused, name="hook", path="/in", secret=secret, clock=SystemClock())
+    assert await trouble_of(one) is Trouble.EGRESS_REFUSED

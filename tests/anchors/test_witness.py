@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,7 +20,6 @@ from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto import merkle
 from wellkeep.crypto.notes import CosignatureVerifier, NoteSigner, NoteVerifier
-from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.witness import MAX_REQUEST_BYTES, Reply, Witness
 from wellkeep.ledger.witness_app import WitnessApp
 from wellkeep.ledger.witness_key import make_key, read_key
@@ -228,7 +222,7 @@ async def test_a_body_that_does_not_come_ends(witness: Witness) -> None:
         await asyncio.sleep(30)
         raise AssertionError
 
-    async def send(message: object) -> None:  # noqa: RUF029 -- ASGI waits for it
+    async def send(message: object) -> None:
         assert isinstance(message, dict)
         sent.append(message)
 

@@ -23,13 +23,15 @@ def read_secret(path: Path) -> Secret[bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         raise Misconfigured(f"The secret at {path} can't be opened: it must be a plain file of this account") from None
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             raise Misconfigured(f"The secret at {path} must be a plain file of this account")
         if status.st_mode & _OTHERS:
             raise Misconfigured(f"{path} can be reached by other accounts. Run: chmod 600 {path}")
-        held = stream.read(_MOST_BYTES + 1).strip()
+        held = os.read(descriptor, _MOST_BYTES + 1).strip()
+    finally:
+        os.close(descriptor)
     if not held or len(held) > _MOST_BYTES:
         raise Misconfigured(f"The secret at {path} is empty or too long. Put it there again.")
     return Secret(held)

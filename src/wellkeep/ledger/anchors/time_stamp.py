@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import (
     HashAlgorithm,
     PKIStatus,
@@ -119,9 +120,8 @@ def read_chain(path: Path, *, name: str) -> Chain:
     if not roots:
         raise Misconfigured(f"The chain of the anchor {name} holds no authority that signed itself")
     between = [one for one in others if one not in roots]
-    made = [
-        VerifierBuilder(tsa_certificate=one, intermediates=between, roots=roots).build() for one in stampers or [None]
-    ]
+    known: list[x509.Certificate | None] = [*stampers] or [None]
+    made = [VerifierBuilder(tsa_certificate=one, intermediates=between, roots=roots).build() for one in known]
     return Chain(tuple(made), asks=not stampers)
 
 
@@ -130,4 +130,4 @@ def _stamps(certificate: x509.Certificate) -> bool:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return False
-    return x509.ExtendedKeyUsageOID.TIME_STAMPING in usage
+    return ExtendedKeyUsageOID.TIME_STAMPING in usage

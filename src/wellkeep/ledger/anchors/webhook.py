@@ -24,7 +24,7 @@ from wellkeep.base.clock import Clock, iso
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.ledger.anchors.anchor import AnchorFailed, Consistency, Evidence, Seen, Trouble
-from wellkeep.ledger.anchors.outside import Answer, Outside
+from wellkeep.ledger.anchors.outside import Outside
 from wellkeep.ledger.checkpoint import Checkpoint
 
 TYPE = "ledger.checkpoint"
@@ -58,17 +58,12 @@ class Webhook:
         """Post the checkpoint, three times at most."""
         identifier = f"msg_{sha256(note).hexdigest()[:32]}"
         body = _body(note, checkpoint, self._clock.now())
-        for pause in (*_PAUSES, None):
-            timestamp = int(self._clock.seconds())
-            mac = self._mac(identifier, timestamp, body)
-            answer = await self._post(identifier, timestamp, mac, body, last=pause is None)
-            if answer is not None and answer.good:
-                receipt = _Receipt(identifier, timestamp, answer.status, body.decode(), mac)
-                return msgspec.json.encode(receipt)
-            if pause is None or (answer is not None and not answer.later):
-                break
-            await asyncio.sleep(pause)
-        raise AnchorFailed(Trouble.REFUSED)
+        pauses = list(_PAUSES)
+        while True:
+            receipt = await self._attempt(identifier, body, last=not pauses)
+            if receipt is not None:
+                return receipt
+            await asyncio.sleep(pauses.pop(0))
 
     async def seen(self, origin: str, newest: bytes | None) -> Seen | None:  # noqa: ARG002 -- it gives nothing back
         """Return None: who was told keeps it, and is asked by people."""
@@ -86,7 +81,10 @@ class Webhook:
             raise AnchorFailed(Trouble.NOT_PROVEN)
         return Evidence(datetime.fromtimestamp(told.timestamp, UTC), independent=False)
 
-    async def _post(self, identifier: str, timestamp: int, mac: str, body: bytes, *, last: bool) -> Answer | None:
+    async def _attempt(self, identifier: str, body: bytes, *, last: bool) -> bytes | None:
+        """Post once; return the receipt, or None where it is worth another attempt."""
+        timestamp = int(self._clock.seconds())
+        mac = self._mac(identifier, timestamp, body)
         headers = {
             "content-type": "application/json",
             "webhook-id": identifier,
@@ -94,11 +92,16 @@ class Webhook:
             "webhook-signature": f"v1,{mac}",
         }
         try:
-            return await self._outside.exchange("POST", self._path, headers=headers, body=body)
+            answer = await self._outside.exchange("POST", self._path, headers=headers, body=body)
         except AnchorFailed as failed:
             if last or failed.trouble is not Trouble.UNREACHABLE:
                 raise
             return None
+        if answer.good:
+            return msgspec.json.encode(_Receipt(identifier, timestamp, answer.status, body.decode(), mac))
+        if last or not answer.later:
+            raise AnchorFailed(Trouble.REFUSED)
+        return None
 
     def _mac(self, identifier: str, timestamp: int, body: bytes) -> str:
         signed = b"%b.%d.%b" % (identifier.encode(), timestamp, body)

@@ -73,7 +73,7 @@ class Witnessing:
         """Return the time that the witness signed."""
         try:
             at = datetime.fromtimestamp(self._verifier.verify(note + receipt), UTC)
-        except (BadNote, ValueError, OverflowError):
+        except (BadNote, ValueError, OverflowError, OSError):  # a time that no calendar has
             raise AnchorFailed(Trouble.NOT_PROVEN) from None
         return Evidence(at, independent=True)
 

@@ -1,0 +1,212 @@
+"""A witness asked by us: ours in a process of its own, and witnesses that lie, forget, or know another history."""
+
+from __future__ import annotations
+
+import sqlite3
+from base64 import b64decode
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from anchors.test_witness import request
+from anchors.witnesses import Running, made, running
+from anchors.world import (
+    LEAVES,
+    ORIGIN,
+    REDIRECT,
+    Asked,
+    Handler,
+    Reply,
+    always,
+    answering,
+    end,
+    never,
+    outside,
+    proving,
+    published,
+)
+from anchors.world import trouble as trouble_of
+from deployments import command
+from ledger.making import SetClock
+from wellkeep.base.errors import Misconfigured
+from wellkeep.base.secrets import Secret
+from wellkeep.crypto import merkle
+from wellkeep.crypto.errors import BadProof
+from wellkeep.crypto.notes import COSIGNATURE_V1, NoteSigner, cosign_v1, vkey
+from wellkeep.ledger.anchors.anchor import AnchorFailed, Seen, Trouble
+from wellkeep.ledger.anchors.witnessing import Witnessing, read_vkey
+
+NAME, SEED = "w.example.org", Secret(b"w" * 32)
+VKEY = vkey(NAME, NoteSigner(name=NAME, seed=SEED).public, algorithm=COSIGNATURE_V1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("witness")
+
+
+@pytest.fixture(scope="module")
+def witness(folder: Path) -> Iterator[Running]:
+    with running(folder, made(folder)) as one:
+        yield one
+
+
+def anchor(port: int, key: str = VKEY, clock: SetClock | None = None) -> Witnessing:
+    verifier = read_vkey(key, name="witness")
+    return Witnessing(outside(port), name="witness", path="", verifier=verifier, clock=clock or SetClock())
+
+
+def forget(folder: Path) -> None:
+    with sqlite3.connect(folder / "state/witness.sqlite3") as database:
+        database.execute("DELETE FROM log")
+        database.execute("DELETE FROM evidence")
+    database.close()
+
+
+@pytest.fixture
+def fresh(witness: Running) -> Running:
+    forget(witness.folder)
+    return witness
+
+
+async def test_our_witness_cosigns_what_grows_and_tells_how_far_it_is(fresh: Running) -> None:
+    one = anchor(fresh.port, fresh.vkey)
+    for size in (7, 7, 9, 40):
+        note, receipt = await published(one, size)
+        evidence = one.check(receipt, note)
+        assert evidence.independent
+        assert abs(evidence.at - SetClock().now()) < timedelta(minutes=1)
+    assert await one.seen(ORIGIN, end(40)[0]) == Seen((end(40)[0],), 40)
+    assert await one.seen(ORIGIN, end(9)[0]) == Seen(size=40)
+    assert await one.seen(ORIGIN, None) == Seen()
+    told = command("witness", "status", "--state", fresh.folder / "state", "--json").json()
+    assert [(each["log"], each["size"], each["evidence"]) for each in told] == [(ORIGIN, 40, 0)]
+    assert "40" in command("witness", "status", "--state", fresh.folder / "state").out
+
+
+async def test_who_starts_anew_learns_the_size_from_the_witness(fresh: Running) -> None:
+    await published(anchor(fresh.port, fresh.vkey), 7)
+    await published(anchor(fresh.port, fresh.vkey), 9)
+    with pytest.raises(AnchorFailed, match="not-proven"):
+        anchor(fresh.port).check((await published(anchor(fresh.port, fresh.vkey), 9))[1], end(9)[0])
+
+
+async def test_a_log_that_went_back_or_was_written_anew_is_an_alarm(fresh: Running) -> None:
+    await published(anchor(fresh.port, fresh.vkey), 9)
+    assert await trouble_of(anchor(fresh.port, fresh.vkey), 7) is Trouble.AHEAD
+    known = anchor(fresh.port, fresh.vkey)
+    await published(known, 9)
+    assert await trouble_of(known, 7) is Trouble.AHEAD
+    other, checkpoint = end(12, root=b"x" * 32)
+    with pytest.raises(AnchorFailed, match="forked"):
+        await anchor(fresh.port, fresh.vkey).publish(other, checkpoint, proving(12))
+    same, checkpoint = end(9, root=b"x" * 32)
+    with pytest.raises(AnchorFailed, match="forked"):
+        await known.publish(same, checkpoint, proving(9))
+    with pytest.raises(AnchorFailed, match="forked"):
+        await known.seen(ORIGIN, same)
+    told = command("witness", "status", "--state", fresh.folder / "state", "--json").json()
+    assert [(each["size"], each["evidence"]) for each in told] == [(9, 2)]
+
+
+async def test_a_log_that_can_prove_nothing_is_forked(fresh: Running) -> None:
+    await published(anchor(fresh.port, fresh.vkey), 9)
+
+    async def unable(_old: int) -> list[bytes]:
+        raise BadProof("the tree has fewer leaves than it should")
+
+    with pytest.raises(AnchorFailed, match="forked"):
+        await anchor(fresh.port, fresh.vkey).publish(*end(12), unable)
+
+
+def test_killed_between_persisting_and_signing_it_signs_when_it_is_asked_again(tmp_path: Path) -> None:
+    key = made(tmp_path)
+    url = "http://127.0.0.1:{}/add-checkpoint"
+    with running(tmp_path, key) as one:
+        assert httpx.post(url.format(one.port), content=request(0, 7), trust_env=False).status_code == 200
+        one.kill()
+    with running(tmp_path, key) as one:
+        told = httpx.post(url.format(one.port), content=request(0, 9), trust_env=False)
+        assert (told.status_code, told.text) == (409, "7\n")
+        assert httpx.post(url.format(one.port), content=request(7, 7), trust_env=False).status_code == 200
+
+
+def line(text: str, *, timestamp: float | None = None, name: str = NAME) -> bytes:
+    moment = SetClock().seconds() if timestamp is None else timestamp
+    return cosign_v1(name=name, seed=SEED, text=text, timestamp=int(moment))
+
+
+RIGHT = line(end()[1].body())
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        (always(Reply(body=line(end(8)[1].body()))), Trouble.NOT_PROVEN),
+        (always(Reply(body=line(end()[1].body(), name="else"))), Trouble.NOT_PROVEN),
+        (always(Reply(body=line(end()[1].body(), timestamp=1))), Trouble.TIME_OFF),
+        (always(Reply(body=line(end()[1].body(), timestamp=2**62))), Trouble.NOT_PROVEN),
+        (always(Reply(body=b"")), Trouble.NOT_PROVEN),
+        (always(Reply(body=b"yes\n")), Trouble.NOT_PROVEN),
+        (always(Reply(409, b"0\n")), Trouble.FORKED),
+        (always(Reply(409, b"3\n")), Trouble.FORKED),
+        (always(Reply(409, b"8\n")), Trouble.AHEAD),
+        (always(Reply(409, b"many\n")), Trouble.RUBBISH),
+        (always(Reply(409, b"9" * 40)), Trouble.RUBBISH),
+        (always(Reply(422)), Trouble.FORKED),
+        (always(Reply(404)), Trouble.REFUSED),
+        (always(Reply(403)), Trouble.REFUSED),
+        (always(Reply(503)), Trouble.UNREACHABLE),
+        (always(REDIRECT), Trouble.REFUSED),
+        (never, Trouble.UNREACHABLE),
+    ],
+    ids=[
+        *("another-text", "another-name", "another-time", "no-time", "nothing", "no-line", "stuck", "stuck-on"),
+        *("ahead", "no-size", "too-long", "no-proof", "unknown", "untrusted", "down", "redirecting", "slow"),
+    ],
+)
+async def test_a_witness_that_lies_or_fails(handler: Handler, expected: Trouble) -> None:
+    async with answering(handler) as server:
+        assert await trouble_of(anchor(server.port)) is expected
+
+
+async def test_lines_of_others_are_passed_over() -> None:
+    async with answering(always(Reply(body=line(end()[1].body(), name="else") + RIGHT))) as server:
+        await published(anchor(server.port))
+
+
+async def test_a_size_is_taken_once() -> None:
+    sizes = [b"3\n", b"4\n", b"5\n"]
+
+    async def handler(_asked: Asked) -> Reply:
+        return Reply(409, sizes.pop(0))
+
+    async with answering(handler) as server:
+        assert await trouble_of(anchor(server.port)) is Trouble.FORKED
+        assert len(server.asked) == 2
+    first, second = (asked.body.split(b"\n") for asked in server.asked)
+    assert (first[0], second[0]) == (b"old 0", b"old 3")
+    proof = [b64decode(each) for each in second[1 : second.index(b"")]]
+    assert proof == merkle.consistency_proof(LEAVES[:7], old_size=3)
+
+
+def test_a_key_that_is_no_witness_s_stops_the_start() -> None:
+    for text in ("", "w+00000000+" + "A" * 44, NoteSigner(name=NAME, seed=SEED).vkey):
+        with pytest.raises(Misconfigured, match="anchor witness"):
+            read_vkey(text, name="witness")
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    said = command("witness", "--state", tmp_path / "state")
+    assert (said.code, "--log" in said.err) == (2, True)
+    made(tmp_path)
+    said = command("witness", "--state", tmp_path, "--key", tmp_path / "key", "--log", "nonsense")
+    assert (said.code, "wellkeep ledger anchors" in said.err) == (1, True)
+    said = command("witness", "--state", tmp_path, "--key", tmp_path / "key", "--log", VKEY, "--listen", "nowhere:1")
+    assert said.code == 1
+    assert command("witness", "keygen", NAME, "--key", tmp_path / "key").code == 1
+    assert command("witness", "status", "--state", tmp_path / "none").code == 1
+    assert VKEY.split("+")[0] in command("witness", "keygen", NAME, "--key", tmp_path / "new").out
