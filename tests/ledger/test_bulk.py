@@ -65,7 +65,7 @@ def test_what_is_good_is_read_at_once() -> None:
     assert good.bulk(Bulk(None, None, None, None, None, None, None))
     assert good.finish() is None
     assert (good.size, good.seals, len(good.further_subjects)) == (ENTRIES, 1, 2)
-    assert good.announced == {str(PLATFORM_TENANT): 0}
+    assert [(told.seq, told.about) for told in good.told] == [(0, str(PLATFORM_TENANT))]
 
 
 def edited(value: bytes, old: bytes, new: bytes) -> bytes:

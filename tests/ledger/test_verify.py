@@ -10,7 +10,7 @@ import pytest
 
 from database import Database
 from ledger.making import KEYS, SetClock, change, into_outbox, prepared, verified, writing
-from wellkeep.ledger import verify as verify_module
+from wellkeep.ledger import verify_log
 from wellkeep.ledger.report import HOLDS, What
 from wellkeep.ledger.verify import verify
 
@@ -21,7 +21,7 @@ async def test_an_empty_ledger_holds(database: Database) -> None:
 
 
 async def test_counts_progress_and_chunks(database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_module, "CHUNK", 7)
+    monkeypatch.setattr(verify_log, "CHUNK", 7)
     async with writing(database) as writer:
         for _ in range(5):
             await writer.append(tenant, prepared(4))

@@ -10,6 +10,7 @@ from hashlib import sha256
 from wellkeep.crypto.errors import BadProof
 
 EMPTY_ROOT = sha256(b"").digest()
+_TILE_LEVEL = 8
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -43,11 +44,17 @@ class Frontier:
         self.hashes.append(leaf)
         self.size += 1
 
-    def extend(self, leaves: Sequence[bytes]) -> None:
-        """Add leaf hashes in their order: the same as `append` for each, a level of the tree at a time."""
-        nodes, size, odd = list(leaves), self.size, []
+    def extend(self, leaves: Sequence[bytes], *, tiles: list[bytes] | None = None) -> None:
+        """Add leaf hashes in their order: the same as `append` for each, a level of the tree at a time.
+
+        `tiles` gets the root of each full tile of 256 leaves that they complete.
+        """
+        nodes, size, odd, level = list(leaves), self.size, [], 0
         self.size += len(nodes)
         while nodes:
+            if tiles is not None and level == _TILE_LEVEL:
+                tiles.extend(nodes)
+            level += 1
             if size & 1:
                 nodes.insert(0, self.hashes.pop())
             if len(nodes) & 1:

@@ -22,15 +22,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from wellkeep.base.clock import iso
-from wellkeep.ledger.event import Action
 from wellkeep.ledger.grammar import EventRefused, unpack_id
+from wellkeep.ledger.told import TELLING, Told, told
 
 SEPARATOR: Final = "\x1f"
 NULL: Final = "\x1e"
 """What stands between columns, and for a column that is null."""
 
 _START = b'\x00{"event":'
-_OPENED = Action.LOG_OPENED.value
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -66,12 +65,12 @@ class Subjects(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a chunk holds: its leaves, the last time, further subjects, and the seqs at which logs are announced."""
+    """What a chunk holds: its leaves, the last time, further subjects, and what its entries tell of logs."""
 
     leaves: list[bytes]
     time: datetime
     further: set[tuple[int, str]]
-    announced: dict[str, int]
+    told: list[Told]
 
 
 class _Actor(msgspec.Struct, frozen=True, gc=False):
@@ -116,7 +115,7 @@ def read(bulk: Bulk, *, origin: str, size: int, leaf: bytes, time: datetime | No
             return None
         ends, last = _times(unpack(f">{count}q", bulk.times or b""), time)
         events = _events(raws, [leaf, *leaves], ends, origin=origin, size=size)
-        return _noted(events, bulk, Read(leaves, last, set(), {}), size)
+        return _noted(events, raws, bulk, Read(leaves, last, set(), []), size)
     except (_DiffersError, msgspec.MsgspecError, EventRefused, OverflowError, StructError):
         return None
 
@@ -157,8 +156,8 @@ def _events(raws: list[bytes], prevs: list[bytes], ends: list[bytes], *, origin:
     return events
 
 
-def _noted(events: list[_Event], bulk: Bulk, result: Read, size: int) -> Read:
-    """Compare the columns with the events, and note the further subjects and the logs that they announce."""
+def _noted(events: list[_Event], raws: list[bytes], bulk: Bulk, result: Read, size: int) -> Read:
+    """Compare the columns with the events, and note the further subjects and what they tell of logs."""
     rows = []
     for seq, event in enumerate(events, start=size):
         resource, subject = event.resource, event.subject
@@ -168,8 +167,8 @@ def _noted(events: list[_Event], bulk: Bulk, result: Read, size: int) -> Read:
         )
         if event.subjects:
             result.further.update(Subjects(seq, subject, event.subjects).further())
-        if event.action == _OPENED:
-            result.announced[resource.id] = seq
+        if event.action in TELLING:
+            result.told.append(told(seq, raws[seq - size][1:]))
     columns = SEPARATOR.join(rows)
     if columns != bulk.columns or columns.count(NULL) != bulk.nulls:
         raise _DiffersError

@@ -26,6 +26,7 @@ from wellkeep.crypto.merkle import Frontier
 from wellkeep.ledger.actions import Action, Outcome
 from wellkeep.ledger.event import Event, PreparedEvent, prepare
 from wellkeep.ledger.seal import SealKey, origin
+from wellkeep.ledger.told import opened_id
 
 NO_LEAF = bytes(32)
 """What the first entry of a log names as the leaf before it."""
@@ -153,8 +154,7 @@ class Splicer:
 
     def _opened(self, log: UUID, about: UUID, epoch: int) -> Submitted:
         """Return the event in `log` that the log of `about` was opened; its id follows from both and the epoch."""
-        name = f"wellkeep/ledger/opened\n{log}\n{origin(self._host, about, epoch)}"
-        event_id = _derived_id(name.encode("ascii"))
+        event_id = opened_id(log, origin(self._host, about, epoch))
         event = Event(
             id=event_id,
             action=Action.LOG_OPENED,
@@ -245,9 +245,3 @@ def _epoch_to_open(heads: Mapping[UUID, Head], tenant: UUID) -> int:
     if head is None:
         return 1
     return 0 if head.size else head.epoch
-
-
-def _derived_id(name: bytes) -> UUID:
-    """Return the UUIDv8 (RFC 9562) that follows from `name`."""
-    digest = int.from_bytes(sha256(name).digest()[:16], "big")
-    return UUID(int=(digest & ~(0xF << 76) & ~(0b11 << 62)) | 0x8 << 76 | 0b10 << 62)

@@ -1,16 +1,14 @@
 """Verifying the ledger in the database: every log from its first entry to its head, and what must agree with it.
 
 Read in one REPEATABLE READ transaction, in chunks, as `wk_owner`: what is verified is one state. The threat is
-everybody who can write to the database, its owner included. What chain and seals can't show is said in the
-specification (`docs/spec/ledger.md`): a
-log cut off at the end of a batch, its later seals too, and an old state put back as a whole.
+everybody who can write to the database, its owner included. What no key can show, an old state put back as a whole or
+all of it rebuilt with stolen keys, is shown by what lies outside: what this host remembers, and the anchors. Both must
+be read before the state is, for the ledger goes on meanwhile.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -18,89 +16,31 @@ from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection
-from wellkeep.ledger.bulk import Bulk
+from wellkeep.ledger import accounts
+from wellkeep.ledger.accounts import Walked
+from wellkeep.ledger.growth import Claim
+from wellkeep.ledger.known import Known, claims_on
 from wellkeep.ledger.report import Bad, Report, What
-from wellkeep.ledger.seal import Seal, SealKey
+from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.splice import Head
-from wellkeep.ledger.walk import LogWalk
+from wellkeep.ledger.tile_store import TileStore
+from wellkeep.ledger.tiles import root_at
+from wellkeep.ledger.told import told
+from wellkeep.ledger.verify_beside import beside
+from wellkeep.ledger.verify_covers import left_out, stray_pairs
+from wellkeep.ledger.verify_log import Progress, Task, walk_log
+from wellkeep.ledger.verify_tiles import check_tiles
 
-CHUNK: Final = 512
-"""Entries read at once: few enough that what PostgreSQL and Python make of them stays in memory that is warm."""
-_END = 2**63 - 1
+__all__ = ["Known", "Progress", "verify"]
 
-Progress = Callable[[str, int, int], None]
-"""Told the log's origin, how many entries were verified and how many its head says there are."""
-
-_BECOME_OWNER = "SET LOCAL ROLE wk_owner; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off"
+BECOME_OWNER: Final = "SET LOCAL ROLE wk_owner; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off"
 _LOGS = """
 SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.log
 WHERE $1::uuid IS NULL OR tenant_id = $1 ORDER BY tenant_id, epoch
 """
-_FIRST_SINCE = """
-SELECT coalesce((SELECT max(seq) + 1 FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND "time" < $3), 0)
-"""
-_LEAVES = """
-SELECT seq, leaf FROM ledger.entry
-WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 AND seq < $4 ORDER BY seq LIMIT $5
-"""
-_BULK = r"""
-SELECT string_agg(int8send(e.seq), ''), string_agg(int4send(length(e.entry)), ''), string_agg(e.entry, '\x00'),
-       string_agg(e.leaf, ''), string_agg(timestamptz_send(e."time"), ''),
-       sum(num_nulls(e.purpose, e.resource_type, e.resource_id, e.subject)),
-       string_agg(e.event_id || E'\x1f' || e.actor || E'\x1f' || e.action || E'\x1f' || coalesce(e.purpose, E'\x1e')
-           || E'\x1f' || coalesce(e.resource_type, E'\x1e') || E'\x1f' || coalesce(e.resource_id, E'\x1e')
-           || E'\x1f' || coalesce(e.subject::text, E'\x1e') || E'\x1f' || e.outcome || E'\x1f' || e.request, E'\x1f')
-FROM (SELECT * FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4) AS e
-"""
-_ENTRIES = """
-SELECT seq, leaf, entry, "time", event_id::text, actor, action, purpose, resource_type, resource_id, subject::text,
-       outcome, request::text
-FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4
-"""
-_SEALS = """
-SELECT size, key_id, leaf, root, mac FROM ledger.seal
-WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4 ORDER BY size
-"""
-_BESIDE = """
-SELECT (SELECT row(count(*), coalesce(sum(hashint8extended(s.seq, uuid_hash_extended(s.subject, $5))), 0)) =
-               (SELECT count(*), coalesce(sum(hashint8extended(f.seq, uuid_hash_extended(f.subject, $5))), 0)
-                FROM unnest($6::bigint[], $7::uuid[]) AS f (seq, subject))
-        FROM ledger.entry_subject AS s
-        WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.seq < $4) AS same_subjects,
-       (SELECT bool_and(EXISTS (SELECT FROM pg_index AS i
-                                WHERE i.indrelid = p.inhrelid AND i.indisunique AND i.indisvalid
-                                  AND pg_get_indexdef(i.indexrelid) LIKE '%(tenant_id, event_id)'))
-        FROM pg_inherits AS p WHERE p.inhparent = 'ledger.entry'::regclass) AS ids_stand_once,
-       EXISTS (SELECT FROM ledger.seal AS l WHERE l.tenant_id = $1 AND l.epoch = $2 AND l.size > $8) AS sealed_on
-"""
-_SUBJECTS = """
-SELECT s.seq, s.subject::text FROM ledger.entry_subject AS s
-WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.seq < $4
-"""
-# Of the months, each with the entries in it whose ids are older: an event of an earlier month can only be among those.
-# A version other than 7 tells no time; of those there is one or two a log.
-_OLD_ID_AGAIN = """
-SELECT min(e.seq)
-FROM (SELECT make_timestamptz(left(right(c.relname, 7), 4)::integer, right(c.relname, 2)::integer, 1, 0, 0, 0, 'UTC')
-      FROM pg_inherits AS p JOIN pg_class AS c ON c.oid = p.inhrelid WHERE p.inhparent = 'ledger.entry'::regclass
-     ) AS month (begins)
-CROSS JOIN LATERAL (
-    SELECT i.epoch, i.seq, i.tenant_id, i.event_id FROM ledger.entry AS i
-    WHERE i.tenant_id = $1 AND i.event_id < ledger.id_floor(month.begins)
-      AND i."time" >= month.begins AND i."time" < month.begins + interval '31 days'
-    UNION ALL
-    SELECT i.epoch, i.seq, i.tenant_id, i.event_id FROM ledger.entry AS i
-    WHERE i.tenant_id = $1 AND i.epoch = $2 AND i.action = 'log.opened'
-) AS e
-WHERE e.epoch = $2 AND e.seq >= $3 AND e.seq < $4 AND EXISTS (
-    SELECT FROM ledger.entry AS o
-    WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id AND (o.epoch, o.seq) < (e.epoch, e.seq))
-"""
-_ID_AGAIN = """
-SELECT min(e.seq) FROM ledger.entry AS e
-WHERE e.tenant_id = $1 AND e.epoch = $2 AND e.seq >= $3 AND e.seq < $4 AND EXISTS (
-    SELECT FROM ledger.entry AS o
-    WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id AND (o.epoch, o.seq) < (e.epoch, e.seq))
+_EARLIER = """
+SELECT seq, entry FROM ledger.entry
+WHERE tenant_id = $1 AND epoch = $2 AND seq < $3 AND action IN ('ledger.restored', 'ledger.pruned') ORDER BY seq
 """
 _ORPHANS = """
 SELECT found.tenant_id, found.epoch, min(found.seq) AS seq FROM (
@@ -123,6 +63,7 @@ async def verify(
     connection: Connection,
     *,
     keys: Mapping[str, SealKey],
+    known: Known | None = None,
     tenant: UUID | None = None,
     since: datetime | None = None,
     progress: Progress | None = None,
@@ -130,113 +71,111 @@ async def verify(
     """Verify all logs, or those of `tenant`; with `since`, read only the content of what came later.
 
     `connection` may become `wk_owner` (`wk_migrate`, an administrator). Older entries are still counted into the tree
-    by their leaves, which the seals vouch for. Raises what the connection raises: then nothing is known (exit code 2).
+    by their leaves, which the seals vouch for. `known` is what else they are held against; `keys` stands for a `Known`
+    of keys alone. Raises what the connection raises: then nothing is known (exit code 2).
     """
-    bad: list[Bad] = []
-    walks: dict[Head, LogWalk] = {}
-    async with _one_state(connection):
-        for row in await connection.fetch(_LOGS, tenant):
-            head = Head(*row)._replace(frontier=tuple(row["frontier"]))
-            walks[head] = await _walk(connection, head, keys, since, progress)
-            if (found := walks[head].bad) is not None:
-                bad.append(found)
-        orphans = await connection.fetch(_ORPHANS, tenant)
-        bad.extend(Bad(f"{log}/{epoch}", seq, What.ORPHAN) for log, epoch, seq in orphans)
-        quarantined = await connection.fetch(_QUARANTINED, tenant)
-        age: float | None = await connection.fetchval(_OUTBOX_AGE)
-    bad.extend(_refused(walks, [row[0] for row in quarantined]))
-    if tenant is None and since is None:
-        bad.extend(_uncovered(walks))
-    return Report(
-        logs=len(walks),
-        entries=sum(walk.size for walk in walks.values()),
-        seals=sum(walk.seals for walk in walks.values()),
-        bad=tuple(bad),
-        outbox_seconds=age or 0.0,
-        quarantined=sum(row[1] for row in quarantined),
-    )
+    async with one_state(connection):
+        run = _Run(connection, known or Known(keys), tenant=tenant, since=since, progress=progress)
+        return await run.report()
 
 
 @asynccontextmanager
-async def _one_state(connection: Connection) -> AsyncIterator[None]:
+async def one_state(connection: Connection) -> AsyncIterator[None]:
+    """Read one state of the database, as its owner."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute(_BECOME_OWNER)
+        await connection.execute(BECOME_OWNER)
         yield
 
 
-async def _walk(
-    connection: Connection,
-    head: Head,
-    keys: Mapping[str, SealKey],
-    since: datetime | None,
-    progress: Progress | None,
-) -> LogWalk:
-    walk = LogWalk(head, keys=keys)
-    place = (head.tenant, head.epoch)
-    start = 0 if since is None else await connection.fetchval(_FIRST_SINCE, *place, since)
-    while walk.bad is None:
-        before = walk.size
-        reach = before + CHUNK if before >= start else min(start, before + CHUNK)
-        walk.expect(Seal(*row) for row in await connection.fetch(_SEALS, *place, before, reach))
-        if before < start:
-            walk.leaves(await connection.fetch(_LEAVES, *place, before, start, CHUNK))
-        elif not walk.bulk(Bulk(*(await connection.fetch(_BULK, *place, before, CHUNK))[0])):
-            walk.entries(await connection.fetch(_ENTRIES, *place, before, CHUNK))
-        if progress is not None:
-            progress(head.origin, walk.size, head.size)
-        if walk.size == before or (before >= start and walk.size < before + CHUNK):
-            break
-    walk.finish()
-    found = await _beside(connection, walk, (*place, start, _END if walk.bad is None else walk.bad.seq))
-    if found is not None:
-        walk.bad = Bad(head.origin, *found)
-    return walk
+class _Run:
+    """One verification, inside its transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        known: Known,
+        *,
+        tenant: UUID | None,
+        since: datetime | None,
+        progress: Progress | None,
+    ) -> None:
+        self._connection = connection
+        self._known = known
+        self._tenant = tenant
+        self._since = since
+        self._progress = progress
+        self._logs: list[Walked] = []
+
+    async def report(self) -> Report:
+        heads = await self._heads()
+        claims, absent = claims_on(heads, self._known, tenant=self._tenant)
+        for head in heads:
+            self._logs.append(await self._walk(head, claims[head.origin]))
+        logs = self._logs
+        heaped, quarantined = await self._heaped()
+        bad = [log.walk.bad for log in logs if log.walk.bad is not None]
+        found = accounts.lowest([*bad, *heaped, *absent, *(await self._together())])
+        broken = {one.log for one in found}
+        age: float | None = await self._connection.fetchval(_OUTBOX_AGE)
+        return Report(
+            logs=len(logs),
+            entries=sum(log.walk.size - min(log.first, log.walk.size) for log in logs),
+            seals=sum(log.walk.seals for log in logs),
+            bad=found,
+            outbox_seconds=age or 0.0,
+            quarantined=quarantined,
+            checkpoints=sum(log.walk.growth.checkpoints for log in logs),
+            covers=sum(log.covers for log in logs),
+            ends={log.origin: log.walk.state for log in logs if log.origin not in broken},
+        )
+
+    async def _heads(self) -> list[Head]:
+        rows = await self._connection.fetch(_LOGS, self._tenant)
+        return [Head(*row)._replace(frontier=tuple(row["frontier"])) for row in rows]
+
+    async def _walk(self, head: Head, claims: list[Claim]) -> Walked:
+        connection, known = self._connection, self._known
+        start = known.verified.get(head.origin)
+        if start is not None and start.size > head.size:
+            start = None  # it is not a continuation, and what was verified is a claim beyond its end
+        task = Task(head, tuple(claims), start=start, since=self._since)
+        walked = await walk_log(connection, task, keys=known.keys, signers=known.signers, progress=self._progress)
+        await beside(connection, walked.walk, begin=max(walked.begin, walked.first))
+        await check_tiles(connection, walked)
+        if walked.begin:
+            rows = await connection.fetch(_EARLIER, head.tenant, head.epoch, walked.begin)
+            walked.earlier = [told(row["seq"], row["entry"]) for row in rows]
+        return walked
+
+    async def _together(self) -> list[Bad]:
+        """Return what is wrong between logs."""
+        logs, connection = self._logs, self._connection
+        partial = self._tenant is not None
+        bad = list(accounts.openings(logs))
+        if not partial and self._since is None:
+            bad += accounts.announcements(logs, known=frozenset(self._known.verified))
+        impossible, lost = accounts.losses(logs, partial=partial)
+        bad += impossible
+        bad += accounts.beyond(logs, lost)
+        bad += await accounts.prunes(logs, self._root_at, partial=partial)
+        bad += await left_out(connection, self._tenant)
+        if self._since is None and not self._known.verified and not any(_pruned_root(log) for log in logs):
+            bad += await stray_pairs(connection, self._tenant)
+        return bad
+
+    async def _root_at(self, log: Walked, size: int) -> bytes:
+        tenant, epoch = log.place
+        return await root_at(TileStore(self._connection, tenant=tenant, epoch=epoch), size)
+
+    async def _heaped(self) -> tuple[list[Bad], int]:
+        """Return what belongs to no log: rows without a head, changes in quarantine; and how many of those."""
+        orphans = await self._connection.fetch(_ORPHANS, self._tenant)
+        quarantined = await self._connection.fetch(_QUARANTINED, self._tenant)
+        ends = {log.place[0]: log.bad(log.walk.head.size, What.QUARANTINE) for log in self._logs}
+        bad = [Bad(f"{log}/{epoch}", seq, What.ORPHAN) for log, epoch, seq in orphans]
+        bad += [ends.get(tenant, Bad(str(tenant), 0, What.QUARANTINE)) for tenant, _ in quarantined]
+        return bad, sum(row[1] for row in quarantined)
 
 
-async def _beside(connection: Connection, walk: LogWalk, span: tuple[UUID, int, int, int]) -> tuple[int, What] | None:
-    """Return the first seq of `span` where what stands beside the entries does not follow from them, or None.
-
-    `span` is a tenant, an epoch, and the seqs from and until which the entries were good. Of the subjects counts and
-    sums of hashes are compared, under a seed that nobody knew when the rows were written; only where those differ are
-    the rows fetched, to find the place. Whether an event stands twice is looked up where no index says that none does:
-    of each entry where a month lacks its unique index, else of those that could stand in an earlier month too.
-    Seals beyond the entries are bad where the entries end.
-    """
-    start, until = span[2:]
-    named = {(seq, subject) for seq, subject in walk.further_subjects if start <= seq < until}
-    seqs, subjects = [seq for seq, _ in named], [subject for _, subject in named]
-    row = (await connection.fetch(_BESIDE, *span, secrets.randbits(63), seqs, subjects, walk.size))[0]
-    found = []
-    if not row["same_subjects"]:
-        # Counted, for without its primary key the table could hold a row twice.
-        stored = Counter((seq, subject) for seq, subject in await connection.fetch(_SUBJECTS, *span))
-        stored.subtract(named)
-        found.append((min(seq for (seq, _), surplus in stored.items() if surplus), What.ENTRY_SUBJECT))
-    again = await connection.fetchval(_OLD_ID_AGAIN if row["ids_stand_once"] else _ID_AGAIN, *span)
-    if again is not None:
-        found.append((again, What.EVENT_ID))
-    if row["sealed_on"] and walk.bad is None:
-        found.append((walk.size, What.SEQ))
-    return min(found, default=None)
-
-
-def _refused(walks: Mapping[Head, LogWalk], tenants: Iterable[UUID]) -> list[Bad]:
-    """Return the logs of `tenants`, whose changes lie in quarantine instead of in them, at the place where they end."""
-    ends = {head.tenant: (head.origin, head.size) for head in walks}
-    return [Bad(*ends.get(tenant, (str(tenant), 0)), What.QUARANTINE) for tenant in tenants]
-
-
-def _uncovered(walks: Mapping[Head, LogWalk]) -> list[Bad]:
-    """Return the logs that the root log announced and that are gone, and those that it never announced."""
-    present = {str(head.tenant): head.origin for head in walks}
-    announced: dict[str, int] = {}
-    root = "root"
-    for head, walk in walks.items():
-        if head.tenant == PLATFORM_TENANT:
-            root = head.origin
-            announced.update(walk.announced)
-            if walk.bad is not None:
-                return []
-    gone = [Bad(root, seq, What.LOG_MISSING) for log, seq in announced.items() if log not in present]
-    unknown = [Bad(name, 0, What.LOG_UNANNOUNCED) for log, name in present.items() if log not in announced]
-    return gone + unknown
+def _pruned_root(log: Walked) -> bool:
+    return log.place[0] == PLATFORM_TENANT and log.first > 0
