@@ -126,9 +126,9 @@ def tables(kind: Any) -> list[type[msgspec.Struct]]:
 def settings(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     """Yield the name of each setting, with the name of its table; `[]` stands for each table of a list."""
     for field in msgspec.structs.fields(kind):
-        inner = f"{prefix}{field.name}{'' if isinstance(field.type, type) else '[]'}."
+        inner = f"{prefix}{field.encode_name}{'' if isinstance(field.type, type) else '[]'}."
         found = [name for table in tables(field.type) for name in settings(table, inner)]
-        yield from dict.fromkeys(found) or [prefix + field.name]
+        yield from dict.fromkeys(found) or [prefix + field.encode_name]
 
 
 def test_every_setting_is_documented_and_no_other() -> None:

@@ -63,7 +63,7 @@ def test_sinks_that_do_not_hold_together(tmp_path: Path, sinks: tuple[SinkSettin
 def test_a_wrong_key_or_value_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
     written(tmp_path, LINES)
     path = tmp_path / FILE_NAME
-    key = line.split(" ")[0]
+    key = line.split(" ", maxsplit=1)[0]
     kept = [one for one in path.read_text().splitlines() if not one.startswith(f"{key} = ") or "[[" in one]
     at = kept.index("[[ledger.sinks]]")
     path.write_text("\n".join([*kept[: at + 1], line, *kept[at + 1 :]]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -84,7 +86,16 @@ async def never_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     await asyncio.sleep(30)
 
 
-@pytest.mark.parametrize("manner", [reset_midway, end_midway, end_at_once, never_read])
+async def die_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let the kernel acknowledge everything, read nothing, and die."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.sleep(0.3)
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("manner", [reset_midway, end_midway, end_at_once, never_read, die_unread])
 @pytest.mark.parametrize("count", [3, 2_000])
 async def test_what_was_not_read_to_the_end_has_not_arrived(
     certificates: Certificates, noted: Noted, manner: Manner, count: int

@@ -22,7 +22,7 @@ from typing import Final
 
 from wellkeep.base.clock import Clock
 from wellkeep.base.sink_settings import FileSink
-from wellkeep.ledger.sinks.receiver import FORMATS
+from wellkeep.ledger.sinks.receiver import FORMATS, written
 from wellkeep.ledger.sinks.records import Record
 from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
 
@@ -48,7 +48,7 @@ class FileReceiver:
         """Append `batch` and sync it. Raises SinkTrouble."""
         if self._last is not None and not self._last.done():
             raise SinkTrouble(Trouble.TIMED_OUT)
-        lines = b"".join(self._write(record) + b"\n" for record in batch)
+        lines = b"".join(line + b"\n" for line in await written(batch, self._write))
         self._last = self._thread.submit(self._append, lines)
         await asyncio.wrap_future(self._last)
 

@@ -21,7 +21,7 @@ from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secret_files import read_secret
 from wellkeep.base.sink_settings import HecSink
 from wellkeep.egress.egress import Egress
-from wellkeep.ledger.sinks.receiver import FORMATS
+from wellkeep.ledger.sinks.receiver import FORMATS, written
 from wellkeep.ledger.sinks.records import Record
 from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
 
@@ -52,7 +52,7 @@ class HecReceiver:
             authorization = b"Splunk " + token.reveal()
         except Misconfigured:
             raise SinkTrouble(Trouble.TOKEN) from None
-        body = b"\n".join(self._event(record) for record in batch)
+        body = b"\n".join(await written(batch, self._event))
         headers = {b"Authorization": authorization, b"Content-Type": b"application/json"}
         async with self._egress.http(self._sink.place) as client:
             answer = await client.post(_PATH, content=body, headers=headers)

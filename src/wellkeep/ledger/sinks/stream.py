@@ -27,8 +27,8 @@ from wellkeep.ledger.sinks.receiver import Receiver
 from wellkeep.ledger.sinks.records import Gap
 from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
 
-BATCH_ENTRIES = 500
-BATCH_BYTES = 512 * 1024
+BATCH_ENTRIES = 200
+BATCH_BYTES = 256 * 1024
 
 _log = structlog.get_logger("wellkeep.ledger")
 
@@ -66,6 +66,7 @@ class Stream:
         self._failures = 0
         self._most = BATCH_ENTRIES
         self._measured: float | None = None
+        self._kept: float | None = None
         self._told: set[tuple[UUID, int, int]] = set()
 
     async def run(self) -> None:
@@ -91,7 +92,7 @@ class Stream:
         if not self._opened:
             await self._desk.open()
             self._opened = True
-        if not await self._desk.take():
+        if not await self._ours():
             return self._pace.wait
         while True:
             await self._measure()
@@ -102,10 +103,19 @@ class Stream:
             if trouble is not None:
                 return await self._fail(trouble)
             if not await self._desk.moved(batch.moves):
+                self._kept = None
                 return self._pace.wait
+            self._kept = self._clock.monotonic()
             self._failures = 0
             self._most = min(self._most * 2, BATCH_ENTRIES)
             self._told.clear()
+
+    async def _ours(self, *, for_sure: bool = False) -> bool:
+        """Take or keep the turn; one that was kept a moment ago is ours without asking, unless asked `for_sure`."""
+        now = self._clock.monotonic()
+        if for_sure or self._kept is None or now - self._kept >= self._pace.keep:
+            self._kept = now if await self._desk.take() else None
+        return self._kept is not None
 
     async def _next(self) -> Batch:
         logs = (await self._desk.due())[: self._most]
@@ -125,7 +135,7 @@ class Stream:
                 done, _ = await asyncio.wait({sending}, timeout=self._pace.keep)
                 if done:
                     return sending.result()
-                if not await self._desk.take():
+                if not await self._ours(for_sure=True):
                     return SinkTrouble(Trouble.IN_USE)
         finally:
             sending.cancel()
@@ -154,6 +164,7 @@ class Stream:
         pause = max(growing * self._random.uniform(0.5, 1.0), trouble.retry_after)
         self._failures = min(self._failures + 1, 32)
         self._most = max(self._most // 2, 1)
+        self._kept = None
         seconds = await self._desk.failed(trouble.code, pause=pause)
         _log.warning("ledger.sink_failed", sink=self._sink.name, error=trouble.code)
         if seconds >= pace.failing:

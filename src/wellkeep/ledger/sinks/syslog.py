@@ -20,7 +20,7 @@ from typing import Final
 from wellkeep.base.sink_settings import SyslogSink
 from wellkeep.egress.egress import Egress
 from wellkeep.ledger.actions import Outcome
-from wellkeep.ledger.sinks.receiver import FORMATS
+from wellkeep.ledger.sinks.receiver import FORMATS, written
 from wellkeep.ledger.sinks.records import Gap, Record
 from wellkeep.ledger.sinks.rfc5424 import FACILITIES, Header, Severity, frame
 from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
@@ -41,7 +41,7 @@ class SyslogReceiver:
 
     async def send(self, batch: Sequence[Record]) -> None:
         """Send `batch` and return once it was read. Raises SinkTrouble, EgressRefused, EgressUnreachable."""
-        frames = b"".join(frame(message) for record in batch for message in self._messages(record))
+        frames = b"".join(await written(batch, self._frames))
         reader, writer = await self._egress.stream(self._sink.place)
         try:
             await self._hand_over(reader, writer, frames)
@@ -68,6 +68,9 @@ class SyslogReceiver:
             clean = 0 if waiting else clean + 1
         writer.close()
         await writer.wait_closed()
+
+    def _frames(self, record: Record) -> bytes:
+        return b"".join(frame(message) for message in self._messages(record))
 
     def _messages(self, record: Record) -> list[bytes]:
         """Return the messages of a record: one, or its parts."""
