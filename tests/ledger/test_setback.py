@@ -220,3 +220,29 @@ async def test_a_restore_is_not_accepted_while_somebody_writes(
             await accept(connection, appender, behind, told=event(subject=None))
     async with database.connect() as connection:
         assert await connection.fetchval("SELECT max(epoch) FROM ledger.log") == 1
+
+
+async def test_what_an_older_epoch_lost_is_told_too(database: Database, tenant: UUID, tmp_path: Path) -> None:
+    """Two restores, one after the other, and then a backup from before both."""
+    async with signing(database, tmp_path) as parts:
+        await wrote(parts, tenant, 2)
+        await saved(database)
+        await wrote(parts, tenant, 3)
+    first = parts.memory.load()
+    await restored(database)
+    await accepted(database, parts)
+    async with signing(database, tmp_path) as again:
+        await wrote(again, tenant, 1)
+    again.memory.note(first.values())  # as another host remembers it
+    await restored(database)
+    reopened = await accepted(database, again)
+    of_tenant = {(one.epoch, one.setback.epoch) for one in reopened if one.tenant == tenant}
+    assert of_tenant == {(3, 1), (3, 2)}
+    async with signing(database, tmp_path) as third:
+        [place] = await third.writer.append(tenant, prepared(1))
+    assert (place.epoch, place.seq) == (3, 3)
+    async with database.connect() as connection:
+        told = await connection.fetch(
+            "SELECT entry FROM ledger.entry WHERE action = 'ledger.restored' AND tenant_id = $1 ORDER BY seq", tenant
+        )
+    assert [msgspec.json.decode(row["entry"])["event"]["span"]["epoch"] for row in told] == [1, 2]

@@ -28,7 +28,7 @@ _AT_ONCE = 100
 
 
 class Reopened(NamedTuple):
-    """A log that goes on: its new epoch, and the run of entries of the old one that is gone."""
+    """A log that goes on: its new epoch, and the run of entries of an old one that is gone."""
 
     tenant: UUID
     epoch: int
@@ -45,7 +45,8 @@ async def accept(
     """
     async with connection.transaction(isolation="read_committed"):
         newest = _newest((await heads_of(connection)).values())
-        reopened = [Reopened(one.tenant, _next_epoch(newest, one), one) for one in _worst(setbacks)]
+        epochs = _next_epochs(newest, setbacks)
+        reopened = [Reopened(one.tenant, epochs[one.tenant], one) for one in setbacks]
         for log in reopened:
             appender.reopen(log.tenant, log.epoch)
         for some in _chunks(reopened):
@@ -87,11 +88,6 @@ def _events(reopened: Iterable[Reopened], told: Event) -> Iterator[tuple[UUID, E
             yield PLATFORM_TENANT, msgspec.structs.replace(lost, id=uuid7())
 
 
-def _worst(setbacks: Sequence[Setback]) -> list[Setback]:
-    """Return for each tenant the setback of its newest epoch."""
-    return list({one.tenant: one for one in sorted(setbacks, key=lambda each: (each.tenant.int, each.epoch))}.values())
-
-
 def _newest(heads: Iterable[Head]) -> dict[UUID, int]:
     epochs: dict[UUID, int] = {}
     for head in heads:
@@ -99,8 +95,12 @@ def _newest(heads: Iterable[Head]) -> dict[UUID, int]:
     return epochs
 
 
-def _next_epoch(newest: Mapping[UUID, int], setback: Setback) -> int:
-    return max(newest.get(setback.tenant, 0), setback.epoch) + 1
+def _next_epochs(newest: Mapping[UUID, int], setbacks: Iterable[Setback]) -> dict[UUID, int]:
+    """Return for each tenant the epoch after all that are there and all that are remembered."""
+    epochs: dict[UUID, int] = {}
+    for one in setbacks:
+        epochs[one.tenant] = max(epochs.get(one.tenant, 0), newest.get(one.tenant, 0) + 1, one.epoch + 1)
+    return epochs
 
 
 def _chunks(reopened: Sequence[Reopened]) -> Iterator[Sequence[Reopened]]:
