@@ -68,7 +68,5 @@ def _key(name: str, seed: Secret[bytes]) -> WitnessKey:
     try:
         public = NoteSigner(name=name, seed=seed).public
     except BadNote:
-        raise Misconfigured(
-            "A witness's name has no white space and no plus: witness.example.org/1"
-        ) from None
+        raise Misconfigured("A witness's name has no white space and no plus: witness.example.org/1") from None
     return WitnessKey(name, seed, vkey(name, public, algorithm=COSIGNATURE_V1))
