@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -391,6 +392,26 @@ async def test_how_a_sink_stands_is_told_and_measured(database: Database, tenant
 async def failing(database: Database) -> object:
     async with database.connect() as connection:
         return await connection.fetchval("SELECT failures FROM ledger.sink")
+
+
+async def test_a_batch_costs_the_same_whatever_the_backlog(database: Database, tenant: UUID) -> None:
+    """A sink that was away for a month catches up batch by batch; none of them reads the month."""
+    for _ in range(8):
+        size = await fill(database, tenant, 500)
+    read = {}
+    async with database.connect() as connection:
+        await connection.execute("ANALYZE ledger.entry")
+        for ahead in (size, 60, size):  # the first one plans as well
+            (found,) = json.loads(await connection.fetchval(_EXPLAINED, tenant, ahead, 50))
+            assert found["Plan"]["Actual Rows"] == 50
+            read[ahead] = found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"]
+    assert read[size] < read[60] + 20
+
+
+_EXPLAINED = """
+EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+SELECT seq FROM ledger.sink_entries(ARRAY[ROW($1::uuid, 1, 0, $2::bigint, NULL)]::ledger.sink_run[], $3)
+"""
 
 
 async def test_only_the_ledger_s_role_moves_cursors(database: Database) -> None:

@@ -144,19 +144,29 @@ RETURNS TABLE (run bigint, seq bigint, "time" timestamptz, leaf bytea, entry byt
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    -- Time never runs backwards in a log, so the months before the cursor's need not be looked at.
-    SELECT r.run, e.seq, e."time", e.leaf, e.entry
+    -- Time never runs backwards in a log, so the months before the cursor's need not be looked at. The next entry is
+    -- looked up first, and searched for only where it is missing: what is read then is bounded by its place, whatever the
+    -- backlog, and not by a sort of all of it.
+    SELECT r.run, x.seq::bigint, x."time", x.leaf, x.entry
     FROM ROWS FROM (unnest(runs)) WITH ORDINALITY AS r (tenant_id, epoch, seq, size, "time", run)
     CROSS JOIN LATERAL (
-        SELECT x.seq, x."time", x.leaf, x.entry FROM ledger.entry AS x
-        WHERE x.tenant_id = r.tenant_id AND x.epoch = r.epoch AND x.seq >= r.seq AND x.seq < r.size
-          AND x."time" >= coalesce(r."time", '-infinity')
-        ORDER BY x.seq LIMIT most
-    ) AS e
-    ORDER BY r.run, e.seq
+        SELECT coalesce(
+            (SELECT n.seq FROM ledger.entry AS n
+             WHERE n.tenant_id = r.tenant_id AND n.epoch = r.epoch AND n.seq = r.seq AND n.seq < r.size
+               AND n."time" >= coalesce(r."time", '-infinity')),
+            (SELECT n.seq FROM ledger.entry AS n
+             WHERE n.tenant_id = r.tenant_id AND n.epoch = r.epoch AND n.seq >= r.seq AND n.seq < r.size
+               AND n."time" >= coalesce(r."time", '-infinity')
+             ORDER BY n.seq LIMIT 1)) AS seq
+        OFFSET 0  -- once for each run
+    ) AS b
+    JOIN ledger.entry AS x
+      ON x.tenant_id = r.tenant_id AND x.epoch = r.epoch AND x.seq >= b.seq AND x.seq < least(r.size, b.seq + most)
+     AND x."time" >= coalesce(r."time", '-infinity')
+    ORDER BY r.run, x.seq
 $body$;
 COMMENT ON FUNCTION ledger.sink_entries(ledger.sink_run[], integer) IS
-    'The first entries of each run that are there, in order, at most so many of each.';
+    'The entries of each run from the first that is there, in order: those of so many places in a row.';
 
 CREATE TYPE ledger.sink_move AS (
     tenant_id uuid, epoch integer, origin text, old_seq bigint, first bigint, seq bigint, leaf bytea, "time" timestamptz
@@ -198,7 +208,7 @@ LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
     SELECT count(*), coalesce(sum(greatest(d.size - d.seq, 0)), 0)::bigint,
-           greatest(coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(e."time", d.head_time))), 0), 0)::double precision
+           greatest(coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(e."time", d."time", d.head_time))), 0), 0)::double precision
     FROM (
         SELECT l.tenant_id, l.epoch, l.size, l."time" AS head_time, coalesce(k.seq, 0) AS seq, k."time"
         FROM ledger.log AS l
@@ -206,12 +216,9 @@ AS $body$
         WHERE l.size > coalesce(k.seq, 0)
           AND CASE WHEN l.tenant_id = wk.platform() THEN with_root ELSE tenants IS NULL OR l.tenant_id = ANY (tenants) END
     ) AS d
-    LEFT JOIN LATERAL (
-        SELECT x."time" FROM ledger.entry AS x
-        WHERE x.tenant_id = d.tenant_id AND x.epoch = d.epoch AND x.seq >= d.seq AND x.seq < d.size
-          AND x."time" >= coalesce(d."time", '-infinity')
-        ORDER BY x.seq LIMIT 1
-    ) AS e ON true
+    -- Where the next entry is missing, the age of the one before tells more than that of the last.
+    LEFT JOIN ledger.entry AS e
+      ON e.tenant_id = d.tenant_id AND e.epoch = d.epoch AND e.seq = d.seq AND e."time" >= coalesce(d."time", '-infinity')
 $body$;
 COMMENT ON FUNCTION ledger.sink_lag(text, uuid[], boolean) IS
     'In how many logs a sink is behind, by how many entries, and how old the oldest of them is.';
