@@ -21,7 +21,7 @@ from wellkeep.db.queue import QueuedJob
 from wellkeep.findings.grammar import Kind
 from wellkeep.jobs.anchoring import ANCHOR, PERIODIC, AnchoringJob
 from wellkeep.ledger.anchors.anchor import AnchorFailed, Seen, Trouble
-from wellkeep.ledger.anchors.status import AnchorStatus
+from wellkeep.ledger.anchors.status import AnchorStatus, metrics
 from wellkeep.ledger.checkpoint import CheckpointSigner, note
 
 
@@ -117,6 +117,15 @@ async def test_a_log_at_rest_does_not_become_stale(root: Root) -> None:
     assert (status.stale, status.holding, status.anchors[0].behind_seconds) == (False, 1, 0)
     assert status.anchors[0].age_seconds is not None
     assert status.anchors[0].age_seconds >= 3 * 86_400
+
+
+async def test_it_is_told_to_whoever_watches(root: Root) -> None:
+    work = anchoring(root, [Shelf("a"), Shelf("b", fails=AnchorFailed(Trouble.UNREACHABLE))], needed=1)
+    await root.grow()
+    told = metrics(await work.run()).splitlines()
+    assert told[:3] == ["wellkeep_anchors_needed 1", "wellkeep_anchors_holding 1", "wellkeep_anchors_stale 0"]
+    assert 'wellkeep_anchor_failures{anchor="b",kind="file"} 1' in told
+    assert sum("wellkeep_anchor_age_seconds" in line for line in told) == 1
 
 
 async def test_what_no_key_of_ours_signed_goes_nowhere(root: Root) -> None:

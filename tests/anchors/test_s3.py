@@ -90,6 +90,12 @@ async def test_a_receipt_is_for_one_note(moto: Moto) -> None:
             one.check(bad, note)
 
 
+async def test_an_object_whose_name_goes_on_is_another(moto: Moto) -> None:
+    bucket = moto.bucket(locked=True)
+    moto.ask("PUT", f"/{bucket}/{KEY}.more", content="not of ours")
+    await published(anchor(moto.port, bucket))
+
+
 async def test_a_bucket_without_a_lock_is_refused_and_gets_nothing(moto: Moto) -> None:
     bucket = moto.bucket(locked=False)
     assert await trouble_of(anchor(moto.port, bucket)) is Trouble.NOT_LOCKED
@@ -102,6 +108,7 @@ async def test_a_deletion_or_a_later_version_hides_nothing(moto: Moto) -> None:
     one = anchor(moto.port, bucket)
     note, _ = await published(one)
     moto.ask("PUT", f"/{bucket}/{KEY}", content="another past")
+    moto.ask("PUT", f"/{bucket}/{KEY}.more", content="not of ours")
     moto.ask("DELETE", f"/{bucket}/{KEY}")
     assert (await one.seen(ORIGIN, None)).notes == (note,)
     assert (await published(one))[0] == note

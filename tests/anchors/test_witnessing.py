@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
+import threading
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import httpx
 import pytest
 
 from anchors.test_witness import request
-from anchors.witnesses import Running, made, running
+from anchors.witnesses import made, running
 from anchors.world import (
     LEAVES,
     ORIGIN,
@@ -31,27 +34,19 @@ from anchors.world import (
 from anchors.world import trouble as trouble_of
 from deployments import command
 from ledger.making import SetClock
+from ledger.signing import SIGNER
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto import merkle
 from wellkeep.crypto.errors import BadProof
-from wellkeep.crypto.notes import COSIGNATURE_V1, NoteSigner, cosign_v1, vkey
+from wellkeep.crypto.notes import COSIGNATURE_V1, NoteSigner, NoteVerifier, cosign_v1, vkey
 from wellkeep.ledger.anchors.anchor import AnchorFailed, Seen, Trouble
 from wellkeep.ledger.anchors.witnessing import Witnessing, read_vkey
+from wellkeep.ledger.witness import Witness
+from wellkeep.ledger.witness_store import End, WitnessStore
 
 NAME, SEED = "w.example.org", Secret(b"w" * 32)
 VKEY = vkey(NAME, NoteSigner(name=NAME, seed=SEED).public, algorithm=COSIGNATURE_V1)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("witness")
-
-
-@pytest.fixture(scope="module")
-def witness(folder: Path) -> Iterator[Running]:
-    with running(folder, made(folder)) as one:
-        yield one
 
 
 def anchor(port: int, key: str = VKEY, clock: SetClock | None = None) -> Witnessing:
@@ -59,20 +54,35 @@ def anchor(port: int, key: str = VKEY, clock: SetClock | None = None) -> Witness
     return Witnessing(outside(port), name="witness", path="", verifier=verifier, clock=clock or SetClock())
 
 
-def forget(folder: Path) -> None:
-    with sqlite3.connect(folder / "state/witness.sqlite3") as database:
-        database.execute("DELETE FROM log")
-        database.execute("DELETE FROM evidence")
-    database.close()
+@dataclass
+class Serving:
+    """Our witness, served by this process."""
+
+    store: WitnessStore
+    port: int
+    vkey: str = VKEY
+
+    @property
+    def ends(self) -> list[tuple[str, int, int]]:
+        return [(one.origin, one.size, one.evidence) for one in self.store.all()]
 
 
 @pytest.fixture
-def fresh(witness: Running) -> Running:
-    forget(witness.folder)
-    return witness
+async def fresh(tmp_path: Path) -> AsyncIterator[Serving]:
+    store = WitnessStore(tmp_path / "state")
+    log = NoteVerifier.from_vkey(SIGNER.vkey(ORIGIN))
+    witness = Witness(name=NAME, seed=SEED, logs=[log], store=store, clock=SetClock())
+
+    async def handler(asked: Asked) -> Reply:
+        assert (asked.method, asked.target) == ("POST", "/add-checkpoint")
+        reply = await asyncio.to_thread(witness.add_checkpoint, asked.body)
+        return Reply(reply.status, reply.body)
+
+    async with answering(handler) as server:
+        yield Serving(store, server.port)
 
 
-async def test_our_witness_cosigns_what_grows_and_tells_how_far_it_is(fresh: Running) -> None:
+async def test_our_witness_cosigns_what_grows_and_tells_how_far_it_is(fresh: Serving) -> None:
     one = anchor(fresh.port, fresh.vkey)
     for size in (7, 7, 9, 40):
         note, receipt = await published(one, size)
@@ -82,19 +92,18 @@ async def test_our_witness_cosigns_what_grows_and_tells_how_far_it_is(fresh: Run
     assert await one.seen(ORIGIN, end(40)[0]) == Seen((end(40)[0],), 40)
     assert await one.seen(ORIGIN, end(9)[0]) == Seen(size=40)
     assert await one.seen(ORIGIN, None) == Seen()
-    told = command("witness", "status", "--state", fresh.folder / "state", "--json").json()
-    assert [(each["log"], each["size"], each["evidence"]) for each in told] == [(ORIGIN, 40, 0)]
-    assert "40" in command("witness", "status", "--state", fresh.folder / "state").out
+    assert fresh.ends == [(ORIGIN, 40, 0)]
 
 
-async def test_who_starts_anew_learns_the_size_from_the_witness(fresh: Running) -> None:
+async def test_who_starts_anew_learns_the_size_from_the_witness(fresh: Serving) -> None:
     await published(anchor(fresh.port, fresh.vkey), 7)
     await published(anchor(fresh.port, fresh.vkey), 9)
+    other = anchor(fresh.port, vkey("else", NoteSigner(name=NAME, seed=SEED).public, algorithm=COSIGNATURE_V1))
     with pytest.raises(AnchorFailed, match="not-proven"):
-        anchor(fresh.port).check((await published(anchor(fresh.port, fresh.vkey), 9))[1], end(9)[0])
+        other.check((await published(anchor(fresh.port, fresh.vkey), 9))[1], end(9)[0])
 
 
-async def test_a_log_that_went_back_or_was_written_anew_is_an_alarm(fresh: Running) -> None:
+async def test_a_log_that_went_back_or_was_written_anew_is_an_alarm(fresh: Serving) -> None:
     await published(anchor(fresh.port, fresh.vkey), 9)
     assert await trouble_of(anchor(fresh.port, fresh.vkey), 7) is Trouble.AHEAD
     known = anchor(fresh.port, fresh.vkey)
@@ -108,11 +117,10 @@ async def test_a_log_that_went_back_or_was_written_anew_is_an_alarm(fresh: Runni
         await known.publish(same, checkpoint, proving(9))
     with pytest.raises(AnchorFailed, match="forked"):
         await known.seen(ORIGIN, same)
-    told = command("witness", "status", "--state", fresh.folder / "state", "--json").json()
-    assert [(each["size"], each["evidence"]) for each in told] == [(9, 2)]
+    assert fresh.ends == [(ORIGIN, 9, 2)]
 
 
-async def test_a_log_that_can_prove_nothing_is_forked(fresh: Running) -> None:
+async def test_a_log_that_can_prove_nothing_is_forked(fresh: Serving) -> None:
     await published(anchor(fresh.port, fresh.vkey), 9)
 
     async def unable(_old: int) -> list[bytes]:
@@ -122,16 +130,41 @@ async def test_a_log_that_can_prove_nothing_is_forked(fresh: Running) -> None:
         await anchor(fresh.port, fresh.vkey).publish(*end(12), unable)
 
 
+def asked(port: int, old: int, size: int) -> httpx.Response:
+    url = f"http://127.0.0.1:{port}/add-checkpoint"
+    return httpx.post(url, content=request(old, size), trust_env=False)
+
+
 def test_killed_between_persisting_and_signing_it_signs_when_it_is_asked_again(tmp_path: Path) -> None:
-    key = made(tmp_path)
-    url = "http://127.0.0.1:{}/add-checkpoint"
+    key, seven = made(tmp_path), end(7)
+    new = End(7, seven[1].root)
+    WitnessStore(tmp_path / "state").move(ORIGIN, old=None, new=new, note=seven[0], at=1)
     with running(tmp_path, key) as one:
-        assert httpx.post(url.format(one.port), content=request(0, 7), trust_env=False).status_code == 200
-        one.kill()
-    with running(tmp_path, key) as one:
-        told = httpx.post(url.format(one.port), content=request(0, 9), trust_env=False)
+        told = asked(one.port, 0, 9)
         assert (told.status_code, told.text) == (409, "7\n")
-        assert httpx.post(url.format(one.port), content=request(7, 7), trust_env=False).status_code == 200
+        assert told.headers["content-type"] == "text/x.tlog.size"
+        again = asked(one.port, 7, 7)
+        assert read_vkey(key, name="witness").verify(seven[0] + again.content) > 1
+        assert asked(one.port, 7, 9).status_code == 200
+        one.kill()
+    told_after = command("witness", "status", "--state", tmp_path / "state", "--json").json()
+    assert [(each["log"], each["size"], each["evidence"]) for each in told_after] == [(ORIGIN, 9, 0)]
+
+
+def test_killed_at_any_moment_it_stays_behind_nothing_that_it_signed(tmp_path: Path) -> None:
+    key, signed = made(tmp_path), 0
+    for seconds in (0.02, 0.1):
+        with running(tmp_path, key) as one:
+            timer = threading.Timer(seconds, one.kill)
+            timer.start()
+            with suppress(httpx.TransportError):
+                for size in range(signed, len(LEAVES)):
+                    answer = asked(one.port, size, size + 1)
+                    signed = size + 1 if answer.status_code == 200 else max(signed, int(answer.text))
+            timer.join()
+        (known,) = WitnessStore(tmp_path / "state").all() or (None,)
+        assert (0 if known is None else known.size) in {signed, signed + 1}
+        signed = 0 if known is None else known.size
 
 
 def line(text: str, *, timestamp: float | None = None, name: str = NAME) -> bytes:
@@ -209,4 +242,3 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     assert said.code == 1
     assert command("witness", "keygen", NAME, "--key", tmp_path / "key").code == 1
     assert command("witness", "status", "--state", tmp_path / "none").code == 1
-    assert VKEY.split("+")[0] in command("witness", "keygen", NAME, "--key", tmp_path / "new").out

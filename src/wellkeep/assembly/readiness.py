@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from wellkeep.assembly.anchors import AnchorMetrics
 from wellkeep.assembly.core import Core
 from wellkeep.assembly.sinks import SinkMetrics
 from wellkeep.base.errors import WellkeepError
@@ -18,6 +19,7 @@ class Readiness:
         """Look at `core`."""
         self._core = core
         self._sinks = SinkMetrics(core)
+        self._anchors = AnchorMetrics(core)
 
     async def check(self) -> Mapping[str, bool]:
         """Return each part by name, and whether it holds.
@@ -38,8 +40,8 @@ class Readiness:
         return await self._core.findings.open_counts()
 
     async def metrics(self) -> str:
-        """Return lines in the Prometheus text format about what is more than this process: the ledger's sinks."""
-        return await self._sinks.text()
+        """Return lines in the Prometheus text format of what is more than this process: sinks and anchors."""
+        return await self._sinks.text() + await self._anchors.text()
 
     async def _database(self) -> bool:
         try:

@@ -63,17 +63,17 @@ class S3:
         """Put the note under lock, unless it lies there, and read it back."""
         await self._require_lock()
         key = f"{self._folder(checkpoint.origin)}{_LAST - checkpoint.size:016d}-{checkpoint.size}.note"
-        found = await self._list(key)
-        if not found:
+        found = await self._find(key)
+        if found is None:
             await self._put(key, note)
-            found = await self._list(key)
-        if not found:
+            found = await self._find(key)
+        if found is None:
             raise AnchorFailed(Trouble.NOT_KEPT)
-        kept, until = await self._kept(found[0])
+        kept, until = await self._kept(found)
         if kept != note:
             raise AnchorFailed(Trouble.ALTERED)
         receipt = _Receipt(
-            self._settings.bucket, key, found[0].version, sha256(note).hexdigest(), until, self._clock.now()
+            self._settings.bucket, key, found.version, sha256(note).hexdigest(), until, self._clock.now()
         )
         return msgspec.json.encode(receipt)
 
@@ -115,6 +115,10 @@ class S3:
             _ASKED_UNTIL: _written(until),
         }
         _require_good(await self._ask("PUT", key, headers=headers, body=note))
+
+    async def _find(self, key: str) -> Version | None:
+        """Return the oldest version of an object, None where there is none."""
+        return next((one for one in await self._list(key) if one.key == key), None)
 
     async def _list(self, prefix: str) -> list[Version]:
         answer = await self._ask("GET", "", query=(("max-keys", _LISTED), ("prefix", prefix), ("versions", "")))

@@ -82,6 +82,22 @@ def weigh(anchors: Sequence[Named], standings: Sequence[Standing], *, policy: Po
     )
 
 
+def metrics(status: AnchorStatus) -> str:
+    """Return the Prometheus text lines that say how the anchors stand."""
+    lines = [
+        f"wellkeep_anchors_needed {status.needed}",
+        f"wellkeep_anchors_holding {status.holding}",
+        f"wellkeep_anchors_stale {int(status.stale)}",
+    ]
+    for one in status.anchors:
+        named = f'{{anchor="{one.name}",kind="{one.kind}"}}'
+        lines.append(f"wellkeep_anchor_behind_seconds{named} {one.behind_seconds}")
+        lines.append(f"wellkeep_anchor_failures{named} {one.failures}")
+        if one.age_seconds is not None:
+            lines.append(f"wellkeep_anchor_age_seconds{named} {one.age_seconds}")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _state(anchor: Named, standing: Standing, policy: Policy, now: datetime) -> AnchorState:
     behind = timedelta() if standing.waiting_since is None else max(now - standing.waiting_since, timedelta())
     late = behind > policy.stale or standing.error in _ALARMS
