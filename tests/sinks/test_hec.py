@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from egress.outside import Certificates, Noted, drip, place, rubbish, serving, silent, way_out
+from egress.outside import (
+    Certificates,
+    Noted,
+    drip,
+    dripping_head,
+    endless,
+    midway,
+    place,
+    rubbish,
+    serving,
+    silent,
+    way_out,
+)
 from ledger.making import HOST, SetClock
 from sinks.making import entry, gap
 from sinks.receivers import TOKEN, Collector
@@ -140,7 +152,7 @@ async def test_a_token_that_others_can_read_is_not_used(
         assert failed.value.code == Trouble.UNAUTHORISED
 
 
-@pytest.mark.parametrize("manner", [silent, drip, rubbish])
+@pytest.mark.parametrize("manner", [silent, drip, dripping_head, endless, midway, rubbish])
 async def test_a_collector_without_manners_is_left(
     certificates: Certificates, noted: Noted, tmp_path: Path, manner: Any
 ) -> None:

@@ -189,6 +189,36 @@ async def test_a_dead_sink_is_a_finding_and_nobody_else_s_matter(
     assert detail["error"] == ("timed-out" if trust else "egress-refused")
 
 
+async def test_nothing_that_a_receiver_says_and_no_secret_is_told_on(
+    database: Database,
+    tenant: UUID,
+    tmp_path: Path,
+    certificates: Certificates,
+    noted: Noted,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    canary = b"Xk9CanaryZq"
+    answers = [
+        (code, b"X-Said: " + canary + b"\r\n", b'{"code":9,"text":"' + canary + b'"}') for code in (400, 403, 500, 200)
+    ]
+    collector, reports = Collector(answers=[*answers, *answers]), Reports()
+    size = await fill(database, tenant, 3)
+    give_token(tmp_path)
+    async with serving(collector.manner, certificates.context()) as server:
+        egress = way_out(noted, place(server, certificates), limits=OUT)
+        sink = HecSink(name="splunk", place="siem", token="token")
+        async with streaming(
+            database, sink, home=tmp_path, egress=egress, reports=reports, pace=replace(PACE, failing=0.0)
+        ):
+            await until(lambda: collector.taken.whole(log(tenant), size))
+    said = capsys.readouterr()
+    everything = said.out + said.err + repr(reports.details)
+    assert "ledger.sink_failed" in everything
+    assert "rejected" in everything
+    for secret in (canary.decode(), TOKEN, "clinician", str(tmp_path)):
+        assert secret not in everything
+
+
 async def test_a_sink_that_is_far_behind_is_a_finding(database: Database, tenant: UUID, tmp_path: Path) -> None:
     class Tomorrow(SystemClock):
         pass

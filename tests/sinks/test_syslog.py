@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from egress.outside import Certificates, Noted, place, serving, silent, way_out
 from ledger.making import HOST
@@ -108,6 +109,24 @@ async def test_what_was_not_read_to_the_end_has_not_arrived(
                 await to.send(batch)
     if isinstance(failed.value, SinkTrouble):
         assert failed.value.code in {Trouble.BROKEN_OFF, Trouble.NOT_CONFIRMED}
+
+
+@pytest.mark.parametrize("manner", [None, end_midway, end_at_once, never_read, die_unread])
+def test_the_server_s_own_event_loop_sees_the_same(certificates: Certificates, manner: Manner | None) -> None:
+    """What confirms a batch is how a connection ends, and uvloop, which serves, has its own way with connections."""
+    syslog = Syslog()
+
+    async def whole() -> None:
+        async with receiver(manner or syslog.manner, certificates, Noted()) as to:
+            await to.send([entry(seq) for seq in range(5)])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if manner is None:
+            runner.run(whole())
+        else:
+            with pytest.raises(SinkTrouble):
+                runner.run(whole())
+    assert len(syslog.messages) == (5 if manner is None else 0)
 
 
 async def test_who_never_shakes_hands_or_proves_nothing(

@@ -67,6 +67,7 @@ class Stream:
         self._most = BATCH_ENTRIES
         self._measured: float | None = None
         self._kept: float | None = None
+        self._reported: float | None = None
         self._told: set[tuple[UUID, int, int]] = set()
 
     async def run(self) -> None:
@@ -181,6 +182,11 @@ class Stream:
                 self._report("behind", behind.seconds, count=behind.entries)
 
     def _report(self, error: str, seconds: float, **more: int) -> None:
+        """Report that the sink fails or lags, every five minutes while it lasts."""
+        now = self._clock.monotonic()
+        if self._reported is not None and now - self._reported < self._pace.failing:
+            return
+        self._reported = now
         self._reporter.note(
             PLATFORM_TENANT,
             kind=Kind.LEDGER_SINK_FAILED,
