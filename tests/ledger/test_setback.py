@@ -151,7 +151,7 @@ def test_a_name_leads_back_to_its_log(tenant: UUID) -> None:
 
 async def accepted(database: Database, parts: Signing) -> list[Reopened]:
     appender = Appender(Splicer(host=HOST, seal_key=SEAL_KEY), clock=SystemClock(), reporter=Reports())
-    async with database.connect("wk_ledger") as connection:
+    async with database.pool("wk_ledger") as pool, pool.connection() as connection:
         behind = await setbacks(connection, parts.memory.load())
         reopened = await accept(connection, appender, behind, told=event(reason=b"r" * 32, subject=None))
         parts.memory.replace(remembered_after(await heads_of(connection)))
@@ -214,7 +214,7 @@ async def test_a_restore_is_not_accepted_while_somebody_writes(
     late = SetClock()
     late.off = timedelta(minutes=-20)
     appender = Appender(Splicer(host=HOST, seal_key=SEAL_KEY), clock=late, reporter=Reports())
-    async with database.connect("wk_ledger") as connection:
+    async with database.pool("wk_ledger") as pool, pool.connection() as connection:
         behind = await setbacks(connection, parts.memory.load())
         with pytest.raises(LedgerUnavailable, match="Stop every server"):
             await accept(connection, appender, behind, told=event(subject=None))

@@ -10,6 +10,9 @@ from hashlib import sha256
 from wellkeep.crypto.errors import BadProof
 
 EMPTY_ROOT = sha256(b"").digest()
+
+_MANY = 48
+"""Leaves from which on it pays to add them a level at a time."""
 _TILE_LEVEL = 8
 
 
@@ -37,18 +40,22 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one 32-byte leaf hash; amortised one node hash."""
-        size = self.size
+        size, hashes = self.size, self.hashes
         while size & 1:
-            leaf = node_hash(self.hashes.pop(), leaf)
+            leaf = sha256(b"\x01" + hashes.pop() + leaf).digest()
             size >>= 1
-        self.hashes.append(leaf)
+        hashes.append(leaf)
         self.size += 1
 
     def extend(self, leaves: Sequence[bytes], *, tiles: list[bytes] | None = None) -> None:
-        """Add leaf hashes in their order: the same as `append` for each, a level of the tree at a time.
+        """Add leaf hashes in their order: the same as `append` for each; of many, a level of the tree at a time.
 
         `tiles` gets the root of each full tile of 256 leaves that they complete.
         """
+        if tiles is None and len(leaves) < _MANY:
+            for leaf in leaves:
+                self.append(leaf)
+            return
         nodes, size, odd, level = list(leaves), self.size, [], 0
         self.size += len(nodes)
         while nodes:
@@ -70,7 +77,7 @@ class Frontier:
             return EMPTY_ROOT
         result = self.hashes[-1]
         for left in reversed(self.hashes[:-1]):
-            result = node_hash(left, result)
+            result = sha256(b"\x01" + left + result).digest()
         return result
 
 

@@ -229,7 +229,7 @@ class Pool:
             connection = await self._acquire()
             try:
                 if packed:
-                    await cast("_PooledConnection", connection).take_packed(packed)
+                    await take_packed(connection, packed)
                 yield connection
             except CONNECTION_ERRORS:
                 discard(connection)  # a statement may still be running there
@@ -302,6 +302,11 @@ async def _roll_back(connection: Connection, transaction: Transaction) -> None:
         await transaction.rollback()
     except (*DRIVER_ERRORS, *CONNECTION_ERRORS):
         discard(connection)
+
+
+async def take_packed(connection: Connection, kinds: Sequence[str]) -> None:
+    """Have a lent connection take values of these composite types as bytes, for as long as it lives."""
+    await cast("_PooledConnection", connection).take_packed(kinds)
 
 
 def discard(connection: Connection) -> None:

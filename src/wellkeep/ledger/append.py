@@ -20,7 +20,9 @@ from wellkeep.base.clock import Clock
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection, Record
+from wellkeep.db.pool import take_packed
 from wellkeep.findings.grammar import Kind, Severity, finding_key
+from wellkeep.ledger import packed
 from wellkeep.ledger.splice import Appended, Head, Place, Splicer, Submitted
 
 _APPEND = "SELECT answer, already, current FROM ledger.append_batch($1, $2, $3, $4)"
@@ -115,7 +117,10 @@ class Appender:
             self._report_clock(tenant, seconds)
         if not spliced.entries:
             return ()
-        rows = await connection.fetch(_APPEND, spliced.steps, spliced.entries, spliced.subjects, spliced.outboxed)
+        await take_packed(connection, packed.KINDS)
+        steps = [packed.step_row(*step) for step in spliced.steps]
+        entries = [packed.entry_row(*entry) for entry in spliced.entries]
+        rows = await connection.fetch(_APPEND, steps, entries, spliced.subjects, spliced.outboxed)
         answer, already, current = rows[0]
         if answer == "appended":
             self._heads.update(spliced.heads)

@@ -107,6 +107,7 @@ class Splicer:
         `heads` must hold the platform's head wherever it exists. An event id may occur once for each tenant.
         """
         logs = self._by_log(heads, batch)
+        written = iso(now).encode("ascii")
         result = Spliced([], [], [], [], {}, {}, {})
         for tenant in sorted(logs, key=lambda each: each.int):
             head = heads.get(tenant) or self.unopened(tenant, now)
@@ -115,7 +116,8 @@ class Splicer:
             elif head.size == 0 and PLATFORM_TENANT in result.refused:
                 result.refused[tenant] = result.refused[PLATFORM_TENANT]
             else:
-                self._extend(head, logs[tenant], max(now, head.time), result)
+                time, text = (now, written) if head.time <= now else (head.time, iso(head.time).encode("ascii"))
+                self._extend(head, logs[tenant], time, text, result)
         return result
 
     def _by_log(self, heads: Mapping[UUID, Head], batch: Sequence[Submitted]) -> dict[UUID, list[Submitted]]:
@@ -169,10 +171,11 @@ class Splicer:
         )
         return Submitted(log, prepare(event), outbox=False)
 
-    def _extend(self, head: Head, batch: Sequence[Submitted], time: datetime, result: Spliced) -> None:
+    def _extend(self, head: Head, batch: Sequence[Submitted], time: datetime, text: bytes, result: Spliced) -> None:
+        """Splice `batch` onto `head` at `time`, which is written `text`."""
         tenant, epoch, name, seq, leaf = head.tenant, head.epoch, head.origin, head.size, head.leaf
         middle = b',"log":"%b","prev":"' % name.encode("ascii")
-        end = b',"time":"%b","v":1}' % iso(time).encode("ascii")
+        end = b',"time":"%b","v":1}' % text
         number, step = tenant.int, len(result.steps) + 1
         entries, places, leaves = result.entries, result.places, []
         for submitted in batch:
