@@ -18,6 +18,7 @@ from wellkeep.crypto.errors import BadProof
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.growth import Claim
 from wellkeep.ledger.report import Bad, What
+from wellkeep.ledger.seal import origin
 from wellkeep.ledger.told import Span, Told, opened_id
 from wellkeep.ledger.walk import LogWalk
 
@@ -89,90 +90,119 @@ def _says_what_was_lost(told: Sequence[Told], tenant: UUID, epoch: int) -> bool:
     return lost and span is not None and span.tenant == tenant and span.epoch < epoch
 
 
-def announcements(logs: Sequence[Walked], *, known: frozenset[str] = frozenset()) -> Iterator[Bad]:
+def announcements(
+    logs: Sequence[Walked], lost: Iterable[Span], *, known: frozenset[str] = frozenset()
+) -> Iterator[Bad]:
     """Find logs that the root log announced and that are gone, and those that it never announced.
 
-    `known` are logs that were found announced before. Where a root log does not hold, nothing is said.
+    `known` are logs that were found announced before. Where a root log does not hold, nothing is said; where entries of
+    it were pruned or lost, what those announced is not known. A log may be gone whose loss as a whole is on record.
     """
     roots = [log for log in logs if log.place[0] == PLATFORM_TENANT]
     if not all(root.holds for root in roots):
         return
+    gone = {
+        opened_id(PLATFORM_TENANT, origin(_host(roots[0]), span.tenant, span.epoch))
+        for span in lost
+        if roots and span.first == 0
+    }
     unannounced = {opened_id(PLATFORM_TENANT, log.origin): log for log in logs if log.origin not in known}
     for root in roots:
         for each in root.told:
-            if each.action == Action.LOG_OPENED and unannounced.pop(each.id, None) is None:
+            if each.action == Action.LOG_OPENED and unannounced.pop(each.id, None) is None and each.id not in gone:
                 yield root.bad(each.seq, What.LOG_MISSING)
-    if not any(root.first for root in roots):
+    if not any(root.first for root in roots) and not any(span.tenant == PLATFORM_TENANT for span in lost):
         yield from (log.bad(0, What.LOG_UNANNOUNCED) for log in unannounced.values())
+
+
+def _host(log: Walked) -> str:
+    return log.origin.partition("/ledger/")[0]
 
 
 def losses(logs: Sequence[Walked], *, partial: bool) -> tuple[list[Bad], set[Span]]:
     """Return entries that tell of a loss that can't be, and the losses on record in the log itself and the root log.
 
-    With `partial` the root log is not there, and the log's own word does.
+    With `partial` the root log may not be there, and the log's own word does.
     """
     by_place = {log.place: log for log in logs}
     bad: list[Bad] = []
     own: set[Span] = set()
     root: set[Span] = set()
-    for log in logs:
-        for each in log.told:
-            if not log.holds or each.action != Action.LEDGER_RESTORED:
-                continue
-            span = each.lost_or_pruned()
-            if span is None or log.place[0] not in {span.tenant, PLATFORM_TENANT}:
-                bad.append(log.bad(each.seq, What.RESTORED))
-                continue
-            old = by_place.get((span.tenant, span.epoch))
-            if old is None and span.first and not partial:
-                bad.append(log.bad(each.seq, What.RESTORED))
-            elif old is not None and old.holds and old.walk.size < span.first:
-                bad.append(old.bad(old.walk.size, What.RESTORED))
-            (own if log.place[0] == span.tenant else root).add(span)
-            if log.place[0] == PLATFORM_TENANT:
-                root.add(span)
+    for log, each, span in _said(logs, Action.LEDGER_RESTORED):
+        tenant, epoch = log.place
+        mine = span is not None and span.tenant == tenant
+        if span is None or (mine and span.epoch >= epoch) or not (mine or tenant == PLATFORM_TENANT):
+            bad.append(log.bad(each.seq, What.RESTORED))
+            continue
+        old = by_place.get((span.tenant, span.epoch))
+        if old is None and span.first and not partial:
+            bad.append(log.bad(each.seq, What.RESTORED))
+        elif old is not None and old.holds and old.walk.size < span.first:
+            bad.append(old.bad(old.walk.size, What.RESTORED))
+        if mine:
+            own.add(span)
+        if tenant == PLATFORM_TENANT:
+            root.add(span)
     return bad, own if partial else own & root
+
+
+def _said(logs: Iterable[Walked], action: Action) -> Iterator[tuple[Walked, Told, Span | None]]:
+    """Yield what entries of logs that hold tell with `action`."""
+    for log in logs:
+        if log.holds:
+            yield from ((log, each, each.lost_or_pruned()) for each in log.told if each.action == action)
 
 
 def beyond(logs: Iterable[Walked], lost: Iterable[Span]) -> Iterator[Bad]:
     """Find claims of a size that a log does not reach, which no loss on record accounts for."""
     for log in logs:
-        spans = [span for span in lost if (span.tenant, span.epoch) == log.place]
         claims = sorted(log.beyond, key=lambda claim: claim.size)
-        unaccounted = [claim for claim in claims if not any(_accounts(span, claim) for span in spans)]
+        unaccounted = [claim for claim in claims if not accounted(log.place, claim, lost)]
         if unaccounted:
             yield log.bad(log.walk.size, unaccounted[0].what)
 
 
-def _accounts(span: Span, claim: Claim) -> bool:
-    if claim.what is What.REMEMBERED or not span.first < claim.size <= span.end:
+def accounted(place: tuple[UUID, int], claim: Claim, lost: Iterable[Span]) -> bool:
+    """Say whether what was claimed of the log at `place` was lost on record. What this host remembers never is."""
+    if claim.what is What.REMEMBERED:
         return False
-    return claim.size < span.end or claim.root == span.digest
+    return any(
+        span[:2] == place
+        and span.first < claim.size <= span.end
+        and (claim.size < span.end or claim.root in {span.digest, b""})
+        for span in lost
+    )
 
 
-async def prunes(logs: Sequence[Walked], root_at: RootAt, *, partial: bool) -> list[Bad]:
-    """Find missing prefixes that are not on record in both logs, and records that say another root."""
+async def prunes(logs: Sequence[Walked], root_at: RootAt, *, partial: bool) -> tuple[list[Bad], list[str]]:
+    """Find missing prefixes that are not on record, and records that say another root; and say what can't be told."""
     bad: list[Bad] = []
-    told = [
-        (log, each, span)
-        for log in logs
-        for each in log.told
-        if log.holds and each.action == Action.LEDGER_PRUNED
-        for span in [each.lost_or_pruned()]
-    ]
-    bad += [log.bad(each.seq, What.PRUNED) for log, each, span in told if span is None]
+    notes: list[str] = []
+    said = list(_said(logs, Action.LEDGER_PRUNED))
+    bad += [log.bad(each.seq, What.PRUNED) for log, each, span in said if span is None]
+    roots = [] if partial else [log for log in logs if log.place[0] == PLATFORM_TENANT]
     for log in logs:
         if not log.holds:
             continue
-        about = [(where, each, span) for where, each, span in told if span is not None and span[:2] == log.place]
+        about = [(where, each, span) for where, each, span in said if span is not None and span[:2] == log.place]
         for where, each, span in about:
             if not await _is_root(root_at, log, span):
                 bad.append(where.bad(each.seq, What.PRUNED))
-        tenants = {log.place[0]} if partial else {log.place[0], PLATFORM_TENANT}
-        reached = min(_reach(span for where, _, span in about if where.place[0] == tenant) for tenant in tenants)
-        if reached < log.first or (not log.begin and log.first > log.walk.growth.vouched):
-            bad.append(log.bad(min(reached, log.first), What.PRUNED))
-    return bad
+        for holders in ([each for each in logs if each.place[0] == log.place[0]], roots):
+            reached = _reach([span for where, _, span in about if where in holders], holders)
+            if reached < log.first and holders:
+                if any(holder.first for holder in holders if holder is not log):
+                    notes.append(f"the record of what was pruned of {log.origin} may be pruned itself")
+                else:
+                    bad.append(log.bad(reached, What.PRUNED))
+    return bad, notes
+
+
+def uncorroborated(logs: Iterable[Walked]) -> Iterator[Bad]:
+    """Find missing prefixes with which nothing outside the log agreed: no cover, no anchor of the root log."""
+    return (
+        log.bad(0, What.PRUNED) for log in logs if log.holds and not log.begin and log.first > log.walk.growth.vouched
+    )
 
 
 async def _is_root(root_at: RootAt, log: Walked, span: Span) -> bool:
@@ -182,11 +212,12 @@ async def _is_root(root_at: RootAt, log: Walked, span: Span) -> bool:
         return False
 
 
-def _reach(spans: Iterable[Span]) -> int:
-    """Return up to where spans follow each other from the beginning."""
+def _reach(spans: Iterable[Span], holders: Sequence[Walked]) -> int:
+    """Return up to where spans follow each other from the beginning, as far as their records are still there."""
+    all_there = not any(holder.first for holder in holders)
     reached = 0
     for span in sorted(spans, key=lambda span: span.first):
-        if span.first <= reached:
+        if span.first <= reached or not all_there:
             reached = max(reached, span.end)
     return reached
 
@@ -198,3 +229,11 @@ def lowest(found: Iterable[Bad]) -> tuple[Bad, ...]:
         if bad.log not in first or bad.seq < first[bad.log].seq:
             first[bad.log] = bad
     return tuple(first.values())
+
+
+def told_of(lost: Iterable[Span]) -> list[str]:
+    """Say what was lost on record: that it is on record does not make it harmless."""
+    return [
+        f"recorded as lost: entries {span.first} to before {span.end} of epoch {span.epoch} of {span.tenant}"
+        for span in sorted(lost)
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto import notes
@@ -50,6 +50,29 @@ def parse(body: str) -> Checkpoint:
     return found
 
 
+class Verifies(Protocol):
+    """A key that checkpoints are believed from."""
+
+    def verify(self, note: bytes, *, origin: str) -> Checkpoint:
+        """Return the checkpoint of `origin` that this key signed; raises BadNote for any other note."""
+        ...
+
+
+class CheckpointVerifier:
+    """A deployment's public key for checkpoints, under the name of whichever log is asked for."""
+
+    def __init__(self, public: bytes) -> None:
+        """Take the 32 bytes of an Ed25519 public key."""
+        self.public = public
+
+    def verify(self, note: bytes, *, origin: str) -> Checkpoint:
+        """Return the checkpoint of `origin` that this key signed; raises BadNote for any other note."""
+        found = parse(NoteVerifier(name=origin, public=self.public).verify(note))
+        if found.origin != origin:
+            raise BadNote("a checkpoint of another log")
+        return found
+
+
 class CheckpointSigner:
     """The deployment's key for checkpoints: signs for each of its logs under that log's name."""
 
@@ -68,11 +91,7 @@ class CheckpointSigner:
 
     def verify(self, note: bytes, *, origin: str) -> Checkpoint:
         """Return the checkpoint of `origin` that this key signed; raises BadNote for any other note."""
-        signer = self._signer(origin)
-        found = parse(NoteVerifier(name=origin, public=signer.public).verify(note))
-        if found.origin != origin:
-            raise BadNote("a checkpoint of another log")
-        return found
+        return CheckpointVerifier(self._signer(origin).public).verify(note, origin=origin)
 
     def _signer(self, origin: str) -> NoteSigner:
         signer = self._signers.get(origin)
@@ -88,7 +107,7 @@ def note(checkpoint: Checkpoint, signature: bytes) -> bytes:
     return notes.note(checkpoint.body(), checkpoint.origin, signature)
 
 
-def signed_by(signers: Sequence[CheckpointSigner], checkpoint: Checkpoint, signature: bytes) -> bool:
+def signed_by(signers: Sequence[Verifies], checkpoint: Checkpoint, signature: bytes) -> bool:
     """Say whether one of the deployment's keys, the newest first, signed `checkpoint` so."""
     for signer in signers:
         try:

@@ -13,12 +13,14 @@ from uuid import UUID
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.crypto.merkle import Frontier
 from wellkeep.crypto.notes import split
+from wellkeep.ledger.accounts import accounted
 from wellkeep.ledger.anchors.gathering import AnchoredNote
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, parse
 from wellkeep.ledger.growth import Claim
 from wellkeep.ledger.report import Bad, State, What
 from wellkeep.ledger.seal import SealKey, log_of, origin
 from wellkeep.ledger.splice import Head
+from wellkeep.ledger.told import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,20 @@ class Known:
     verified: Mapping[str, State] = field(default_factory=dict)
 
 
-def claims_on(heads: Sequence[Head], known: Known, *, tenant: UUID | None) -> tuple[dict[str, list[Claim]], list[Bad]]:
-    """Return what is known of each log by its origin, and the logs that are known of and not there."""
+def claims_on(
+    heads: Sequence[Head], known: Known, *, tenant: UUID | None, lost: Sequence[Span] = ()
+) -> tuple[dict[str, list[Claim]], list[Bad]]:
+    """Return what is known of each log by its origin, and the logs that are known of and not there.
+
+    What was `lost` on record is left out: another history may stand outside than the one that is here.
+    """
     claims: dict[str, list[Claim]] = {head.origin: [] for head in heads}
     sizes = {head.origin: head.size for head in heads}
     bad = {}
     for name, claim in _known(known, heads):
         if tenant is not None and log_of(name)[0] != tenant:
+            continue
+        if accounted(log_of(name), claim, lost):
             continue
         if name not in claims:
             bad[name] = Bad(name, 0, claim.what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -150,6 +150,10 @@ class Report:
     covers: int = 0
     notes: tuple[str, ...] = ()
     ends: Mapping[str, State] = field(default_factory=dict)
+
+    def with_bad(self, bad: tuple[Bad, ...]) -> Report:
+        """Return the same with other bad places."""
+        return replace(self, bad=bad)
 
     @property
     def ok(self) -> bool:

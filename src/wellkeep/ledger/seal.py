@@ -24,6 +24,7 @@ from wellkeep.base.secrets import Secret
 
 _HEADER = "wellkeep/ledger/seal/v1"
 _OUTBOX_HEADER = "wellkeep/ledger/outbox/v1"
+_VERIFIED_HEADER = b"wellkeep/ledger/verified/v1\n"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _ORIGIN = re.compile(
@@ -57,6 +58,10 @@ class SealKey:
         an entry made. The message begins with another header than a seal's.
         """
         return self._outbox_mac(tenant, event) + event
+
+    def verified(self, body: bytes) -> bytes:
+        """Return the 32-byte MAC of what this host remembers to have verified."""
+        return hmac.digest(self.secret.reveal(), _VERIFIED_HEADER + body, "sha256")
 
     def _outbox_mac(self, tenant: UUID, event: bytes) -> bytes:
         return hmac.digest(self.secret.reveal(), f"{_OUTBOX_HEADER}\n{tenant}\n".encode("ascii") + event, "sha256")

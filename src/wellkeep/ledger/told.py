@@ -6,8 +6,10 @@ form or the entry is none of this format.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -90,6 +92,15 @@ def told(seq: int, entry: bytes) -> Told:
     except ValueError:
         raise msgspec.ValidationError("not hex") from None
     return Told(seq, event.action, event.id, event.resource.id, span, digest, event.count)
+
+
+def readable(rows: Iterable[Iterable[Any]]) -> list[Told]:
+    """Return what entries (rows of seq, entry) tell that no walk has read yet; what is in no form tells nothing."""
+    found = []
+    for seq, entry in rows:
+        with suppress(msgspec.MsgspecError):
+            found.append(told(seq, entry))
+    return found
 
 
 def opened_id(log: UUID, origin: str) -> UUID:

@@ -21,11 +21,11 @@ from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.growth import Claim
 from wellkeep.ledger.known import Known, claims_on
 from wellkeep.ledger.report import Bad, Report, What
-from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.seal import SealKey, origin
 from wellkeep.ledger.splice import Head
 from wellkeep.ledger.tile_store import TileStore
 from wellkeep.ledger.tiles import root_at
-from wellkeep.ledger.told import told
+from wellkeep.ledger.told import readable
 from wellkeep.ledger.verify_beside import beside
 from wellkeep.ledger.verify_covers import left_out, stray_pairs
 from wellkeep.ledger.verify_log import Progress, Task, walk_log
@@ -37,6 +37,10 @@ BECOME_OWNER: Final = "SET LOCAL ROLE wk_owner; SET LOCAL plan_cache_mode = forc
 _LOGS = """
 SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.log
 WHERE $1::uuid IS NULL OR tenant_id = $1 ORDER BY tenant_id, epoch
+"""
+# Read ahead of the walk that verifies it: a loss on record accounts for what anchors hold of another history.
+_RESTORED = """
+SELECT seq, entry FROM ledger.entry WHERE tenant_id = $1 AND action = 'ledger.restored' ORDER BY epoch, seq
 """
 _EARLIER = """
 SELECT seq, entry FROM ledger.entry
@@ -52,6 +56,9 @@ WHERE ($1::uuid IS NULL OR found.tenant_id = $1)
   AND NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = found.tenant_id AND l.epoch = found.epoch)
 GROUP BY found.tenant_id, found.epoch ORDER BY found.tenant_id, found.epoch
 """
+_NO_HOST = "localhost"
+"""Named where a ledger has no head left that says its name."""
+
 _OUTBOX_AGE = "SELECT max(seconds) FROM ledger.outbox_ages()"
 _QUARANTINED = """
 SELECT tenant_id, count(*) FROM ledger.quarantine WHERE $1::uuid IS NULL OR tenant_id = $1
@@ -105,10 +112,13 @@ class _Run:
         self._since = since
         self._progress = progress
         self._logs: list[Walked] = []
+        self._notes: list[str] = []
 
     async def report(self) -> Report:
         heads = await self._heads()
-        claims, absent = claims_on(heads, self._known, tenant=self._tenant)
+        lost = readable(await self._connection.fetch(_RESTORED, PLATFORM_TENANT))
+        spans = [span for each in lost if (span := each.lost_or_pruned()) is not None]
+        claims, absent = claims_on(heads, self._known, tenant=self._tenant, lost=spans)
         for head in heads:
             self._logs.append(await self._walk(head, claims[head.origin]))
         logs = self._logs
@@ -126,6 +136,7 @@ class _Run:
             quarantined=quarantined,
             checkpoints=sum(log.walk.growth.checkpoints for log in logs),
             covers=sum(log.covers for log in logs),
+            notes=tuple(self._notes),
             ends={log.origin: log.walk.state for log in logs if log.origin not in broken},
         )
 
@@ -144,7 +155,7 @@ class _Run:
         await check_tiles(connection, walked)
         if walked.begin:
             rows = await connection.fetch(_EARLIER, head.tenant, head.epoch, walked.begin)
-            walked.earlier = [told(row["seq"], row["entry"]) for row in rows]
+            walked.earlier = readable(rows)
         return walked
 
     async def _together(self) -> list[Bad]:
@@ -152,12 +163,15 @@ class _Run:
         logs, connection = self._logs, self._connection
         partial = self._tenant is not None
         bad = list(accounts.openings(logs))
-        if not partial and self._since is None:
-            bad += accounts.announcements(logs, known=frozenset(self._known.verified))
         impossible, lost = accounts.losses(logs, partial=partial)
         bad += impossible
+        if not partial and self._since is None:
+            bad += accounts.announcements(logs, lost, known=frozenset(self._known.verified))
         bad += accounts.beyond(logs, lost)
-        bad += await accounts.prunes(logs, self._root_at, partial=partial)
+        pruned, self._notes = await accounts.prunes(logs, self._root_at, partial=partial)
+        bad += pruned
+        bad += accounts.uncorroborated(logs)
+        self._notes += accounts.told_of(lost)
         bad += await left_out(connection, self._tenant)
         if self._since is None and not self._known.verified and not any(_pruned_root(log) for log in logs):
             bad += await stray_pairs(connection, self._tenant)
@@ -172,8 +186,9 @@ class _Run:
         orphans = await self._connection.fetch(_ORPHANS, self._tenant)
         quarantined = await self._connection.fetch(_QUARANTINED, self._tenant)
         ends = {log.place[0]: log.bad(log.walk.head.size, What.QUARANTINE) for log in self._logs}
-        bad = [Bad(f"{log}/{epoch}", seq, What.ORPHAN) for log, epoch, seq in orphans]
-        bad += [ends.get(tenant, Bad(str(tenant), 0, What.QUARANTINE)) for tenant, _ in quarantined]
+        host = self._logs[0].origin.partition("/ledger/")[0] if self._logs else _NO_HOST
+        bad = [Bad(origin(host, tenant, epoch), seq, What.ORPHAN) for tenant, epoch, seq in orphans]
+        bad += [ends.get(tenant, Bad(origin(host, tenant, 1), 0, What.QUARANTINE)) for tenant, _ in quarantined]
         return bad, sum(row[1] for row in quarantined)
 
 
