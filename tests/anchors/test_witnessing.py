@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from anchors.test_witness import request
 from anchors.witnesses import made, running
@@ -37,6 +38,7 @@ from ledger.making import SetClock
 from ledger.signing import SIGNER
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
+from wellkeep.cli.witness import app
 from wellkeep.crypto import merkle
 from wellkeep.crypto.errors import BadProof
 from wellkeep.crypto.notes import COSIGNATURE_V1, NoteSigner, NoteVerifier, cosign_v1, vkey
@@ -233,12 +235,19 @@ def test_a_key_that_is_no_witness_s_stops_the_start() -> None:
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
-    said = command("witness", "--state", tmp_path / "state")
-    assert (said.code, "--log" in said.err) == (2, True)
-    made(tmp_path)
-    said = command("witness", "--state", tmp_path, "--key", tmp_path / "key", "--log", "nonsense")
-    assert (said.code, "wellkeep ledger anchors" in said.err) == (1, True)
-    said = command("witness", "--state", tmp_path, "--key", tmp_path / "key", "--log", VKEY, "--listen", "nowhere:1")
-    assert said.code == 1
-    assert command("witness", "keygen", NAME, "--key", tmp_path / "key").code == 1
-    assert command("witness", "status", "--state", tmp_path / "none").code == 1
+    key = tmp_path / "key"
+    assert said("keygen", NAME, "--key", key) == 0
+    assert said("keygen", NAME, "--key", key) == 1, "a key is never replaced"
+    assert said("status", "--state", tmp_path) == 1
+    assert said("--state", tmp_path / "state") == 2
+    whole = ("--state", tmp_path / "state", "--key", key, "--log", SIGNER.vkey(ORIGIN))
+    assert said(*whole, "--certificate", key) == 2
+    assert said(*whole, "--certificate", key, "--certificate-key", key) == 1, "that is no certificate"
+    assert said(*whole, "--listen", "nowhere:1") == 1
+    assert said(*whole[:-1], VKEY) == 1, "a witness is no log"
+    assert said("status", "--state", tmp_path / "state") == 0
+
+
+def said(*arguments: str | Path) -> int:
+    """Return how the command ends, run in this process."""
+    return CliRunner().invoke(app, [str(one) for one in arguments]).exit_code
