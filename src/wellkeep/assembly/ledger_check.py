@@ -1,42 +1,145 @@
-"""Verifying the ledger as an act: the operator's, on record, its failure a finding."""
+"""Verifying the ledger as an act: the operator's on record, the deployment's own every five minutes.
+
+Rules: what does not hold is a finding; what lies outside is read first (anchors, then what this host remembers), for
+the ledger goes on meanwhile. On a database that is behind what this host remembers nothing is entered, and that is what
+is found.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
+from wellkeep.assembly.anchors import anchor_status, gather
 from wellkeep.assembly.core import Core
 from wellkeep.assembly.database import Database
+from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
 from wellkeep.db.provision import connected
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.events import event
+from wellkeep.ledger.accounts import lowest
 from wellkeep.ledger.actions import Action
+from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.event import Outcome
-from wellkeep.ledger.report import Report
+from wellkeep.ledger.known import Known
+from wellkeep.ledger.report import ANCHORS_STALE, Bad, Report, What
+from wellkeep.ledger.seal import SealKey, log_of
+from wellkeep.ledger.verified import Verified
 from wellkeep.ledger.verify import Progress, verify
+
+_MOST_FINDINGS = 16
+_CALLED = "SELECT id FROM wk.list_tenants() WHERE name = $1 OR id::text = $1"
+_NOT_OURS = "what was verified before was not ours to believe, so everything was read"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is to be verified: one tenant's logs or all; what came since a time, or since the last time; by how many."""
+
+    tenant: UUID | None = None
+    since: datetime | None = None
+    since_last: bool = False
+    jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The report, how the anchors stand (None where they were not asked), and those that could not be asked."""
+
+    report: Report
+    anchors: AnchorStatus | None = None
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Return HOLDS, TAMPERED or ANCHORS_STALE."""
+        if self.report.ok and self.anchors is not None and self.anchors.stale:
+            return ANCHORS_STALE
+        return self.report.exit_code
+
+
+async def check(core: Core, database: Database, extent: Extent, *, progress: Progress | None = None) -> Checked:
+    """Verify, report what does not hold as findings, and remember how far it held; nothing is entered.
+
+    Raises what the database raises where it could not be read.
+    """
+    outside = await gather(core) if extent.tenant is None else None
+    file = Verified(core.memory, keys=core.seal_keys, key=_seal_key(core))
+    before = await asyncio.to_thread(file.load)
+    known = Known(
+        core.seal_keys,
+        signers=core.checkpoint_signers,
+        remembered=await asyncio.to_thread(core.memory.load),
+        anchored=() if outside is None else outside.notes,
+        verified=(before or {}) if extent.since_last else {},
+    )
+    async with connected(database.endpoint("wk_migrate")) as connection:
+        report = await verify(
+            connection, keys=known.keys, known=known, tenant=extent.tenant, since=extent.since, progress=progress
+        )
+    report = _with_setbacks(core, report)
+    if report.ok and extent.since is None:
+        await asyncio.to_thread(file.store, {**(before or {} if extent.tenant else {}), **report.ends})
+    await _report(core, report)
+    return Checked(
+        report,
+        anchors=None if outside is None else await anchor_status(core),
+        unasked={} if outside is None else outside.failed,
+        notes=(_NOT_OURS,) if before is None else (),
+    )
 
 
 async def verify_on_record(
-    core: Core, database: Database, caller: Caller, *, tenant: UUID | None, progress: Progress | None = None
-) -> Report:
-    """Verify one tenant's log or all of them, and enter the result in the root log.
+    core: Core, database: Database, caller: Caller, extent: Extent, *, progress: Progress | None = None
+) -> Checked:
+    """Verify as an operator, and enter the result in the root log, unless the database is behind.
 
     Raises Forbidden, and what the database raises where it could not be read.
     """
-    act = Act(Permission.LEDGER_VERIFY, Action.LEDGER_VERIFIED, "ledger", resource_id=str(tenant) if tenant else None)
+    about = str(extent.tenant) if extent.tenant else None
+    act = Act(Permission.LEDGER_VERIFY, Action.LEDGER_VERIFIED, "ledger", resource_id=about)
     decision = await core.gate.decide(caller, act)
-    async with connected(database.endpoint("wk_migrate")) as connection:
-        report = await verify(connection, keys=core.seal_keys, tenant=tenant, progress=progress)
-    outcome = Outcome.DONE if report.ok else Outcome.FAILED
-    if report.first_bad is not None:
+    checked = await check(core, database, extent, progress=progress)
+    if not core.setbacks:
+        outcome = Outcome.DONE if checked.report.ok else Outcome.FAILED
+        entry = event(decision, outcome=outcome, count=checked.report.entries)
+        await core.gate.enter(entry, tenant=PLATFORM_TENANT)
+    return checked
+
+
+async def tenant_called(core: Core, name: str) -> UUID:
+    """Return the id of the tenant of that name or id, without an entry. Raises NotFound."""
+    async with core.app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
+        found: UUID | None = await connection.fetchval(_CALLED, name)
+    if found is None:
+        raise NotFound("There is no such tenant. List them with: wellkeep tenant list")
+    return found
+
+
+def _seal_key(core: Core) -> SealKey:
+    return SealKey(key_id=core.keys.seal.key_id, secret=core.keys.seal.secret)
+
+
+def _with_setbacks(core: Core, report: Report) -> Report:
+    """Return `report` with the logs in which the database is behind what this host remembers."""
+    behind = [Bad(one.remembered.origin, one.size, What.REMEMBERED) for one in core.setbacks]
+    return report.with_bad(lowest([*report.bad, *behind]))
+
+
+async def _report(core: Core, report: Report) -> None:
+    for bad in report.bad[:_MOST_FINDINGS]:
+        tenant, epoch = log_of(bad.log)
         await core.findings.report(
-            tenant or PLATFORM_TENANT,
+            PLATFORM_TENANT,
             kind=Kind.LEDGER_BROKEN,
             severity=Severity.CRITICAL,
-            key=finding_key(Kind.LEDGER_BROKEN, str(report.first_bad.seq)),
-            detail={"seq": report.first_bad.seq, "what": report.first_bad.what.value},
+            key=finding_key(Kind.LEDGER_BROKEN, bad.what.value, tenant, epoch),
+            detail={"log": str(tenant), "epoch": epoch, "seq": bad.seq, "what": bad.what.value},
         )
-    await core.gate.enter(event(decision, outcome=outcome, count=report.entries), tenant=PLATFORM_TENANT)
-    return report

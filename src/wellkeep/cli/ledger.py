@@ -1,21 +1,27 @@
-"""`wellkeep ledger`: every entry hashed again, and what could never be entered, by the operator at the machine."""
+"""`wellkeep ledger`: all of it verified again, and what could never be entered, by the operator at the machine."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from wellkeep.access.operators import this_operator
-from wellkeep.assembly.ledger_check import verify_on_record
+from wellkeep.assembly.core import open_core
+from wellkeep.assembly.ledger_check import Checked, Extent, tenant_called, verify_on_record
 from wellkeep.assembly.quarantine import Quarantined, quarantined
 from wellkeep.assembly.runtime import open_runtime
-from wellkeep.cli.console import done, err, out, print_json, refuse, table, words
+from wellkeep.cli.bars import bars
+from wellkeep.cli.console import WRONG_USAGE, done, err, print_json, refuse, table, words
+from wellkeep.cli.ledger_offline import verify_offline
+from wellkeep.cli.ledger_search import moment
+from wellkeep.cli.ledger_words import show
 from wellkeep.cli.local import HomeOption, Json, locate, run, started
 from wellkeep.cli.tenants import find
-from wellkeep.ledger.report import COULD_NOT_VERIFY, Report
+from wellkeep.ledger.report import COULD_NOT_VERIFY
 
 app = typer.Typer(no_args_is_help=True, help="The record of every access.")
 
@@ -27,31 +33,56 @@ def ledger() -> None:
 
 @app.command()
 def verify(
-    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's log (default: all)")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's logs (default: all)")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Read the content from this day or time on alone")
+    ] = None,
+    since_last: Annotated[
+        bool, typer.Option("--since-last", help="Go on from where the last verification came to")
+    ] = False,
+    offline: Annotated[
+        Path | None, typer.Option("--offline", help="An export instead: needs no database and no deployment")
+    ] = None,
+    vkey: Annotated[
+        list[str] | None,
+        typer.Option("--vkey", help="With --offline: the root log's key, which you have from elsewhere"),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Processes at once")] = 1,
     home: HomeOption = None,
     json: Json = False,
 ) -> None:
-    """Verify the ledger: exit 0 it holds, 1 tampered (the place is named), 2 could not verify.
+    """Verify the ledger: exit 0 it holds, 1 tampered (the place is named), 2 could not verify, 3 anchors are stale.
 
-    Example: wellkeep ledger verify --json
+    Example: wellkeep ledger verify --since-last --json
     """
+    if offline is not None:
+        if tenant or since or since_last:
+            refuse("--offline verifies an export as a whole: leave the other filters out.", code=WRONG_USAGE)
+        raise typer.Exit(verify_offline(offline, home=home, vkeys=vkey or [], as_json=json))
+    if vkey:
+        refuse("--vkey goes with --offline: a deployment knows its own keys.", code=WRONG_USAGE)
+    if since and since_last:
+        refuse("Either --since or --since-last, not both.", code=WRONG_USAGE)
+    after = None if since is None else datetime.fromisoformat(moment(since) or "")
 
-    async def work() -> Report:
+    async def work() -> Checked:
         where = locate(home)
-        async with started(where) as (settings, database), open_runtime(where, settings, database) as runtime:
-            chosen = None if tenant is None else await find(runtime, tenant)
-            with Progress(*_COLUMNS, console=err, transient=True) as bars:
-                return await verify_on_record(
-                    runtime.core, database, this_operator(), tenant=chosen, progress=_Bars(bars).show
-                )
+        async with (
+            started(where) as (settings, database),
+            open_core(where, settings, database, behind=True) as core,
+        ):
+            chosen = None if tenant is None else await tenant_called(core, tenant)
+            extent = Extent(chosen, after, since_last, jobs)
+            with bars() as shown:
+                return await verify_on_record(core, database, this_operator(), extent, progress=shown)
 
     try:
-        report = asyncio.run(work())
+        checked = asyncio.run(work())
     except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict: exit 1 would say tampered
         message, hint = words(error)
         refuse(f"The ledger was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
-    _show(report, as_json=json)
-    raise typer.Exit(report.exit_code)
+    show(checked, as_json=json)
+    raise typer.Exit(checked.exit_code)
 
 
 @app.command()
@@ -88,38 +119,3 @@ _WHAT_TO_DO = """\
   1. Keep a copy of the database as it is. 2. Look who had access to it at that time.
   3. wellkeep ledger verify says what else does not hold; the daily replay finds states without an entry.
   The rows stay, and verify goes on to say so: the record of that change is not in the ledger."""
-
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-
-
-class _Bars:
-    """One bar a log."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def show(self, log: str, seen: int, size: int) -> None:
-        """Move the bar of `log`."""
-        task = self._tasks.get(log)
-        if task is None:
-            task = self._tasks[log] = self._bars.add_task(log, total=size)
-        self._bars.update(task, completed=seen)
-
-
-def _show(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        bad = [{"log": one.log, "seq": one.seq, "what": one.what.value} for one in report.bad]
-        print_json(
-            {"holds": report.ok, "logs": report.logs, "entries": report.entries, "seals": report.seals, "bad": bad}
-        )
-        return
-    covered = f"{report.entries:,} entries and {report.seals:,} seals in {report.logs} logs"
-    if report.ok:
-        done(f"The ledger holds: {covered}.")
-        out.print("  [dim]Not anchored outside this machine: whoever owns database and keys could still rewrite it.[/]")
-    else:
-        err.print(f"[bold red]✗ The ledger does not hold[/] ({covered}):")
-        for one in report.bad:
-            err.print(f"  {one.log} at seq {one.seq}: {one.what.value}")
-        err.print("  Stop writing, keep a copy of the database as it is, and look who had access to it.")

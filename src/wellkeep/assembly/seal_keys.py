@@ -1,0 +1,18 @@
+"""The deployment's seal keys alone, for whoever checks an export with them."""
+
+from __future__ import annotations
+
+from wellkeep.assembly.database import Database
+from wellkeep.assembly.home import Home
+from wellkeep.assembly.kms import open_kms
+from wellkeep.base.settings import Settings
+from wellkeep.db.provision import connected
+from wellkeep.keys.deployment import load_deployment
+from wellkeep.ledger.seal import SealKey
+
+
+async def read_seal_keys(home: Home, settings: Settings, database: Database) -> dict[str, SealKey]:
+    """Return every seal key by its id. Raises KeysUnavailable and what the database raises."""
+    async with connected(database.endpoint("wk_app")) as connection:
+        keys = await load_deployment(connection, open_kms(home, settings))
+    return {key.key_id: SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals}
