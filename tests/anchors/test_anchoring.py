@@ -141,7 +141,9 @@ async def test_one_process_at_a_time_and_a_dead_one_s_turn_ends(root: Root, data
     a = Shelf("a")
     work = anchoring(root, [a])
     await root.grow()
-    assert await work.book.take("a", seconds=60)
+    (standing,) = await work.book.standings(["a"])
+    assert await work.book.take(standing, seconds=60)
+    assert not await work.book.take(standing, seconds=60)
     await work.run()
     assert not a.notes
     await change(database, "UPDATE ledger.anchor_state SET busy_until = now() - interval '1 second'")
@@ -211,6 +213,17 @@ async def test_a_database_that_was_set_back_behind_its_anchor(root: Root, databa
     assert await looked(root, a) is None, "what is not known here is handed over"
     assert await looked(root, a) == "ahead"
     assert root.reports.kinds == [Kind.LEDGER_ANCHOR_FAILED, Kind.LEDGER_ANCHORS_STALE]
+
+
+async def test_checkpoints_that_an_anchor_took_and_that_are_gone(root: Root, database: Database) -> None:
+    a = Shelf("a", gives_back=False)
+    await root.grow(2)
+    await root.grow(2)
+    work = anchoring(root, [a])
+    await work.run()
+    await change(database, "DELETE FROM ledger.checkpoint WHERE size > 3")
+    assert errors(await work.run()) == ["ahead"]
+    assert len(a.notes) == 1
 
 
 async def test_entries_cut_off_behind_the_anchor(root: Root, database: Database) -> None:

@@ -46,23 +46,24 @@ AS $body$
 $body$;
 COMMENT ON FUNCTION ledger.root_end() IS 'The newest checkpoint of the root log.';
 
-CREATE FUNCTION ledger.take_anchor(of_anchor text, lease interval) RETURNS boolean
+CREATE FUNCTION ledger.take_anchor(of_anchor text, lease interval, last_attempt timestamptz) RETURNS boolean
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    -- The row's lock decides between two processes; the lease outlives one that died, and then ends.
+    -- The row's lock decides between two processes, and the attempt that each knew of last: what the other did meanwhile
+    -- is not done again. The lease outlives a process that died, and then ends.
     WITH taken AS (
         INSERT INTO ledger.anchor_state AS s (tenant_id, anchor, attempted_at, busy_until)
             VALUES (wk.platform(), of_anchor, clock_timestamp(), clock_timestamp() + lease)
             ON CONFLICT (tenant_id, anchor) DO UPDATE
                 SET attempted_at = excluded.attempted_at, busy_until = excluded.busy_until
-                WHERE s.busy_until <= clock_timestamp()
+                WHERE s.busy_until <= clock_timestamp() AND s.attempted_at = last_attempt
             RETURNING 1
     )
     SELECT EXISTS (SELECT FROM taken)
 $body$;
-COMMENT ON FUNCTION ledger.take_anchor(text, interval) IS
-    'Take the turn at an anchor until `leave_anchor`, or for as long as the lease; false while another has it.';
+COMMENT ON FUNCTION ledger.take_anchor(text, interval, timestamptz) IS
+    'Take the turn at an anchor until `leave_anchor`, or for as long as the lease; false where another has it, or had it since.';
 
 CREATE FUNCTION ledger.leave_anchor(of_anchor text, code text, looked boolean) RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -127,7 +128,7 @@ COMMENT ON FUNCTION ledger.read_anchored(text, integer) IS 'What an anchor answe
 
 GRANT USAGE ON TYPE ledger.anchor_code TO wk_ledger;
 GRANT EXECUTE ON FUNCTION
-    ledger.root_end(), ledger.take_anchor(text, interval), ledger.leave_anchor(text, text, boolean),
+    ledger.root_end(), ledger.take_anchor(text, interval, timestamptz), ledger.leave_anchor(text, text, boolean),
     ledger.add_anchored(text, integer, bigint, bytea, timestamptz, bytea, bytea), ledger.anchor_overview(text[]),
     ledger.read_anchored(text, integer)
     TO wk_ledger;

@@ -67,9 +67,10 @@ class Anchoring:
 
         What goes wrong with an anchor is a finding, and in the status. Raises DatabaseUnavailable.
         """
+        # In this order: what an anchor took is no newer than what is read after it, unless the log went back.
+        standings = await self.book.standings([one.name for one in self.anchors])
         end = await self.book.root_end()
-        if end is not None and self.anchors:
-            standings = await self.book.standings([one.name for one in self.anchors])
+        if end is not None:
             work = (self._turn(one, how, end, at_once) for one, how in zip(self.anchors, standings, strict=True))
             for ended in await asyncio.gather(*work, return_exceptions=True):
                 if isinstance(ended, BaseException):
@@ -81,7 +82,7 @@ class Anchoring:
 
     async def _turn(self, anchor: Anchor, standing: Standing, end: RootEnd, at_once: bool) -> None:  # noqa: FBT001
         due, look = self._due(standing, end, at_once=at_once)
-        if not (due or look) or not await self.book.take(anchor.name, seconds=_LEASE_SECONDS):
+        if not (due or look) or not await self.book.take(standing, seconds=_LEASE_SECONDS):
             return
         trouble = await self._tried(anchor, standing, end, publish=due)
         failures = await self.book.leave(anchor.name, trouble=trouble, looked=look)
@@ -90,9 +91,11 @@ class Anchoring:
 
     def _due(self, standing: Standing, end: RootEnd, *, at_once: bool) -> tuple[bool, bool]:
         """Say whether the end is to be handed over, and else whether what was taken is to be read back."""
+        if _ahead(standing, end):
+            return False, True
         now, every = self._clock.now(), self._policy.every.total_seconds() - _EARLY_SECONDS
         rested = standing.at is None or (now - standing.at).total_seconds() >= every
-        newer = (standing.epoch or 0, standing.size or 0) < (end.epoch, end.checkpoint.size)
+        newer = (standing.epoch, standing.size) != (end.epoch, end.checkpoint.size)
         if newer and (at_once or rested):
             return True, False
         seen_long_ago = standing.looked_at is None or now - standing.looked_at >= self._policy.stale
@@ -102,6 +105,8 @@ class Anchoring:
         try:
             if not end.signed(self.signers):
                 return Trouble.NOT_SIGNED
+            if _ahead(standing, end):
+                return Trouble.AHEAD
             async with asyncio.timeout(self._seconds):
                 await (self._publish(anchor, end) if publish else self._look(anchor, standing, end))
         except AnchorFailed as failed:
@@ -174,3 +179,8 @@ class Anchoring:
             key=finding_key(Kind.LEDGER_ANCHORS_STALE),
             detail={"count": status.holding, "seconds": max(one.behind_seconds for one in status.anchors)},
         )
+
+
+def _ahead(standing: Standing, end: RootEnd) -> bool:
+    """Say whether an anchor took a later checkpoint than there is now: by our own memory, which went back in part."""
+    return (standing.epoch or 0, standing.size or 0) > (end.epoch, end.checkpoint.size)

@@ -23,7 +23,7 @@ _OVERVIEW = """
 SELECT anchor, epoch, size, at, waiting_since, attempted_at, looked_at, error, failures
 FROM ledger.anchor_overview($1)
 """
-_TAKE = "SELECT ledger.take_anchor($1, $2)"
+_TAKE = "SELECT ledger.take_anchor($1, $2, $3)"
 _LEAVE = "SELECT ledger.leave_anchor($1, $2, $3)"
 _ADD = "SELECT ledger.add_anchored($1, $2, $3, $4, $5, $6, $7)"
 _READ = "SELECT epoch, size, root, at, note, receipt FROM ledger.read_anchored($1, $2)"
@@ -98,10 +98,12 @@ class AnchorBook:
         async with self._pool.connection() as connection:
             return [Standing(*row.values()) for row in await connection.fetch(_OVERVIEW, list(anchors))]
 
-    async def take(self, anchor: str, *, seconds: float) -> bool:
-        """Take the turn at an anchor, for `seconds` at most; False while another process has it."""
+    async def take(self, standing: Standing, *, seconds: float) -> bool:
+        """Take the turn at an anchor, for `seconds` at most; False where another process has it, or had it since."""
         async with self._pool.connection() as connection:
-            return bool(await connection.fetchval(_TAKE, anchor, timedelta(seconds=seconds)))
+            return bool(
+                await connection.fetchval(_TAKE, standing.anchor, timedelta(seconds=seconds), standing.attempted_at)
+            )
 
     async def leave(self, anchor: str, *, trouble: Trouble | None, looked: bool) -> int:
         """End the turn; return how often in a row it failed."""
