@@ -100,24 +100,28 @@ class Core:
         return {key.key_id: SealKey(key_id=key.key_id, secret=key.secret) for key in self.keys.seals}
 
 
-async def check(database: Database, settings: Settings) -> None:
+async def check(database: Database, settings: Settings, *, migrated: bool = True) -> None:
     """Raise Misconfigured unless the server is fit, the schema is this program's, and the database is ours."""
     async with connected(database.endpoint("wk_app")) as connection:
         await guard.assert_fit(connection)
         await guard.assert_bound(connection)
-        await migrate.assert_current(connection)
+        if migrated:
+            await migrate.assert_current(connection)
         await deployment.assert_belongs(connection, deployment=settings.deployment, environment=settings.environment)
 
 
 @asynccontextmanager
-async def open_core(home: Home, settings: Settings, database: Database, *, behind: bool = False) -> AsyncIterator[Core]:
+async def open_core(
+    home: Home, settings: Settings, database: Database, *, behind: bool = False, migrated: bool = True
+) -> AsyncIterator[Core]:
     """Open everything, and close it in the reverse order: the writer empties itself before its pool goes.
 
     Raises LedgerBehind where the database's ledger is not what this host remembers of it. With `behind` it is opened
-    all the same, to be looked at: `setbacks` says what is wrong, and nothing is appended.
+    all the same, to be looked at: `setbacks` says what is wrong, and nothing is appended. Without `migrated` the schema
+    may be an older program's, or a newer's: good for entering that it is about to be changed.
     """
     home.check()
-    await check(database, settings)
+    await check(database, settings, migrated=migrated)
     clock = SystemClock()
     kms = open_kms(home, settings)
     async with connected(database.endpoint("wk_app")) as connection:

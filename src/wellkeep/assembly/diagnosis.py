@@ -20,6 +20,7 @@ from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate, shared_functions
+from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected, unreachable
 from wellkeep.egress.places import destinations, oddities
 from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
@@ -172,6 +173,22 @@ async def _sinks(settings: Settings, database: Database) -> list[Verdict]:
     return [Verdict(f"The sink {one.sink} gets the ledger in time", one.fine, what_to_do(one)) for one in found]
 
 
+_SEES = "SELECT access.sees_sessions()"
+
+
+async def _sessions(connection: Connection) -> Verdict:
+    """Tell whether log-ins past the application can be seen: PostgreSQL shows sessions of others to few."""
+    try:
+        seen = bool(await connection.fetchval(_SEES))
+    except asyncpg.PostgresError:
+        return Verdict("Log-ins of administrators are seen", fine=False, mend="The schema does not say: see below")
+    return Verdict(
+        "Log-ins of administrators are seen",
+        seen,
+        "As a superuser: ALTER ROLE wk_owner INHERIT; GRANT pg_read_all_stats TO wk_owner; (or run wellkeep init again)",
+    )
+
+
 async def _database(settings: Settings, database: Database) -> list[Verdict]:
     verdicts = [
         Verdict(
@@ -188,6 +205,7 @@ async def _database(settings: Settings, database: Database) -> list[Verdict]:
         verdicts += [Verdict("PostgreSQL's settings keep what is promised", fine=False, mend=one) for one in problems]
         if not problems:
             verdicts.append(Verdict("PostgreSQL's settings keep what is promised", fine=True))
+        verdicts.append(await _sessions(connection))
         still_open = await shared_functions.still_open(connection)
         verdicts.append(
             Verdict(

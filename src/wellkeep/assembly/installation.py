@@ -7,7 +7,7 @@ shown once, by the caller, and kept nowhere in clear but in the files of `secret
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wellkeep.access.api_keys import IssuedKey
 from wellkeep.access.bootstrap import bootstrap_administrator
@@ -24,12 +24,16 @@ from wellkeep.base.secrets import Secret
 from wellkeep.base.settings import DatabaseSettings, ListenSettings, Settings
 from wellkeep.db import context, dsn
 from wellkeep.db.context import ContextKey
-from wellkeep.db.dsn import Endpoint
+from wellkeep.db.dsn import Announce, Endpoint
 from wellkeep.db.provision import assert_usable, connected, provision
+from wellkeep.gate.acts import Caller
 from wellkeep.keys.deployment import provision_deployment
+from wellkeep.ledger.event import Action, Event, Outcome
 
 _MAINTENANCE = "postgres"
 """The database that every server has, and that nobody keeps anything in."""
+
+_WATCH_FROM_NOW = "SELECT access.watch_from_now()"
 
 _ANOTHER_DATABASE = {
     "embedded": "{} is of a deployment with its own PostgreSQL, which holds its data. Choose another directory.",
@@ -56,15 +60,17 @@ async def initialise(
     host: str = "localhost",
     listen: ListenSettings | None = None,
     administrator_dsn: Secret[str] | None = None,
+    announce: Announce | None = None,
     tell: Tell = lambda _: None,
 ) -> Installed:
     """Make the deployment in `home`, or finish one that was begun.
 
     `administrator_dsn` names an external PostgreSQL by an account that may create roles and databases; it is used here
-    and not kept. Raises Misconfigured where what exists belongs to something else.
+    and not kept. `announce` says on record who logs in to do so, where there is a ledger already. Raises Misconfigured
+    where what exists belongs to something else.
     """
     tell("Directories and settings")
-    administrator = None if administrator_dsn is None else dsn.parse(administrator_dsn)
+    administrator = None if administrator_dsn is None else replace(dsn.parse(administrator_dsn), announce=announce)
     where = DatabaseSettings()
     if administrator is not None:
         where = _external(administrator)
@@ -74,6 +80,7 @@ async def initialise(
     make_local_keys(home, settings)
     ensure_certificate(home, settings)
     database = Database(home, settings)
+    database.announce = announce
     tell("PostgreSQL")
     database.start()
     await prepare_database(home, settings, database, administrator, tell)
@@ -144,4 +151,23 @@ async def _first_administrator(home: Home, settings: Settings, database: Databas
         if await runtime.api_keys.list(operator, tenant=PLATFORM_TENANT):
             return None
         await announce(runtime.core)
-        return await bootstrap_administrator(runtime.api_keys, operator, tenant=PLATFORM_TENANT)
+        issued = await bootstrap_administrator(runtime.api_keys, operator, tenant=PLATFORM_TENANT)
+        await runtime.core.gate.enter(_made(operator), tenant=PLATFORM_TENANT)
+    async with connected(database.endpoint("wk_migrate")) as connection:
+        await connection.execute(_WATCH_FROM_NOW)
+    return issued
+
+
+def _made(caller: Caller) -> Event:
+    """Return the entry that the deployment was made; what made it could not be entered before there was a ledger."""
+    return Event(
+        id=uuid7(),
+        action=Action.DEPLOYMENT_INIT,
+        actor_type=caller.principal.type,
+        actor_id=caller.principal.id,
+        method=caller.principal.method,
+        outcome=Outcome.DONE,
+        request=caller.request,
+        resource_type="command",
+        resource_id="init",
+    )

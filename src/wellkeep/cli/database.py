@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from wellkeep.cli import database_shell
 from wellkeep.cli.console import done, print_json, table
 from wellkeep.cli.local import HomeOption, Json, locate, run, started
 from wellkeep.db import migrate as migrations
@@ -13,6 +14,8 @@ from wellkeep.db.migrate import Migration, Status
 from wellkeep.db.provision import connected
 
 app = typer.Typer(no_args_is_help=True, help="The schema: numbered, chained by hash, with a way back.")
+
+app.command()(database_shell.shell)
 
 _MIGRATOR = "wk_migrate"
 

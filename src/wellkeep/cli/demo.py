@@ -19,8 +19,10 @@ from typing import Annotated
 
 import typer
 
+from wellkeep.assembly.announcing import announcing
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import initialise
+from wellkeep.assembly.runtime import open_runtime
 from wellkeep.base.settings import ListenSettings
 from wellkeep.cli import prove
 from wellkeep.cli.console import done, err, out, refuse
@@ -89,7 +91,8 @@ async def _deployment(home: Home, *, keep: bool) -> AsyncIterator[Deployment]:
         await server.start()
         (home.path / _PID_FILE).write_text(str(server.pid))
         done(f"Serving https://{listen.public}, administration on https://{listen.admin}")
-        async with deployment:
+        async with deployment, open_runtime(home, deployment.settings, deployment.database) as runtime:
+            deployment.database.announce = announcing(runtime.core)
             yield deployment
         kept = keep
     finally:

@@ -16,7 +16,7 @@ from wellkeep.assembly.keeper import kept
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.secrets import Secret
 from wellkeep.cli.console import done, err, out, print_json, refuse_error, table
-from wellkeep.cli.local import Directory, Json, left_as_found, locate, run, started
+from wellkeep.cli.local import Directory, Json, left_as_found, locate, once_more, run, served, started
 
 if TYPE_CHECKING:
     from wellkeep.api.server import Addresses
@@ -45,12 +45,13 @@ def init(
     home = locate(directory)
 
     async def work() -> Installed:
-        async with left_as_found(home):
+        async with left_as_found(home), once_more(home) as announce:
             return await initialise(
                 home,
                 environment=environment,
                 host=host,
                 administrator_dsn=None if database is None else Secret(database),
+                announce=announce,
                 tell=lambda step: err.print(f"[dim]· {step}[/]"),
             )
 
@@ -90,8 +91,7 @@ def serve(
         settings = home.settings()
         home.check()
         server = Database(home, settings)
-        server.start()
-        try:
+        with served(home, settings, server):
             with kept(server):
                 code = serve_http(
                     functools.partial(worker_runtime, home.path),
@@ -101,8 +101,6 @@ def serve(
                     on_ready=functools.partial(_announce, log),
                     log=_STDOUT if log is None else log,
                 )
-        finally:
-            server.stop()
     except WellkeepError as error:
         refuse_error(error)
     raise typer.Exit(code)

@@ -16,7 +16,7 @@ from rich.table import Table
 from wellkeep.assembly.home import Home
 from wellkeep.base.clock import SystemClock, iso
 from wellkeep.cli.console import err, out, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json, locate, run
+from wellkeep.cli.local import HomeOption, Json, locate, run, started
 from wellkeep.prove.claims import load_claims
 from wellkeep.prove.evidence import Evidence, State
 from wellkeep.prove.probe import Probe, prove
@@ -45,7 +45,13 @@ def prove_claims(
     Example: wellkeep prove rest.fields access.tenant_wall --json
     """
     chosen = _choose(claims or [])
-    evidence = run(gather(locate(home).path, chosen, quiet=json))
+
+    async def work() -> list[Evidence]:
+        where = locate(home)
+        async with started(where, apart=True):
+            return await gather(where.path, chosen, quiet=json)
+
+    evidence = run(work())
     if json:
         print_json([_document(one) for one in evidence])
     else:

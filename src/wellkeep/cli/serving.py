@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from wellkeep.assembly.announcing import announcing, server_itself
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.definitions import announce
 from wellkeep.assembly.home import Home
@@ -23,6 +24,7 @@ from wellkeep.jobs.handlers import Handler
 from wellkeep.jobs.housekeeping import PERIODIC, Housekeeping
 from wellkeep.jobs.ledger import LedgerJobs
 from wellkeep.jobs.streaming import streaming
+from wellkeep.jobs.watching import watching
 from wellkeep.jobs.worker import Worker
 from wellkeep.vault import exports_table, imports_table
 from wellkeep.vault.exports_run import ExportRunner
@@ -43,7 +45,12 @@ async def worker_runtime(home: Path) -> AsyncIterator[Runtime]:
     database.start()
     async with open_runtime(where, settings, database) as runtime:
         await announce(runtime.core)
-        async with streaming(runtime.core, database, where), _working(runtime, database):
+        database.announce = announcing(runtime.core, server_itself)
+        async with (
+            streaming(runtime.core, database, where),
+            watching(runtime.core, database, where),
+            _working(runtime, database),
+        ):
             yield runtime
 
 

@@ -48,13 +48,21 @@ QUIET_SETTINGS: Mapping[str, str] = {
 }
 """What keeps rows, parameters and statements out of the server's log; `guard` asserts it on every server."""
 
+WATCHED_SETTINGS: Mapping[str, str] = {
+    "logging_collector": "on",
+    # JSON beside the lines for people: a role's or program's name can't break out of its field.
+    "log_destination": "stderr,jsonlog",
+    "log_connections": "on",
+    "log_disconnections": "on",
+}
+"""What shows every session of the embedded server, however short; see `connection_log`."""
+
 _OTHER_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "password_encryption": "scram-sha-256",
     "default_transaction_isolation": "read committed",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "logging_collector": "on",
     # Above ERROR: a failed statement's message may quote a value; what failed is in our own log, without values.
     "log_min_messages": "log",
     "log_directory": "log",
@@ -140,7 +148,7 @@ def write_configuration(directory: Path, data: Path, sockets: Path, extra: Mappi
 
     `extra` may set what is not about durability or logging. Raises Misconfigured where it tries to.
     """
-    forbidden = (DURABLE_SETTINGS.keys() | QUIET_SETTINGS.keys()) & extra.keys()
+    forbidden = (DURABLE_SETTINGS.keys() | QUIET_SETTINGS.keys() | WATCHED_SETTINGS.keys()) & extra.keys()
     if forbidden:
         raise Misconfigured(f"These settings of PostgreSQL are not open to change: {', '.join(sorted(forbidden))}")
     hba = directory / "pg_hba.conf"
@@ -151,6 +159,7 @@ def write_configuration(directory: Path, data: Path, sockets: Path, extra: Mappi
         **extra,
         **DURABLE_SETTINGS,
         **QUIET_SETTINGS,
+        **WATCHED_SETTINGS,
         "data_directory": str(data),
         "hba_file": str(hba),
         "unix_socket_directories": str(sockets),

@@ -9,14 +9,17 @@ where it leads to, never the account nor the password.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
+
+Announce = Callable[[str], Awaitable[str | None]]
+"""Says on record that a session of this role is about to begin; answers the name by which it is known, or None."""
 
 _DEFAULT_PORT = 5432
 _LAST_PORT = 65_535
@@ -30,7 +33,8 @@ class Endpoint:
     """One role at one database of one server.
 
     `host` is a name, or the absolute directory of a Unix socket. `tls` holds the paths `sslrootcert`, `sslcert` and
-    `sslkey` where they were given; a name of the system's trust store needs none.
+    `sslkey` where they were given; a name of the system's trust store needs none. `announce` is asked before each
+    connection that is made outside a pool.
     """
 
     host: str
@@ -39,6 +43,7 @@ class Endpoint:
     user: str
     password: Secret[str] | None
     tls: tuple[tuple[str, str], ...] = ()
+    announce: Announce | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_socket(self) -> bool:

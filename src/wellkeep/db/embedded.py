@@ -104,6 +104,10 @@ class EmbeddedServer:
             host=str(self._sockets), port=_PORT, database=database, user=role, password=self._password(role)
         )
 
+    def program(self, name: str) -> str:
+        """Return the path of a program of this PostgreSQL, such as `psql`. Raises Misconfigured where there is none."""
+        return self._binaries().program(name)
+
     def dsn(self, role: str = cluster.SUPERUSER, database: str = DEFAULT_DATABASE) -> Secret[str]:
         """Return `endpoint` as a DSN; it holds the password."""
         return self.endpoint(role, database).url()

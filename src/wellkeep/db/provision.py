@@ -47,9 +47,12 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
 
 
 async def _connect(endpoint: Endpoint) -> Connection:
+    settings = await _announced(endpoint)
     failure: WellkeepError
     try:
-        connection: Connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
+        connection: Connection = await asyncpg.connect(
+            **endpoint.arguments(), server_settings=settings, timeout=_CONNECT_SECONDS
+        )
     except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError) as error:
         failure = translate(error)
     else:
@@ -57,13 +60,20 @@ async def _connect(endpoint: Endpoint) -> Connection:
     raise failure
 
 
+async def _announced(endpoint: Endpoint) -> dict[str, str]:
+    """Say that this session is ours, where that is to be said, and return the settings by which it is known."""
+    name = None if endpoint.announce is None else await endpoint.announce(endpoint.user)
+    return {} if name is None else {"application_name": name}
+
+
 async def unreachable(endpoint: Endpoint) -> str | None:
     """Say why `endpoint` can't be connected to, and what to do; None where it can.
 
     For the person at the command line: whoever sends requests is told no more than that the database is away.
     """
+    settings = await _announced(endpoint)
     try:
-        connection = await asyncpg.connect(**endpoint.arguments(), timeout=_CONNECT_SECONDS)
+        connection = await asyncpg.connect(**endpoint.arguments(), server_settings=settings, timeout=_CONNECT_SECONDS)
         await connection.close(timeout=_CONNECT_SECONDS)
     except (*DRIVER_ERRORS, *CONNECTION_ERRORS, OSError, UnicodeError) as error:
         return _in_words(error, endpoint)
@@ -144,8 +154,9 @@ async def provision(
 async def _assert_ours(migrator: Endpoint, deployment_id: UUID, environment: str) -> None:
     """Raise Misconfigured where the server's roles, or the database that is there, are another deployment's."""
     anothers = False
+    settings = await _announced(migrator)
     try:
-        probe = await asyncpg.connect(**migrator.arguments(), timeout=_CONNECT_SECONDS)
+        probe = await asyncpg.connect(**migrator.arguments(), server_settings=settings, timeout=_CONNECT_SECONDS)
         await probe.close(timeout=_CONNECT_SECONDS)
     except asyncpg.InvalidPasswordError:
         anothers = True

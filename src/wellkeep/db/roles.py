@@ -2,7 +2,7 @@
 
 | role | may |
 |---|---|
-| `wk_owner` | own the schemas; can't log in |
+| `wk_owner` | own the schemas, and see who is logged in (pg_read_all_stats); can't log in |
 | `wk_migrate` | become `wk_owner`, by `SET ROLE` alone |
 | `wk_app` | serve requests under a tenant context |
 | `wk_ledger` | append to the ledger, on its own connection |
@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+
+import asyncpg
 
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
@@ -27,6 +30,9 @@ from wellkeep.db.passwords import scram_verifier
 OWNER_ROLE = "wk_owner"
 LOGIN_ROLES = ("wk_migrate", "wk_app", "wk_ledger", "wk_auth", "wk_jobs", "wk_backup")
 ALL_ROLES = (OWNER_ROLE, *LOGIN_ROLES)
+SERVICE_ROLES = ("wk_app", "wk_ledger", "wk_auth", "wk_jobs")
+"""What servers log in as, all the time; whoever logs in as anything else is on record."""
+STATISTICS_ROLE = "pg_read_all_stats"
 
 _LOCK_KEY = 0x776B_726F  # "wkro"
 _LOCK = "SELECT pg_advisory_lock($1)"
@@ -47,6 +53,7 @@ FROM pg_auth_members m JOIN pg_roles member ON member.oid = m.member JOIN pg_rol
 WHERE member.rolname = ANY($1::text[])
 """
 _GRANT_OWNER = "GRANT wk_owner TO wk_migrate"
+_GRANT_STATISTICS = "ALTER ROLE wk_owner INHERIT; GRANT pg_read_all_stats TO wk_owner"
 _AM_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 _GRANT_OWNER_TO_ME = "GRANT wk_owner TO CURRENT_USER"
 _DATABASE_EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)"
@@ -75,6 +82,7 @@ async def ensure_roles(connection: Connection, passwords: Mapping[str, Secret[st
         async with connection.transaction():
             await _create_or_alter(connection, verifiers)
             await connection.execute(_GRANT_OWNER)
+            await _grant_statistics(connection)
             if not await connection.fetchval(_AM_SUPERUSER):
                 await connection.execute(_GRANT_OWNER_TO_ME)
             await _refuse_unsafe(connection)
@@ -111,6 +119,13 @@ async def _create_or_alter(connection: Connection, verifiers: Mapping[str, str])
         await connection.execute(await connection.fetchval(form, role, verifier))
 
 
+async def _grant_statistics(connection: Connection) -> None:
+    """Let the owner's functions tell sessions apart; where the administrator may not grant that, `doctor` says so."""
+    with suppress(asyncpg.InsufficientPrivilegeError):
+        async with connection.transaction():
+            await connection.execute(_GRANT_STATISTICS)
+
+
 async def _refuse_unsafe(connection: Connection) -> None:
     unsafe = sorted(row["name"] for row in await connection.fetch(_UNSAFE, list(ALL_ROLES)))
     if unsafe:
@@ -119,7 +134,7 @@ async def _refuse_unsafe(connection: Connection) -> None:
             "NOCREATEROLE NOCREATEDB NOREPLICATION; (and NOLOGIN for wk_owner)"
         )
     for row in await connection.fetch(_MEMBERSHIPS, list(ALL_ROLES)):
-        if (row["member"], row["granted"]) != ("wk_migrate", OWNER_ROLE):
+        if (row["member"], row["granted"]) not in {("wk_migrate", OWNER_ROLE), (OWNER_ROLE, STATISTICS_ROLE)}:
             raise Misconfigured(
                 f"{row['member']} is a member of {row['granted']}, which goes round the wall. As an administrator: "
                 f"REVOKE {row['granted']} FROM {row['member']};"

@@ -54,6 +54,7 @@ class Action(StrEnum):
     LOG_OPENED = "log.opened"
     LOG_CLOSED = "log.closed"
     DEPLOYMENT_STARTED = "deployment.started"
+    DEPLOYMENT_STOPPED = "deployment.stopped"
     DEPLOYMENT_INIT = "deployment.init"
     MIGRATION_APPLIED = "migration.applied"
     PROVE_RUN = "prove.run"

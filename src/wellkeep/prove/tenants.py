@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from wellkeep.access.operators import this_operator
+from wellkeep.assembly.announcing import announcing
 from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.prove.deployment import Deployment, Tenant, Unseen
 from wellkeep.prove.sample import NOTES_DEFINITION, PEOPLE_DEFINITION
@@ -27,10 +28,12 @@ async def prepared(deployment: Deployment) -> AsyncIterator[tuple[Runtime, Tenan
     """Lend the operator's runtime and both tenants, with the probes' collections; the keys are revoked afterwards."""
     async with open_runtime(deployment.home, deployment.settings, deployment.database) as runtime:
         issued: list[tuple[UUID, UUID]] = []
+        deployment.database.announce = announcing(runtime.core)
         try:
             first, second = [await _prepare(runtime, deployment, name, issued) for name in NAMES]
             yield runtime, first, second
         finally:
+            deployment.database.announce = None
             for tenant, key in issued:
                 await runtime.api_keys.revoke(this_operator(), tenant=tenant, key_id=key)
 
