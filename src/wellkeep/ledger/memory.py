@@ -102,7 +102,7 @@ class Memory:
             stream.flush()
             os.fsync(stream.fileno())
         staging.replace(self.path)
-        _sync_directory(self.path.parent)
+        sync_directory(self.path.parent)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -115,7 +115,7 @@ class Memory:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if _stamp(os.fstat(file)) == self._stamp():
                     if fresh:
-                        _sync_directory(self.path.parent)
+                        sync_directory(self.path.parent)
                     yield file
                     return
             finally:
@@ -164,7 +164,8 @@ def _write(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make durable which files a directory holds."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
