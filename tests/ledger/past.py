@@ -44,24 +44,28 @@ async def live_through(
     async with database.connect() as connection:
         for time, tenant, events in batches:
             spliced = splicer.splice(heads, [Submitted(tenant, each, outbox=False) for each in events], now=time)
-            await _partition(connection, time)
+            await make_month(connection, time)
             await store(connection, spliced)
             heads.update(spliced.heads)
 
 
-async def store(connection: Connection, spliced: Spliced) -> None:
-    """Write a spliced batch as a superuser, whatever its time."""
-    for step in spliced.steps:
+async def store(connection: Connection, spliced: Spliced, *, steps: Sequence[int] | None = None) -> None:
+    """Write a spliced batch as a superuser, whatever its time; or of it those of `steps` (from 1) alone."""
+    wanted = range(1, len(spliced.steps) + 1) if steps is None else steps
+    for step in (spliced.steps[number - 1] for number in wanted):
         tenant, epoch, name, _, _, size, leaf, time, frontier, key_id, root, mac = step
         await connection.execute(_LOG, tenant, epoch, name, size, leaf, time, frontier)
         await connection.execute(_SEAL, tenant, epoch, size, key_id, leaf, root, mac)
     for number, seq, event_id, *columns in spliced.entries:
+        if number not in wanted:
+            continue
         tenant, epoch, *_ = spliced.steps[number - 1]
         await connection.execute(_ENTRIES, tenant, epoch, seq, event_id, spliced.steps[number - 1][7], *columns)
     await connection.executemany(_SUBJECTS, spliced.subjects)
 
 
-async def _partition(connection: Connection, time: datetime) -> None:
+async def make_month(connection: Connection, time: datetime) -> None:
+    """Make the partition that entries of `time` lie in."""
     first = datetime(time.year, time.month, 1, tzinfo=UTC)
     following = datetime(time.year + time.month // 12, time.month % 12 + 1, 1, tzinfo=UTC)
     await connection.execute(_PARTITION.format(month=f"{first:%Y_%m}", first=first, following=following))

@@ -52,6 +52,7 @@ async def diagnose(home: Home, settings: Settings, database: Database) -> list[V
             fine=False,
             mend="It lies in a file or the environment of this machine; drivers for cloud services are still to come",
         ),
+        _memory(home, settings, database),
         *await _anchors(home, settings, database),
         *await _sinks(settings, database),
         *_places(home, settings),
@@ -117,6 +118,16 @@ async def _anchor_states(settings: Settings, database: Database) -> list[Verdict
         for one in status.anchors
         if one.error is not None
     ]
+
+
+def _memory(home: Home, settings: Settings, database: Database) -> Verdict:
+    """Tell whether what this host remembers of the ledger would survive what takes the database back."""
+    path = home.resolve(settings.ledger.memory)
+    return Verdict(
+        "What this host remembers of the ledger lies on another volume than the database",
+        database.embedded is None or not _same_volume(home, path.parent),
+        f"A snapshot that is put back takes both back: name another volume's file in ledger.memory (now {path})",
+    )
 
 
 def _same_volume(home: Home, path: Path) -> bool:

@@ -24,6 +24,7 @@ from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.events import event
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.anchors.status import AnchorStatus
+from wellkeep.ledger.cover import cover
 from wellkeep.ledger.event import Outcome
 from wellkeep.ledger.retention import Month, MonthRun, due, keep_leaves, recorded, runs_of, told
 
@@ -83,6 +84,9 @@ async def prune(core: Core, database: Database, caller: Caller, *, month: str, e
                 root = await keep_leaves(connection, run)
             for log, entry in told(of, run, root):
                 await core.gate.enter(entry, tenant=log)
+    # What goes must be vouched for from outside its log: the root log covers it, and the anchors hold the root log.
+    await core.checkpointer.sign_now()
+    await cover(core.ledger, core.writer, signers=core.checkpoint_signers, reporter=core.findings)
     await core.checkpointer.sign_now()
     status = await core.anchoring.run(at_once=True)
     anchored = await _anchored(core, runs, status)

@@ -20,6 +20,7 @@ from wellkeep.cli import (
     holds,
     imports,
     ledger,
+    ledger_prune,
     ledger_restore,
     ledger_search,
     prove,
@@ -54,6 +55,7 @@ ledger.app.command(name="sinks")(sinks.sinks)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(witness.app, name="witness")
 ledger.app.command(name="accept-restore")(ledger_restore.accept_restore)
+ledger.app.command(name="prune")(ledger_prune.prune)
 app.add_typer(holds.app, name="hold")
 app.add_typer(findings.app, name="findings")
 app.add_typer(egress.app, name="egress")
