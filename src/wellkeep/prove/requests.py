@@ -91,6 +91,8 @@ def _reading(place: Place) -> Iterator[Request]:
     search = {"where": {}, "subject": str(place.subject), "limit": 1}
     yield _request("record_search", "record:search", "POST", f"{base}/records/search", json=search)
     yield _request("subject_get", "subject:read", "GET", f"/v1/subjects/{place.subject}")
+    told = f"/v1/subjects/{place.subject}/disclosures?limit=1"
+    yield _request("subject_disclosures", "ledger:read", "GET", told)
     yield _request("ledger_entries", "ledger:read", "GET", "/v1/ledger/entries?limit=1")
 
 

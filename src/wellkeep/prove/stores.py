@@ -20,7 +20,7 @@ _RELATIONS = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        CASE WHEN n.nspname = 'pg_catalog' THEN 'text' ELSE 'binary' END AS form
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('information_schema')
+WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('information_schema')
   AND n.nspname NOT LIKE 'pg\\_temp%' AND n.nspname NOT LIKE 'pg\\_toast%'
 ORDER BY 1
 """
