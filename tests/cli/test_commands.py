@@ -17,8 +17,11 @@ from wellkeep.cli.commands import app
 from wellkeep.prove.deployment import Unseen
 
 READ_BY_PROGRAMS = {
-    "init", "doctor", "import", "export", "prove", "findings", "tenant create", "tenant list", "apikey create",
-    "apikey list", "ledger verify", "ledger quarantine", "findings resolve", "db status",
+    "apikey create", "apikey list", "db status", "doctor", "egress list", "egress test", "export", "findings",
+    "findings resolve", "hold list", "hold place", "import", "init", "ledger accept-restore", "ledger anchors",
+    "ledger checkpoint", "ledger export", "ledger proof", "ledger prune", "ledger quarantine", "ledger search",
+    "ledger sinks", "ledger verify", "prove", "subject disclosures", "tenant create", "tenant list", "witness keygen",
+    "witness status",
 }  # fmt: skip
 NEED_A_DEPLOYMENT = [
     ("serve",),
@@ -27,6 +30,12 @@ NEED_A_DEPLOYMENT = [
     ("tenant", "list"),
     ("ledger", "verify"),
     ("ledger", "quarantine"),
+    ("ledger", "anchors"),
+    ("ledger", "sinks"),
+    ("ledger", "prune"),
+    ("ledger", "accept-restore", "--reason", "a"),
+    ("hold", "list"),
+    ("hold", "place", "--reason", "a"),
     ("findings", "resolve", "a"),
     ("tenant", "set", "a", "--purpose-required"),
     ("db", "status"),
