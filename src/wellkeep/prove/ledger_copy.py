@@ -13,7 +13,7 @@ from wellkeep.prove.deployment import Deployment
 
 _NAME = "wk_ledger_copy"
 _DROP = "DROP DATABASE IF EXISTS wk_ledger_copy WITH (FORCE)"
-_TABLES = ("log", "entry", "seal", "entry_subject")
+_TABLES = ("log", "entry", "seal", "entry_subject", "checkpoint", "tile", "covered", "outbox", "quarantine")
 
 
 @asynccontextmanager

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import initialise
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.anchor_settings import FileAnchor
+from wellkeep.base.settings import LedgerSettings, ListenSettings
 from wellkeep.db import roles
 from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected
@@ -28,7 +33,7 @@ _DROP = "DROP DATABASE IF EXISTS wk_probe_empty WITH (FORCE)"
 
 
 class Scratch(Stage):
-    """A deployment that a probe may break. It holds two synthetic tenants, `a` and `b`, as the live one does."""
+    """A deployment that a probe may break: two synthetic tenants, `a` and `b`, and a file anchor outside its home."""
 
     def __init__(self, home: Home) -> None:
         """Describe the deployment that was made in `home`."""
@@ -44,6 +49,13 @@ class Scratch(Stage):
             await asyncio.sleep(_DRAIN_PAUSE_SECONDS)
         raise Unseen("the outbox of the scratch deployment was not drained")
 
+    def stop_postgresql_at_once(self) -> None:
+        """Stop the deployment's PostgreSQL as a crash does, in the middle of whatever it does (SIGQUIT)."""
+        embedded = self.database.embedded
+        if embedded is None or embedded.pid is None:
+            raise Unseen("the scratch deployment's PostgreSQL does not run")
+        os.kill(embedded.pid, signal.SIGQUIT)
+
     async def replay(self) -> set[str]:
         """Replay the ledger against the records of tenant `a` and return the ids of records that do not agree."""
         replayed = await self.operator.replay.run(self.a.id)
@@ -58,8 +70,10 @@ class Scratch(Stage):
         listen = ListenSettings(public=public, admin=admin, plain=plain)
         scratch = None
         try:
-            await initialise(Home(folder / "home"), environment="scratch", listen=listen)
-            scratch = cls(Home(folder / "home"))
+            home = Home(folder / "home")
+            await initialise(home, environment="scratch", listen=listen)
+            home.write_settings(msgspec.structs.replace(home.settings(), ledger=_anchored(folder)))
+            scratch = cls(home)
             async with scratch:
                 await scratch.server.start()
                 async with prepared(scratch) as (scratch.operator, scratch.a, scratch.b):
@@ -85,6 +99,13 @@ class Scratch(Stage):
         finally:
             async with connected(administrator) as connection:
                 await connection.execute(_DROP)
+
+
+def _anchored(folder: Path) -> LedgerSettings:
+    """Return settings that anchor the ledger in a directory which is not the deployment's own."""
+    outside = folder / "outside"
+    outside.mkdir(mode=0o700)
+    return LedgerSettings(anchors=(FileAnchor(name="outside", path=str(outside)),))
 
 
 def _folder() -> Path:

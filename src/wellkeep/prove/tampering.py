@@ -1,7 +1,7 @@
 """What a hostile owner of the database does to the ledger: one function an attack, each on rows as they lie.
 
 Used on a scratch deployment alone. The forger knows the format, recomputes every hash that needs no key, and mends
-every table that it can; what it lacks is the SEAL key, which is outside the database.
+every table that it can; what it lacks are the keys of seals and checkpoints, which are outside the database.
 """
 
 from __future__ import annotations
@@ -12,22 +12,36 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from wellkeep.base.ids import uuid7
-from wellkeep.crypto.merkle import Frontier, leaf_hash
+from wellkeep.crypto.merkle import leaf_hash
 from wellkeep.db.connection import Connection, Record
+from wellkeep.prove.forging import FORGED, canonical, change, cut, forged, relink, renumber
 
-_TABLES = ("log", "entry", "seal", "entry_subject")
-_KEEP = "CREATE TABLE wk_probe_kept.{0} AS SELECT * FROM ledger.{0}"
-_PUT_BACK = "TRUNCATE ledger.{0}; INSERT INTO ledger.{0} SELECT * FROM wk_probe_kept.{0}"
+_TABLES = """
+SELECT tablename FROM pg_tables WHERE schemaname = 'ledger' AND tablename !~ '^entry_[0-9]{4}' AND tablename <> 'turn'
+"""
+_KEEP = "CREATE TABLE {schema}.{table} AS SELECT * FROM ledger.{table}"
+_CLEAR = "DELETE FROM ledger.{table}"
+_PUT_BACK = "INSERT INTO ledger.{table} SELECT * FROM {schema}.{table}"
+
 _ENTRIES = "SELECT seq, entry FROM ledger.entry WHERE tenant_id = $1 AND epoch = 1 ORDER BY seq"
 _SEALS = "SELECT size FROM ledger.seal WHERE tenant_id = $1 AND epoch = 1 ORDER BY size"
-
-_EDIT = "UPDATE ledger.entry SET entry = $3, actor = $4 WHERE tenant_id = $1 AND seq = $2"
-_REWRITE = "UPDATE ledger.entry SET entry = $3, leaf = $4 WHERE tenant_id = $1 AND seq = $2"
+_CHECKPOINTS = "SELECT size FROM ledger.checkpoint WHERE tenant_id = $1 AND epoch = 1 ORDER BY size"
+_COVERED = "SELECT coalesce(max(size), 0) FROM ledger.covered WHERE tenant_id = $1 AND epoch = 1"
+_REHASH = "UPDATE ledger.entry SET leaf = $3 WHERE tenant_id = $1 AND seq = $2"
 _RENAME = "UPDATE ledger.entry SET actor = $3 WHERE tenant_id = $1 AND seq = $2"
 _DROP = "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq = $2"
-_RESEAL = "UPDATE ledger.seal SET leaf = $3, root = $4 WHERE tenant_id = $1 AND size = $2"
+_DROP_BESIDE = (
+    "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2",
+    "DELETE FROM ledger.seal WHERE tenant_id = $1 AND size - 1 = $2",
+    "DELETE FROM ledger.checkpoint WHERE tenant_id = $1 AND size - 1 = $2",
+    "DELETE FROM ledger.covered WHERE tenant_id = $1 AND size - 1 = $2",
+)
+_BEGINNING = (
+    "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq < $2",
+    "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq < $2",
+)
 _UNSEAL = "DELETE FROM ledger.seal WHERE tenant_id = $1 AND size = $2"
-_MOVE_HEAD = "UPDATE ledger.log SET size = $2, leaf = $3, frontier = $4 WHERE tenant_id = $1"
+_UNSIGN = "DELETE FROM ledger.checkpoint WHERE tenant_id = $1 AND size > $2"
 _RENUMBER = "UPDATE ledger.entry SET seq = $3 WHERE tenant_id = $1 AND seq = $2"
 _ADD = """
 INSERT INTO ledger.entry
@@ -35,12 +49,18 @@ SELECT (jsonb_populate_record(e, jsonb_build_object(
     'seq', $3::bigint, 'leaf', $4::text, 'entry', $5::text, 'event_id', $6::uuid))).*
 FROM ledger.entry e WHERE e.tenant_id = $1 AND e.seq = $2
 """
-_CUT = (
-    "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq >= $2",
-    "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq >= $2",
-    "DELETE FROM ledger.seal WHERE tenant_id = $1 AND size > $2",
+_ADD_SUBJECTS = """
+INSERT INTO ledger.entry_subject
+SELECT tenant_id, subject, epoch, $3 FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2
+"""
+_REMOVE = (
+    "DELETE FROM ledger.entry_subject WHERE tenant_id = $1",
+    "DELETE FROM ledger.entry WHERE tenant_id = $1",
+    "DELETE FROM ledger.seal WHERE tenant_id = $1",
+    "DELETE FROM ledger.checkpoint WHERE tenant_id = $1",
+    "DELETE FROM ledger.tile WHERE tenant_id = $1",
+    "DELETE FROM ledger.log WHERE tenant_id = $1",
 )
-_REMOVE = "DELETE FROM ledger.log WHERE tenant_id = $1"
 _NEXT_SUBJECT = """
 SELECT min(seq) FROM (
     SELECT seq FROM ledger.entry WHERE tenant_id = $1 AND seq >= $2 AND subject IS NOT NULL
@@ -51,8 +71,16 @@ _UNSUBJECT = (
     "UPDATE ledger.entry SET subject = NULL WHERE tenant_id = $1 AND seq = $2",
     "DELETE FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2",
 )
+_FORGE_TILE = """
+UPDATE ledger.tile SET hashes = overlay(hashes PLACING $2 FROM 33) WHERE tenant_id = $1 AND level = 0 AND index = 0
+"""
+_FORGE_CHECKPOINT = "UPDATE ledger.checkpoint SET root = $3 WHERE tenant_id = $1 AND size = $2"
+_FORGE_COVER = "UPDATE ledger.covered SET root = $3 WHERE tenant_id = $1 AND size = $2"
+_ADD_COVER = """
+INSERT INTO ledger.covered
+SELECT tenant_id, epoch, size, root, $3, 0 FROM ledger.checkpoint WHERE tenant_id = $1 AND epoch = 1 AND size = $2
+"""
 
-_FORGED = "somebody"
 _ASIDE = 10**12
 """A seq that no log reaches."""
 
@@ -61,35 +89,37 @@ Attack = Callable[[Connection, UUID, int], Awaitable[int]]
 
 
 @asynccontextmanager
-async def undone(connection: Connection) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Keep a copy of the ledger's tables and lend what puts it back; the copy is dropped at the end."""
-    await connection.execute("CREATE SCHEMA wk_probe_kept")
+async def kept(connection: Connection, schema: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Keep a copy of every table of the ledger in `schema` and lend what puts all of it back; dropped at the end."""
+    await connection.execute(f"CREATE SCHEMA {schema}")
     try:
-        for table in _TABLES:
-            await connection.execute(_KEEP.format(table))
+        tables = [row["tablename"] for row in await connection.fetch(_TABLES)]
+        async with connection.transaction(isolation="repeatable_read"):
+            for table in tables:
+                await connection.execute(_KEEP.format(schema=schema, table=table))
 
         async def put_back() -> None:
             async with connection.transaction():
-                for table in _TABLES:
-                    await connection.execute(_PUT_BACK.format(table))
+                for table in tables:
+                    await connection.execute(_CLEAR.format(table=table))
+                    await connection.execute(_PUT_BACK.format(schema=schema, table=table))
 
         yield put_back
     finally:
-        await connection.execute("DROP SCHEMA wk_probe_kept CASCADE")
+        await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 async def edit(connection: Connection, tenant: UUID, seq: int) -> int:
     """Change who it was in one entry, in its column too."""
-    entry = (await connection.fetch(_ENTRIES, tenant))[seq]["entry"]
-    await connection.execute(_EDIT, tenant, seq, _forge(entry), _FORGED)
+    await change(connection, tenant, seq, forged)
     return seq
 
 
 async def edit_and_hash(connection: Connection, tenant: UUID, seq: int) -> int:
     """Change one entry, its column and its leaf, and leave the chain."""
-    entry = _forge((await connection.fetch(_ENTRIES, tenant))[seq]["entry"])
-    await connection.execute(_REWRITE, tenant, seq, entry, leaf_hash(entry))
-    await connection.execute(_RENAME, tenant, seq, _FORGED)
+    await change(connection, tenant, seq, forged)
+    entry = (await connection.fetch(_ENTRIES, tenant))[seq]["entry"]
+    await connection.execute(_REHASH, tenant, seq, leaf_hash(entry))
     return seq
 
 
@@ -108,44 +138,50 @@ async def swap(connection: Connection, tenant: UUID, seq: int) -> int:
 
 async def column(connection: Connection, tenant: UUID, seq: int) -> int:
     """Change what searches see, and leave the entry."""
-    await connection.execute(_RENAME, tenant, seq, _FORGED)
+    await connection.execute(_RENAME, tenant, seq, FORGED)
     return seq
 
 
 async def rewrite(connection: Connection, tenant: UUID, seq: int) -> int:
-    """Change one entry and recompute all that follows: its column, links, leaves, roots, seals' contents, the head."""
-    rows = await connection.fetch(_ENTRIES, tenant)
-    sizes = {row["size"] for row in await connection.fetch(_SEALS, tenant)}
-    frontier, previous = Frontier(), bytes(32)
-    entries: list[tuple[object, ...]] = []
-    seals: list[tuple[object, ...]] = []
-    for row in rows:
-        entry = _relink(_forge(row["entry"]) if row["seq"] == seq else row["entry"], previous)
-        previous = leaf_hash(entry)
-        frontier.append(previous)
-        entries.append((tenant, row["seq"], entry, previous))
-        if frontier.size in sizes:
-            seals.append((tenant, frontier.size, previous, frontier.root()))
-    await connection.executemany(_REWRITE, entries)
-    await connection.executemany(_RESEAL, seals)
-    await connection.execute(_RENAME, tenant, seq, _FORGED)
-    await connection.execute(_MOVE_HEAD, tenant, frontier.size, previous, list(frontier.hashes))
+    """Change one entry and recompute all that follows from it without a key."""
+    await change(connection, tenant, seq, forged)
+    await relink(connection, tenant, seq)
     return seq
+
+
+async def drop_and_rewrite(connection: Connection, tenant: UUID, seq: int) -> int:
+    """Take one entry out, close the gap, and recompute all that follows."""
+    await connection.execute(_DROP, tenant, seq)
+    for statement in _DROP_BESIDE:
+        await connection.execute(statement, tenant, seq)
+    await renumber(connection, tenant, seq + 1, -1)
+    await relink(connection, tenant, seq)
+    return seq
+
+
+async def insert_and_rewrite(connection: Connection, tenant: UUID, seq: int) -> int:
+    """Put an entry in that nobody wrote, make room for it, and recompute all that follows."""
+    await renumber(connection, tenant, seq, 1)
+    await _add(connection, tenant, seq + 1, seq)
+    await relink(connection, tenant, seq)
+    return seq
+
+
+async def rewrite_the_unsigned_end(connection: Connection, tenant: UUID, _seq: int) -> int:
+    """Change the entry after the last checkpoint but one, take later ones away, and recompute what follows."""
+    signed = [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)]
+    start = int(signed[-2])
+    await connection.execute(_UNSIGN, tenant, start)
+    await change(connection, tenant, start, forged)
+    await relink(connection, tenant, start)
+    return start
 
 
 async def add(connection: Connection, tenant: UUID, _seq: int) -> int:
     """Add an entry at the end that nobody wrote, and mend the head."""
-    rows = await connection.fetch(_ENTRIES, tenant)
-    frontier, previous = _grown(rows)
-    size = frontier.size
-    document = json.loads(rows[-1]["entry"])
-    event_id = uuid7()
-    document["event"]["id"] = str(event_id)
-    entry = _canonical(document | {"prev": previous.hex(), "seq": size})
-    leaf = leaf_hash(entry)
-    frontier.append(leaf)
-    await connection.execute(_ADD, tenant, size - 1, size, _text(leaf), _text(entry), event_id)
-    await connection.execute(_MOVE_HEAD, tenant, frontier.size, leaf, list(frontier.hashes))
+    size = len(await connection.fetch(_ENTRIES, tenant))
+    await _add(connection, tenant, size - 1, size)
+    await relink(connection, tenant, size)
     return size
 
 
@@ -160,11 +196,24 @@ async def cut_inside_batch(connection: Connection, tenant: UUID, _seq: int) -> i
     """Cut the newest entries off in the middle of a sealed batch, and mend the head."""
     rows = await connection.fetch(_ENTRIES, tenant)
     size = _inside_a_batch(rows, [row["size"] for row in await connection.fetch(_SEALS, tenant)])
-    frontier, previous = _grown(rows[:size])
-    for statement in _CUT:
-        await connection.execute(statement, tenant, size)
-    await connection.execute(_MOVE_HEAD, tenant, size, previous, list(frontier.hashes))
+    await cut(connection, tenant, size)
     return size
+
+
+async def cut_before_cover(connection: Connection, tenant: UUID, _seq: int) -> int:
+    """Cut the tail off where a batch ended, with later seals and checkpoints, back behind what the root log covers."""
+    covered = await connection.fetchval(_COVERED, tenant)
+    size = max(int(row["size"]) for row in await connection.fetch(_SEALS, tenant) if row["size"] < covered)
+    await cut(connection, tenant, size)
+    return size
+
+
+async def cut_after_cover(connection: Connection, tenant: UUID, _seq: int) -> int:
+    """Cut off what no cover vouches for yet, where a batch ended, with later seals and checkpoints."""
+    covered = await connection.fetchval(_COVERED, tenant)
+    sizes = [row["size"] for row in await connection.fetch(_SEALS, tenant) if row["size"] >= covered]
+    await cut(connection, tenant, sizes[0])
+    return int(sizes[0])
 
 
 async def forget_subject(connection: Connection, tenant: UUID, seq: int) -> int:
@@ -175,12 +224,44 @@ async def forget_subject(connection: Connection, tenant: UUID, seq: int) -> int:
     return touched
 
 
-async def remove(connection: Connection, tenant: UUID, _seq: int) -> int:
-    """Take the whole log away, with everything that leads to it."""
-    for statement in _CUT:
-        await connection.execute(statement, tenant, 0)
-    await connection.execute(_REMOVE, tenant)
+async def drop_beginning(connection: Connection, tenant: UUID, seq: int) -> int:
+    """Take the beginning away as pruning does, seals, tiles and head staying, and put no prune on record."""
+    for statement in _BEGINNING:
+        await connection.execute(statement, tenant, seq)
     return 0
+
+
+async def forge_tile(connection: Connection, tenant: UUID, _seq: int) -> int:
+    """Change a hash in a stored tile."""
+    await connection.execute(_FORGE_TILE, tenant, leaf_hash(b""))
+    return 0
+
+
+async def forge_checkpoint(connection: Connection, tenant: UUID, seq: int) -> int:
+    """Change the root of a stored checkpoint, and leave its signature."""
+    size = min(row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant) if row["size"] > seq)
+    await connection.execute(_FORGE_CHECKPOINT, tenant, size, leaf_hash(b""))
+    return int(size) - 1
+
+
+async def forge_cover(connection: Connection, tenant: UUID, _seq: int) -> int:
+    """Change which root the root log vouches for."""
+    size = await connection.fetchval(_COVERED, tenant)
+    await connection.execute(_FORGE_COVER, tenant, size, leaf_hash(b""))
+    return int(size) - 1
+
+
+async def add_cover(connection: Connection, tenant: UUID, _seq: int) -> int:
+    """Have a checkpoint covered by an entry of the root log that is not there."""
+    size = (await connection.fetch(_CHECKPOINTS, tenant))[-1]["size"]
+    await connection.execute(_ADD_COVER, tenant, size, uuid7())
+    return int(size) - 1
+
+
+async def remove(connection: Connection, tenant: UUID) -> None:
+    """Take the whole log away, with everything that leads to it."""
+    for statement in _REMOVE:
+        await connection.execute(statement, tenant)
 
 
 ATTACKS: dict[str, Attack] = {
@@ -189,44 +270,38 @@ ATTACKS: dict[str, Attack] = {
     "dropped an entry": drop,
     "exchanged two entries": swap,
     "edited a search column": column,
-    "rewrote the whole chain as the database's owner": rewrite,
+    "edited an entry and recomputed the chain as the database's owner": rewrite,
+    "dropped an entry and recomputed the chain": drop_and_rewrite,
+    "inserted an entry and recomputed the chain": insert_and_rewrite,
+    "rewrote what came after the last checkpoint": rewrite_the_unsigned_end,
     "added an entry that nobody wrote": add,
     "took the newest seal away": unseal,
     "cut the tail off inside a batch": cut_inside_batch,
+    "cut the tail off where a batch ended, later seals and checkpoints too": cut_before_cover,
     "hid who saw a patient": forget_subject,
+    "dropped the beginning of a log without a prune on record": drop_beginning,
+    "changed a tile": forge_tile,
+    "changed a checkpoint's root": forge_checkpoint,
+    "changed a pair under a cover": forge_cover,
+    "added a pair to no cover": add_cover,
 }
-"""What is done to a log that stays; `remove` is apart, because only the root log can tell of it."""
+"""What is done to one log and found in the database itself."""
 
 
-def _grown(rows: list[Record]) -> tuple[Frontier, bytes]:
-    """Return the tree over the entries of `rows`, and the last leaf."""
-    frontier, previous = Frontier(), bytes(32)
-    for row in rows:
-        previous = leaf_hash(row["entry"])
-        frontier.append(previous)
-    return frontier, previous
+async def _add(connection: Connection, tenant: UUID, source: int, seq: int) -> None:
+    """Add a copy of the entry `source` under an id of its own."""
+    row = next(row for row in await connection.fetch(_ENTRIES, tenant) if row["seq"] == source)
+    document = json.loads(row["entry"])
+    event_id = uuid7()
+    document["event"]["id"] = str(event_id)
+    entry = canonical(document | {"seq": seq})
+    await connection.execute(_ADD, tenant, source, seq, _text(leaf_hash(entry)), _text(entry), event_id)
+    await connection.execute(_ADD_SUBJECTS, tenant, source, seq)
 
 
 def _text(value: bytes) -> str:
     """Return `value` as PostgreSQL writes a bytea inside JSON."""
     return "\\x" + value.hex()
-
-
-def _forge(entry: bytes) -> bytes:
-    """Return the entry with another actor; canonical, as a careful forger would write it."""
-    document = json.loads(entry)
-    document["event"]["actor"]["id"] = _FORGED
-    return _canonical(document)
-
-
-def _relink(entry: bytes, previous: bytes) -> bytes:
-    document = json.loads(entry)
-    document["prev"] = previous.hex()
-    return _canonical(document)
-
-
-def _canonical(document: object) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _inside_a_batch(rows: list[Record], sizes: list[int]) -> int:

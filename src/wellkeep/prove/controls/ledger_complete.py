@@ -1,4 +1,4 @@
-"""ledger.complete: no record, no access. Under load, across a kill, and with the ledger refusing."""
+"""ledger.complete: no record, no access. Under load, with the ledger refusing, and when what it stands on dies."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ _CALLERS = 16
 _ROUNDS = 12
 _REFUSED = 503
 _RECOVERY_SECONDS = 20.0
+_WHILE_SECONDS = 0.6
+_PAUSE_SECONDS = 0.02
+_UNTIL_STOPPED = 100_000
 
 _REQUESTS = """
 SELECT request::text AS request, count(*) AS entries FROM ledger.entry
@@ -46,14 +49,29 @@ _ACCEPT = "DROP TRIGGER wk_probe_refuse ON ledger.entry; DROP FUNCTION ledger.wk
 
 @dataclass(slots=True)
 class Load:
-    """What callers were told: the request ids of what succeeded, and how many were under way when it was cut."""
+    """What callers were told: the request ids of what succeeded and of what was refused, and what was cut off.
 
+    `shown` counts refusals that held the secret all the same. `stop` ends the load.
+    """
+
+    secret: str
     acknowledged: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
     unanswered: int = 0
+    shown: int = 0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def told(self, answer: httpx.Response) -> None:
+        """Take one answer."""
+        if answer.is_success:
+            self.acknowledged.append(answer.headers["X-Request-Id"])
+        else:
+            self.refused.add(answer.headers["X-Request-Id"])
+            self.shown += self.secret in answer.text
 
 
 async def run(world: World, notes: Notes) -> None:
-    """Load the API, count entries; refuse entries, count accesses; kill the server under load, count again."""
+    """Load the API, count entries; refuse entries, count accesses; stop and kill what it stands on, count again."""
     scratch = await world.scratch()
     client = await scratch.client(scratch.a.keys["integration"])
     secret = Canary.make("unrecorded").value
@@ -61,7 +79,7 @@ async def run(world: World, notes: Notes) -> None:
     path = f"/v1/collections/{PEOPLE}/records/{record['id']}"
     async with scratch.as_superuser() as connection, platform_key(scratch) as platform:
         await _remember(scratch, connection)
-        load = Load()
+        load = Load(secret)
         await _work(client, path, load)
         await _compare(scratch, connection, notes, load, f"{_CALLERS} callers created, read and searched")
         await _each_action(scratch, connection, notes, platform, secret)
@@ -69,20 +87,24 @@ async def run(world: World, notes: Notes) -> None:
         notes.check(
             "let it take entries again", held=await _recovers(client, path), seen="reads and changes were tried"
         )
-        await _killed(scratch, connection, notes, path)
+        await _refusing_in_the_middle(scratch, connection, notes, path, secret)
+    await _crashed(scratch, notes, path, secret)
 
 
 async def _work(client: httpx.AsyncClient, path: str, load: Load, *, rounds: int = _ROUNDS) -> None:
     async def caller() -> None:
         for _ in range(rounds):
             for request in _requests(path):
+                if load.stop.is_set():
+                    return
                 try:
                     answer = await client.request(**request)
                 except httpx.TransportError:
                     load.unanswered += 1
                     return
-                if answer.is_success:
-                    load.acknowledged.append(answer.headers["X-Request-Id"])
+                load.told(answer)
+                if answer.status_code == _REFUSED:
+                    await asyncio.sleep(_PAUSE_SECONDS)
 
     await asyncio.gather(*(caller() for _ in range(_CALLERS)))
 
@@ -104,14 +126,17 @@ async def _remember(scratch: Scratch, connection: Connection) -> None:
 async def _compare(scratch: Scratch, connection: Connection, notes: Notes, load: Load, tried: str) -> None:
     entries = Counter({row["request"]: row["entries"] for row in await connection.fetch(_REQUESTS, scratch.a.id)})
     missing = [request for request in load.acknowledged if entries[request] == 0]
-    twice = [request for request in load.acknowledged if entries[request] > 1]
-    surplus = len(entries.keys() - set(load.acknowledged) - scratch.counted)
+    twice = [request for request in entries if entries[request] > 1 and request not in scratch.counted]
+    surplus = len(entries.keys() - set(load.acknowledged) - load.refused - scratch.counted)
     scratch.counted |= entries.keys()
     notes.check(
         tried,
-        held=bool(load.acknowledged) and not missing and not twice and surplus <= load.unanswered + 1,
+        held=bool(load.acknowledged)
+        and not (missing or twice or load.shown)
+        and surplus <= load.unanswered + (load.unanswered > 0),
         seen=f"{len(load.acknowledged)} acknowledged, {len(missing)} without an entry, {len(twice)} with two; "
-        f"{surplus} entries of nobody's answer, {load.unanswered} requests were cut off",
+        f"{len(load.refused)} refused, {load.shown} of them showed PHI; {surplus} entries of nobody's answer, "
+        f"{load.unanswered} requests were cut off",
     )
 
 
@@ -179,17 +204,56 @@ async def _recovers(client: httpx.AsyncClient, path: str) -> bool:
     return False
 
 
-async def _killed(scratch: Scratch, connection: Connection, notes: Notes, path: str) -> None:
-    load = Load()
+async def _refusing_in_the_middle(
+    scratch: Scratch, connection: Connection, notes: Notes, path: str, secret: str
+) -> None:
+    """Have the ledger refuse for a while, in the middle of a load."""
+    load = Load(secret)
     client = await scratch.client(scratch.a.keys["integration"])
     await _remember(scratch, connection)
-    working = asyncio.create_task(_work(client, path, load, rounds=400))
-    await asyncio.sleep(1.0)
+    working = asyncio.create_task(_work(client, path, load, rounds=_UNTIL_STOPPED))
+    await asyncio.sleep(_WHILE_SECONDS)
+    await connection.execute(_REFUSE)
+    await asyncio.sleep(_WHILE_SECONDS)
+    await connection.execute(_ACCEPT)
+    again = await _goes_on(load)
+    load.stop.set()
+    await working
+    await scratch.drained(connection)
+    await _compare(scratch, connection, notes, load, "made the ledger refuse in the middle of a load, and take again")
+    if not (load.refused and again):
+        notes.blind("the ledger refusing in the middle of a load", why="nothing was refused, or nothing went on")
+
+
+async def _goes_on(load: Load) -> bool:
+    """Wait until more is acknowledged than was."""
+    before = len(load.acknowledged)
+    for _ in range(round(_RECOVERY_SECONDS / _PAUSE_SECONDS)):
+        if len(load.acknowledged) > before + _CALLERS:
+            break
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return len(load.acknowledged) > before
+
+
+async def _crashed(scratch: Scratch, notes: Notes, path: str, secret: str) -> None:
+    """Under one load: stop PostgreSQL at once, wait until all goes on, kill the server, and start it again."""
+    load = Load(secret)
+    client = await scratch.client(scratch.a.keys["integration"])
+    async with scratch.as_superuser() as connection:
+        await _remember(scratch, connection)
+    working = asyncio.create_task(_work(client, path, load, rounds=_UNTIL_STOPPED))
+    await asyncio.sleep(_WHILE_SECONDS)
+    scratch.stop_postgresql_at_once()
+    again = await _goes_on(load)
     await asyncio.to_thread(scratch.server.kill)
     await working
     await scratch.server.start()
-    await scratch.drained(connection)
-    await _compare(scratch, connection, notes, load, "killed the server (SIGKILL) under load and started it again")
+    async with scratch.as_superuser() as connection:
+        await scratch.drained(connection)
+        tried = "stopped PostgreSQL at once under load, then killed the server (SIGKILL) and started it again"
+        await _compare(scratch, connection, notes, load, tried)
+    if not again:
+        notes.blind("a load across the end of PostgreSQL", why="nothing was answered after it was started again")
 
 
 PROBE = Probe(claim="ledger.complete", where=Where.SCRATCH, run=run)

@@ -1,95 +1,287 @@
-"""ledger.tamper_evident (chain and seals).
+"""ledger.tamper_evident: each way to change the past is found and located; the whole matrix of the ledger's design.
 
-Each tampering, a rewrite by the database's owner included, is found and located.
+Most is found in the database, by the deployment's keys. What is in perfect order by itself (an old state put back, a
+tail cut off before anybody vouched for it, all of it rebuilt with stolen keys) is found by what lies outside: this
+host's memory, the anchors, a witness.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from uuid import UUID
 
-from wellkeep.db.provision import connected
+from wellkeep.assembly.ledger_check import Extent, check
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.principal import ActorType, AuthMethod
+from wellkeep.base.secrets import Secret
+from wellkeep.crypto.notes import NoteVerifier
+from wellkeep.db.connection import Connection
+from wellkeep.ledger.checkpoint import Checkpoint, note
+from wellkeep.ledger.event import Action, Event, Outcome, prepare
 from wellkeep.ledger.report import Report, What
-from wellkeep.ledger.verify import verify
+from wellkeep.ledger.witness import Witness
+from wellkeep.ledger.witness_store import WitnessStore
 from wellkeep.prove import tampering
-from wellkeep.prove.deployment import created
 from wellkeep.prove.evidence import Notes, Where
+from wellkeep.prove.forging import rebuild_with
+from wellkeep.prove.ledger_scene import Scene, scene
 from wellkeep.prove.probe import Probe
-from wellkeep.prove.sample import PEOPLE, person
-from wellkeep.prove.scratch import Scratch
+from wellkeep.prove.server import opened_apart
 from wellkeep.prove.world import World
 
-_ACCESSES = 24
-_SEALED = "SELECT size FROM ledger.seal WHERE tenant_id = $1 AND epoch = 1 ORDER BY size"
-_SIZE = "SELECT size FROM ledger.log WHERE tenant_id = $1"
+_MONTH = """
+SELECT c.relname FROM pg_inherits AS p JOIN pg_class AS c ON c.oid = p.inhrelid
+WHERE p.inhparent = 'ledger.entry'::regclass AND c.relname = 'entry_' || to_char((
+    SELECT max("time") FROM ledger.entry WHERE tenant_id = $1) AT TIME ZONE 'UTC', 'YYYY_MM')
+"""
+_ROOT_END = "SELECT size, root, signature FROM ledger.checkpoint WHERE tenant_id = $1 ORDER BY size DESC LIMIT 1"
+_FORGE_OUTBOX = """
+INSERT INTO ledger.outbox (tenant_id, event_id, event, created_at)
+SELECT $1, $2, $3, clock_timestamp() - interval '1 minute'
+"""
+_UNQUARANTINE = "DELETE FROM ledger.quarantine WHERE tenant_id = $1 AND event_id = $2"
+_KEEP_ENTRY = "SELECT entry, actor FROM ledger.entry WHERE tenant_id = $1 AND epoch = 1 AND seq = $2"
+_RESTORE_ENTRY = "UPDATE ledger.entry SET entry = $3, actor = $4 WHERE tenant_id = $1 AND epoch = 1 AND seq = $2"
+_FOUND = """
+SELECT count(*) FROM findings.finding
+WHERE kind = 'ledger.broken' AND severity = 'critical' AND detail ->> 'what' = $1 AND detail ->> 'seq' = $2
+"""
+_ACCEPTED = 200
+_CONFLICT = 409
 
 
 async def run(world: World, notes: Notes) -> None:
-    """Fill a log over the API, then tamper with it in each way, verify, and put it back."""
+    """Fill the ledger, then attack it in each way of the matrix and look who finds it, and where."""
     scratch = await world.scratch()
-    client = await scratch.client(scratch.a.keys["integration"])
-    record = await created(client, f"/v1/collections/{PEOPLE}/records", person())
-    path = f"/v1/collections/{PEOPLE}/records/{record['id']}"
-    await asyncio.gather(*(client.get(path) for _ in range(_ACCESSES)))
-
-    untouched = await _verify(scratch)
-    notes.check(
-        "verified the untouched ledger",
-        held=untouched.ok and untouched.entries > _ACCESSES,
-        seen=f"{untouched.entries} entries and {untouched.seals} seals hold" if untouched.ok else "it does not hold",
-    )
-    async with scratch.as_superuser() as connection, tampering.undone(connection) as put_back:
-        size = await connection.fetchval(_SIZE, scratch.a.id)
-        sealed = [row["size"] for row in await connection.fetch(_SEALED, scratch.a.id)]
+    async with scene(scratch) as stage:
+        untouched = await stage.verify(memory=True, anchors=True)
+        notes.check(
+            "verified the untouched ledger, with what this host remembers and what the anchor holds",
+            held=untouched.ok and untouched.covers > 0 and untouched.checkpoints > 0,
+            seen=_counted(untouched),
+        )
         for name, attack in tampering.ATTACKS.items():
-            touched = await attack(connection, scratch.a.id, size // 2)
-            _judge(notes, name, await _verify(scratch), scratch.a.id, touched, sealed)
-            await put_back()
-        await tampering.remove(connection, scratch.a.id, 0)
-        _judge_removal(notes, await _verify(scratch))
-        await put_back()
-    after = await _verify(scratch)
-    notes.check("put everything back and verified again", held=after.ok, seen="it holds" if after.ok else "it does not")
+            await _in_the_database(stage, notes, name, attack)
+        await _month_dropped(stage, notes)
+        await _tenant_deleted(stage, notes)
+        await _cut_off(stage, notes)
+        await _old_backup(stage, notes)
+        await _stolen_keys(stage, notes)
+        await _two_views(stage, notes)
+        await _outbox_forged(stage, notes)
+        await _five_minutes_later(stage, notes)
+        await _start_refused(stage, notes)
+        after = await stage.verify(memory=True, anchors=True)
+        notes.check("undid everything and verified again", held=after.ok, seen=_counted(after))
 
 
-def _judge(notes: Notes, name: str, report: Report, tenant: UUID, touched: int, sealed: list[int]) -> None:
-    """Note whether the report names this log and a place inside the sealed batch of the entry that was touched.
-
-    A broken link shows at the entry after it: which of the two was changed, the chain alone can't tell.
-    """
-    start = max((size for size in sealed if size <= touched), default=0)
-    place = next((bad for bad in report.bad if _is_log_of(bad.log, tenant)), None)
-    located = place is not None and start <= place.seq <= touched + 1
+async def _in_the_database(stage: Scene, notes: Notes, name: str, attack: tampering.Attack) -> None:
+    seen = await stage.attacked(attack)
+    place = stage.place(seen.inside, seen.touched)
+    elsewhere = next(iter(seen.inside.bad), None)
+    told = "the ledger still verifies" if elsewhere is None else f"found elsewhere: {elsewhere.log} {elsewhere.seq}"
     notes.check(
         name,
-        held=located,
-        seen=f"{'found' if located else 'found elsewhere'}: seq {place.seq} for {touched}, by {place.what.value}"
+        held=place is not None,
+        seen=f"found: seq {place.seq} for {seen.touched}, by {place.what.value}" if place else told,
+    )
+
+
+async def _month_dropped(stage: Scene, notes: Notes) -> None:
+    """Drop the month that holds the entries: every log must be named."""
+
+    async def attack(connection: Connection, tenant: UUID, _seq: int) -> int:
+        name = await connection.fetchval(_MONTH, tenant)
+        await connection.execute(f"DROP TABLE ledger.{name}")
+        return 0
+
+    seen = await stage.attacked(attack)
+    named = {bad.log for bad in seen.inside.bad}
+    place = next((bad for bad in seen.inside.bad if bad.log == stage.origin), None)
+    notes.check(
+        "dropped a month of entries without a prune on record",
+        held=place is not None and stage.root in named,
+        seen=f"found in {len(named)} of {seen.inside.logs} logs: seq {place.seq}, by {place.what.value}"
         if place
         else "the ledger still verifies",
     )
 
 
-def _judge_removal(notes: Notes, report: Report) -> None:
-    found = next((bad for bad in report.bad if bad.what is What.LOG_MISSING), None)
+async def _tenant_deleted(stage: Scene, notes: Notes) -> None:
+    async def attack(connection: Connection, tenant: UUID, _seq: int) -> int:
+        await tampering.remove(connection, tenant)
+        return 0
+
+    seen = await stage.attacked(attack, memory=True)
+    place = stage.root_place(seen.inside, What.LOG_MISSING)
+    gone = any(one.remembered.origin == stage.origin for one in seen.refused)
     notes.check(
-        "took a whole log away",
-        held=found is not None,
-        seen=f"found: the root log announced it at seq {found.seq}" if found else "the ledger still verifies",
+        "deleted a whole tenant's log",
+        held=place is not None and gone,
+        seen=f"found: the root log announced it at seq {place.seq}; this host remembers {len(stage.remembered)} logs"
+        if place
+        else "the ledger still verifies",
     )
 
 
-async def _verify(scratch: Scratch) -> Report:
-    async with connected(scratch.database.endpoint("wk_migrate")) as connection:
-        return await verify(connection, keys=scratch.operator.core.seal_keys)
+async def _cut_off(stage: Scene, notes: Notes) -> None:
+    """Cut off what nobody in the database vouches for yet: this host remembers it."""
+    seen = await stage.attacked(tampering.cut_after_cover, memory=True)
+    place = stage.place(seen.outside, seen.touched)
+    refused = any(one.remembered.origin == stage.origin and one.size == seen.touched for one in seen.refused)
+    notes.check(
+        "cut off what no cover vouches for yet, later seals and checkpoints too",
+        held=place is not None and refused,
+        seen=f"found: seq {place.seq} for {seen.touched}, by {place.what.value}; a start is refused. {_inside(seen[1])}"
+        if place
+        else "the ledger still verifies",
+    )
 
 
-def _is_log_of(log: str, tenant: UUID) -> bool:
-    return str(tenant) in log
+async def _old_backup(stage: Scene, notes: Notes) -> None:
+    """Put an old state of every table back, first with this host's memory, then without it: an anchor knows more."""
+
+    async def attack(_connection: Connection, _tenant: UUID, _seq: int) -> int:
+        await stage.put_old_back()
+        return 0
+
+    seen = await stage.attacked(attack, memory=True)
+    place = next((bad for bad in seen.outside.bad if bad.log == stage.origin), None)
+    notes.check(
+        "put an old backup of every table back",
+        held=place is not None and place.what is What.REMEMBERED and bool(seen.refused),
+        seen=f"found: from seq {place.seq}, by {place.what.value}; a start is refused: {seen.refused[0].how.value}. "
+        f"{_inside(seen.inside)}"
+        if place and seen.refused
+        else "the ledger still verifies",
+    )
+    seen = await stage.attacked(attack, anchors=True)
+    place = stage.root_place(seen.outside, What.ANCHOR)
+    notes.check(
+        "put an old backup of every table back, and this host's memory too",
+        held=place is not None,
+        seen=f"found: the root log from seq {place.seq}, by anchor" if place else "the ledger still verifies",
+    )
 
 
-PROBE = Probe(
-    claim="ledger.tamper_evident",
-    where=Where.SCRATCH,
-    run=run,
-    missing="a tail cut at a batch's end and an old backup put back whole: checkpoints and anchors are still to come",
-)
+async def _stolen_keys(stage: Scene, notes: Notes) -> None:
+    """Rebuild everything with the stolen keys of seals and checkpoints, the memory too: only the anchor is left."""
+
+    async def attack(connection: Connection, tenant: UUID, seq: int) -> int:
+        await rebuild_with(stage.stolen, connection, tenant, seq)
+        return seq
+
+    seen = await stage.attacked(attack, anchors=True)
+    place = stage.root_place(seen.outside, What.ANCHOR)
+    notes.check(
+        "rebuilt everything with stolen keys, before the last anchor",
+        held=place is not None,
+        seen=f"found: the root log at seq {place.seq}, by anchor. {_inside(seen.inside)}"
+        if place
+        else "the ledger still verifies",
+    )
+
+
+async def _two_views(stage: Scene, notes: Notes) -> None:
+    """Show a witness the root log as it is, and then the same size with another root, signed with our own key."""
+    core, home = stage.scratch.operator.core, stage.scratch.home.path
+    verifier = NoteVerifier.from_vkey(core.checkpoint_signer.vkey(stage.root))
+    store = WitnessStore(home / "probe-witness" / uuid7().hex)
+    witness = Witness(
+        name="probe.example/witness", seed=Secret(os.urandom(32)), logs=[verifier], store=store, clock=core.clock
+    )
+    row = await stage.connection.fetchrow(_ROOT_END, PLATFORM_TENANT)
+    size, root, signature = row or (0, b"", b"")
+    shown = note(Checkpoint(stage.root, size, root), signature)
+    other = Checkpoint(stage.root, size, os.urandom(32))
+    forged = note(other, core.checkpoint_signer.signature(other))
+    first = witness.add_checkpoint(b"old 0\n\n" + shown)
+    second = witness.add_checkpoint(b"old %d\n\n" % size + forged)
+    notes.check(
+        "showed a witness two views of the root log, both signed with our key",
+        held=first.status == _ACCEPTED and second.status == _CONFLICT,
+        seen=f"the first was cosigned ({first.status}), the second refused ({second.status})",
+    )
+
+
+async def _outbox_forged(stage: Scene, notes: Notes) -> None:
+    """Write an event into the outbox as if a change had left it there."""
+    forged, connection = uuid7(), stage.connection
+    made_up = prepare(
+        Event(
+            id=forged,
+            action=Action.RECORD_READ,
+            actor_type=ActorType.SYSTEM,
+            actor_id="somebody",
+            method=AuthMethod.NONE,
+            outcome=Outcome.DONE,
+            request=forged,
+        )
+    )
+    event = os.urandom(32) + made_up.encoded
+    await connection.execute(_FORGE_OUTBOX, stage.tenant, forged, event)
+    await stage.scratch.operator.core.writer.drain_outbox(older_than=0.0)
+    report = await stage.verify()
+    await connection.execute(_UNQUARANTINE, stage.tenant, forged)
+    place = next((bad for bad in report.bad if bad.what is What.QUARANTINE), None)
+    notes.check(
+        "wrote an event into the outbox past wellkeep",
+        held=place is not None and place.log == stage.origin,
+        seen=f"found: not chained, {report.quarantined} in quarantine, named at the log's end (seq {place.seq})"
+        if place
+        else "it was chained, or nobody noticed",
+    )
+
+
+async def _five_minutes_later(stage: Scene, notes: Notes) -> None:
+    """Edit an entry that came since the last verification, and verify as the job of every five minutes does."""
+    connection, seq = stage.connection, stage.size - 1
+    row = await connection.fetchrow(_KEEP_ENTRY, stage.tenant, seq)
+    entry, actor = row or (b"", "")
+    await tampering.edit(connection, stage.tenant, seq)
+    try:
+        core = stage.scratch.operator.core
+        checked = await check(core, stage.scratch.database, Extent(since_last=True))
+        findings = await connection.fetchval(_FOUND, What.CONTENT.value, str(seq))
+    finally:
+        await connection.execute(_RESTORE_ENTRY, stage.tenant, seq, entry, actor)
+    notes.check(
+        "edited a new entry and ran the verification of every five minutes",
+        held=not checked.report.ok and findings > 0,
+        seen=f"a critical finding, ledger.broken, names seq {seq}" if findings else "no finding",
+    )
+
+
+async def _start_refused(stage: Scene, notes: Notes) -> None:
+    """Put the old state back for good, and start a process of ours on it."""
+    await stage.scratch.operator.core.checkpointer.sign_now()
+    async with tampering.kept(stage.connection, "wk_probe_new") as put_back:
+        await stage.put_old_back()
+        try:
+            opened, said = await asyncio.to_thread(opened_apart, stage.scratch.home.path)
+        finally:
+            await put_back()
+    refused = not opened and "accept-restore" in said
+    notes.check(
+        "started a process on the old backup",
+        held=refused,
+        seen="it refused to open the deployment" if refused else "it opened the deployment",
+    )
+
+
+def _counted(report: Report) -> str:
+    if not report.ok:
+        return "it does not hold"
+    return (
+        f"it holds: {report.entries} entries, {report.seals} seals, {report.checkpoints} checkpoints, "
+        f"{report.covers} covers in {report.logs} logs"
+    )
+
+
+def _inside(report: Report) -> str:
+    """Say what the database alone shows."""
+    return "The database alone would not tell." if report.ok else "The database alone tells, too."
+
+
+PROBE = Probe(claim="ledger.tamper_evident", where=Where.SCRATCH, run=run)
