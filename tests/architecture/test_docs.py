@@ -110,8 +110,8 @@ def test_a_command_and_each_of_its_options_are_told(words: str) -> None:
 def test_a_command_that_is_named_exists(page: Path) -> None:
     text = page.read_text()
     blocks = "\n".join(_CODE.findall(text)) + "\n".join(re.findall(r"^ {4}.*$", text, flags=re.MULTILINE))
-    named = re.findall(r"`(wellkeep [a-z]+(?: [a-z]+)?)", _CODE.sub("", text))
-    named += re.findall(r"^ *(wellkeep [a-z]+(?: [a-z]+)?)", blocks, flags=re.MULTILINE)
+    named = re.findall(r"`(wellkeep [a-z]+(?: [a-z][a-z-]*)?)", _CODE.sub("", text))
+    named += re.findall(r"^ *(wellkeep [a-z]+(?: [a-z][a-z-]*)?)", blocks, flags=re.MULTILINE)
     for words in named:
         assert any(words == known or words.startswith(known + " ") for known in COMMANDS), words
 
