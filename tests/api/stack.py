@@ -8,6 +8,8 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import httpx
@@ -23,6 +25,7 @@ from wellkeep.access.tenants import Tenants
 from wellkeep.api import logs
 from wellkeep.api.application import Application, build
 from wellkeep.assembly.disclosures import Disclosures
+from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT
@@ -36,6 +39,9 @@ from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.deployment import DeploymentKey
 from wellkeep.keys.local import LocalEpochKeys, LocalKms
 from wellkeep.keys.ring import KeyRing
+from wellkeep.ledger.checkpoint import CheckpointSigner
+from wellkeep.ledger.checkpointer import Checkpointer
+from wellkeep.ledger.memory import Memory
 from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.writer import LedgerWriter
 from wellkeep.vault.batch import Batches
@@ -94,6 +100,8 @@ class Stack:
     imports: Imports
     exports: Exports
     ledger_search: LedgerSearch
+    ledger_proofs: LedgerProofs
+    checkpointer: Checkpointer
     disclosures: Disclosures
     findings: Findings
     log: io.StringIO
@@ -155,7 +163,21 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
         findings = Findings(app)
         opened.push_async_callback(findings.stop)
         seal = SealKey("test", Secret(os.urandom(32)))
-        writer = LedgerWriter(ledger, host="localhost", seal_key=seal, clock=clock, reporter=findings)
+        signer = CheckpointSigner(Secret(os.urandom(32)))
+        checkpointer = Checkpointer(
+            ledger,
+            signer=signer,
+            seal_keys={seal.key_id: seal},
+            memory=Memory(Path(opened.enter_context(TemporaryDirectory())) / "remembered"),
+            clock=clock,
+            reporter=findings,
+            period=0.05,
+        )
+        await checkpointer.start()
+        opened.push_async_callback(checkpointer.stop)
+        writer = LedgerWriter(
+            ledger, host="localhost", seal_key=seal, clock=clock, reporter=findings, grown=checkpointer.grown
+        )
         await writer.start()
         opened.push_async_callback(writer.stop)
         ring = KeyRing(
@@ -186,6 +208,10 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             imports=Imports(context=vault.context),
             exports=Exports(context=vault.context),
             ledger_search=LedgerSearch(gate=gate, cursors=cursors),
+            ledger_proofs=LedgerProofs(
+                gate=gate, app=app, ledger=ledger, signers=(signer,), findings=findings, clock=clock
+            ),
+            checkpointer=checkpointer,
             disclosures=Disclosures(gate=gate, cursors=cursors, clock=clock),
             findings=findings,
             log=log,

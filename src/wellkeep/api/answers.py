@@ -18,6 +18,7 @@ NDJSON = b"application/x-ndjson"
 BYTES = b"application/octet-stream"
 HTML = b"text/html; charset=utf-8"
 CSS = b"text/css; charset=utf-8"
+PLAIN = b"text/plain; charset=utf-8"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 _PIECE_SECONDS = 60.0

@@ -69,7 +69,17 @@ def known(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def wants_html(found: dict[bytes, bytes]) -> bool:
-    """Say whether `Accept` asks for a page rather than JSON: it names text/html, and JSON no more than that.
+    """Say whether `Accept` asks for a page rather than JSON."""
+    return _prefers(found, b"text/html")
+
+
+def wants_text(found: dict[bytes, bytes]) -> bool:
+    """Say whether `Accept` asks for plain text rather than JSON."""
+    return _prefers(found, b"text/plain")
+
+
+def _prefers(found: dict[bytes, bytes], wanted: bytes) -> bool:
+    """Say whether `Accept` names this media type, and JSON with less weight.
 
     `*/*`, and no header at all, mean JSON (RFC 9110, 12.5.1).
     """
@@ -81,7 +91,7 @@ def wants_html(found: dict[bytes, bytes]) -> bool:
             if parameter.startswith(b"q="):
                 weight = float(parameter[2:]) if _WEIGHT.fullmatch(parameter[2:]) else 0.0
         weights[media] = weight
-    return weights.get(b"text/html", 0.0) > weights.get(b"application/json", 0.0)
+    return weights.get(wanted, 0.0) > weights.get(b"application/json", 0.0)
 
 
 def authorization(found: dict[bytes, bytes]) -> str | None:

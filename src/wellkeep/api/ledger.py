@@ -1,11 +1,12 @@
-"""The tenant's ledger over HTTP: who did what, when, why."""
+"""The tenant's ledger over HTTP: who did what, when, why, and the proof of it for others."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from wellkeep.api import answers, query, shapes
-from wellkeep.api.answers import Answer
+from wellkeep.api.answers import PLAIN, Answer
+from wellkeep.api.headers import wants_text
 from wellkeep.api.routes import Call, Route
 from wellkeep.base.permissions import Permission
 
@@ -30,6 +31,19 @@ async def entries(call: Call) -> Answer:
     return answers.json(page)
 
 
+async def proof(call: Call) -> Answer:
+    """Return the proof of one entry: JSON, or a C2SP tlog-proof."""
+    found = await call.runtime.ledger_proofs.entry(call.caller, call.identifier("event_id"))
+    if wants_text(call.found):
+        return Answer(200, found.text(), media=PLAIN)
+    return answers.json(found.document())
+
+
+async def checkpoint(call: Call) -> Answer:
+    """Return the tenant's newest checkpoint, and how it stands under the root log."""
+    return answers.json((await call.runtime.ledger_proofs.checkpoint(call.caller)).document())
+
+
 LEDGER = (
     Route(
         method="GET",
@@ -45,5 +59,28 @@ LEDGER = (
         ),
         takes=("X-Purpose-Of-Use",),
         returns=shapes.Entries,
+    ),
+    Route(
+        method="GET",
+        path="/v1/ledger/entries/{event_id}/proof",
+        name="ledger_proof",
+        summary="The proof that an entry is in the ledger, to be checked offline; as JSON, or as a C2SP tlog-proof",
+        tag="ledger",
+        serve=proof,
+        permission=Permission.LEDGER_READ,
+        takes=("X-Purpose-Of-Use",),
+        returns=shapes.EntryProof,
+        also_media="text/plain",
+    ),
+    Route(
+        method="GET",
+        path="/v1/ledger/checkpoint",
+        name="ledger_checkpoint",
+        summary="The newest signed checkpoint of the tenant's log, and how it stands under the root log",
+        tag="ledger",
+        serve=checkpoint,
+        permission=Permission.LEDGER_READ,
+        takes=("X-Purpose-Of-Use",),
+        returns=shapes.LedgerCheckpoint,
     ),
 )

@@ -17,6 +17,7 @@ from wellkeep.access.api_keys import ApiKeys
 from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.tenants import Tenants
 from wellkeep.assembly.disclosures import Disclosures
+from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.findings.findings import Findings
 from wellkeep.vault.batch import Batches
@@ -70,6 +71,8 @@ class Runtime(Protocol):
     def exports(self) -> Exports: ...  # noqa: D102
     @property
     def ledger_search(self) -> LedgerSearch: ...  # noqa: D102
+    @property
+    def ledger_proofs(self) -> LedgerProofs: ...  # noqa: D102
     @property
     def disclosures(self) -> Disclosures: ...  # noqa: D102
     @property

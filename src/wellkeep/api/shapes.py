@@ -199,6 +199,52 @@ class Entries(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None
 
 
+class EntryProof(msgspec.Struct, frozen=True, kw_only=True):
+    """That an entry is the leaf `index` of the tree of `size`, whose signed checkpoint is there; bytes in base64."""
+
+    entry: str
+    index: int
+    size: int
+    hashes: list[str]
+    checkpoint: str
+    vkey: str
+    log: str
+
+
+class RootCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest signed checkpoint of the root log."""
+
+    log: str
+    size: int
+    checkpoint: str
+    vkey: str
+
+
+class CoverProof(msgspec.Struct, frozen=True, kw_only=True):
+    """That a checkpoint of the tenant's log is at `place` of the `count` pairs under an entry of the root log.
+
+    `hashes` lead from it to the digest of that entry; `consistency` from it to the newest checkpoint.
+    """
+
+    checkpoint: str
+    consistency: list[str]
+    place: int
+    count: int
+    hashes: list[str]
+    entry: EntryProof
+
+
+class LedgerCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest checkpoint of the tenant's log, the root log's, and how the one stands under the other."""
+
+    log: str
+    size: int
+    checkpoint: str
+    vkey: str
+    root: RootCheckpoint
+    cover: CoverProof | None
+
+
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant."""
 

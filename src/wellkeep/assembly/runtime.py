@@ -13,6 +13,7 @@ from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.home import Home
+from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.assembly.readiness import Readiness
 from wellkeep.base.settings import Settings
@@ -50,6 +51,7 @@ class Runtime:
     exports: Exports
     vault_context: Context
     ledger_search: LedgerSearch
+    ledger_proofs: LedgerProofs
     disclosures: Disclosures
     findings: Findings
     readiness: Readiness
@@ -86,6 +88,14 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             exports=Exports(context=vault.context),
             vault_context=vault.context,
             ledger_search=LedgerSearch(gate=core.gate, cursors=cursors),
+            ledger_proofs=LedgerProofs(
+                gate=core.gate,
+                app=core.app,
+                ledger=core.ledger,
+                signers=core.checkpoint_signers,
+                findings=core.findings,
+                clock=core.clock,
+            ),
             disclosures=Disclosures(gate=core.gate, cursors=cursors, clock=core.clock),
             findings=core.findings,
             readiness=Readiness(core),

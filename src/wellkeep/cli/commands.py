@@ -20,6 +20,8 @@ from wellkeep.cli import (
     holds,
     imports,
     ledger,
+    ledger_export,
+    ledger_proof,
     ledger_prune,
     ledger_restore,
     ledger_search,
@@ -50,6 +52,9 @@ app.add_typer(api_keys.app, name="apikey")
 app.add_typer(collections.app, name="collections")
 app.add_typer(subjects.app, name="subject")
 ledger.app.command(name="search")(ledger_search.search)
+ledger.app.command(name="export")(ledger_export.export)
+ledger.app.command(name="proof")(ledger_proof.proof)
+ledger.app.command(name="checkpoint")(ledger_proof.checkpoint)
 ledger.app.command(name="anchors")(anchors.anchors)
 ledger.app.command(name="sinks")(sinks.sinks)
 app.add_typer(ledger.app, name="ledger")

@@ -17,13 +17,14 @@ from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.db.queue import QueueBook
-from wellkeep.jobs import anchoring
+from wellkeep.jobs import anchoring, verification
 from wellkeep.jobs import ledger as ledger_jobs
 from wellkeep.jobs.anchoring import AnchoringJob
 from wellkeep.jobs.handlers import Handler
 from wellkeep.jobs.housekeeping import PERIODIC, Housekeeping
 from wellkeep.jobs.ledger import LedgerJobs
 from wellkeep.jobs.streaming import streaming
+from wellkeep.jobs.verification import Verification
 from wellkeep.jobs.watching import watching
 from wellkeep.jobs.worker import Worker
 from wellkeep.vault import exports_table, imports_table
@@ -74,6 +75,7 @@ async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
             **house.handlers(),
             **LedgerJobs(core).handlers(),
             **AnchoringJob(core.anchoring).handlers(),
+            **Verification(core, database).handlers(),
             imports_table.JOB_KIND: imports,
             exports_table.JOB_KIND: exports,
         }
@@ -82,7 +84,7 @@ async def _working(runtime: Runtime, database: Database) -> AsyncIterator[None]:
             book=book,
             handlers=handlers,
             give_up={imports_table.JOB_KIND: imports.give_up, exports_table.JOB_KIND: exports.give_up},
-            periodic=(*PERIODIC, *ledger_jobs.PERIODIC, *anchoring.PERIODIC),
+            periodic=(*PERIODIC, *ledger_jobs.PERIODIC, *anchoring.PERIODIC, *verification.PERIODIC),
             report=_report,
         )
         await worker.start()

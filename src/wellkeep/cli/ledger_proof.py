@@ -1,0 +1,89 @@
+"""`wellkeep ledger proof` and `checkpoint`: what an outsider checks offline, by the operator at the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wellkeep.access.operators import this_operator
+from wellkeep.assembly.ledger_check import tenant_called
+from wellkeep.assembly.ledger_proofs import TenantCheckpoint, prove_on_record, show_checkpoint
+from wellkeep.assembly.runtime import open_runtime
+from wellkeep.base.ids import PLATFORM_TENANT, parse_uuid
+from wellkeep.cli.console import WRONG_USAGE, done, out, print_json, refuse
+from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.ledger.proof import EntryProof
+
+
+def proof(
+    event: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The id of the event, as `ledger search` shows it")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file")] = None,
+    home: HomeOption = None,
+    json: Json = False,
+) -> None:
+    """Prove that an entry is in the ledger: a text that anybody can check offline who has the verifier key.
+
+    Example: wellkeep ledger proof 0198d7b2-5c00-7000-8000-000000000001 -o access.proof
+    """
+    event_id = parse_uuid(event)
+    if event_id is None:
+        refuse("An event's id is a UUID in lower case.", code=WRONG_USAGE)
+
+    async def work() -> EntryProof:
+        where = locate(home)
+        async with started(where) as (settings, database), open_runtime(where, settings, database) as runtime:
+            await runtime.core.checkpointer.sign_now()
+            return await prove_on_record(runtime.core, runtime.ledger_proofs, database, this_operator(), event=event_id)
+
+    found = run(work())
+    if output is not None:
+        output.write_bytes(found.text())
+        done(f"Written to {output}: seq {found.index} of {found.signed.checkpoint.origin}.")
+        done(
+            f"Check it: python3 verifiers/wellkeep_verify.py proof {output} --vkey {found.signed.vkey} --event {event}"
+        )
+    elif json:
+        print_json(found.document())
+    else:
+        out.file.write(found.text().decode("utf-8"))
+
+
+def checkpoint(
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", "-t", help="That tenant's log (default: the root log)")
+    ] = None,
+    home: HomeOption = None,
+    json: Json = False,
+) -> None:
+    """Show a log's newest signed checkpoint, the key it is checked with, and how it stands under the root log.
+
+    Example: wellkeep ledger checkpoint --tenant st-elsewhere --json
+    """
+
+    async def work() -> TenantCheckpoint:
+        where = locate(home)
+        async with started(where) as (settings, database), open_runtime(where, settings, database) as runtime:
+            chosen = PLATFORM_TENANT if tenant is None else await tenant_called(runtime.core, tenant)
+            await runtime.core.checkpointer.sign_now()
+            return await show_checkpoint(runtime.core, runtime.ledger_proofs, this_operator(), tenant=chosen)
+
+    found = run(work())
+    if json:
+        print_json(found.document())
+        return
+    out.file.write(found.signed.note.decode("utf-8"))
+    out.print(f"\nVerifier key: {found.signed.vkey}", markup=False)
+    if tenant is not None:
+        out.print(_under(found), markup=False)
+
+
+def _under(found: TenantCheckpoint) -> str:
+    if found.cover is None:
+        return "No cover of the root log vouches for it yet: one does within two minutes while a server runs."
+    entry = found.cover.entry
+    return (
+        f"The root log vouches for {found.cover.covered.checkpoint.size:,} entries of it, at seq {entry.index} of "
+        f"{entry.signed.checkpoint.origin}. The proof of that: --json"
+    )

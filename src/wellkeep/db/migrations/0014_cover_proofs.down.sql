@@ -1,0 +1,1 @@
+DROP FUNCTION ledger.cover_pairs(uuid);

@@ -1,0 +1,242 @@
+"""Proofs that are handed out: that one entry is in a log, and that a log's checkpoint stands under the root log.
+
+Rule: nothing is handed out that was not checked here first, against a signature of ours: what tiles and tables hold is
+not believed. A proof needs no trust in whoever hands it on: only the deployment's verifier key, known from elsewhere.
+
+    c2sp.org/tlog-proof@v1
+    extra <base64 of the entry>
+    index <seq>
+    <hash in base64, a line each, leaf end first>
+
+    <the checkpoint, signed>
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.crypto.errors import BadNote, BadProof
+from wellkeep.crypto.merkle import inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
+from wellkeep.db.connection import Connection
+from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, note
+from wellkeep.ledger.seal import origin
+from wellkeep.ledger.tile_store import TileStore
+from wellkeep.ledger.tiles import consistency, inclusion
+
+_ENTRY = "SELECT epoch, seq, entry FROM ledger.entry WHERE tenant_id = $1 AND event_id = $2"
+_ORIGIN = "SELECT origin FROM ledger.log WHERE tenant_id = $1 AND epoch = $2"
+_NEWEST = """
+SELECT epoch, size, root, signature FROM ledger.checkpoint
+WHERE tenant_id = $1 AND ($2::integer IS NULL OR epoch = $2) AND size > $3 ORDER BY epoch DESC, size DESC LIMIT 1
+"""
+_COVERED = """
+SELECT v.cover, v.size, v.root, c.signature FROM ledger.covered AS v
+JOIN ledger.checkpoint AS c USING (tenant_id, epoch, size)
+WHERE v.tenant_id = $1 AND v.epoch = $2 AND v.size <= $3 ORDER BY v.size DESC LIMIT 8
+"""
+_PAIRS = "SELECT tenant_id, epoch, size, root FROM ledger.cover_pairs($1)"
+
+
+class Readers(NamedTuple):
+    """Connections for one proof: one that may read the tenant's rows, and one that may read trees (`wk_ledger`)."""
+
+    rows: Connection
+    trees: Connection
+
+
+class Signed(NamedTuple):
+    """A stored checkpoint, its note, and the verifier key that it is checked with."""
+
+    checkpoint: Checkpoint
+    epoch: int
+    note: bytes
+    vkey: str
+
+
+class EntryProof(NamedTuple):
+    """That `entry` is the leaf `index` of the log that `signed` is of."""
+
+    entry: bytes
+    index: int
+    hashes: tuple[bytes, ...]
+    signed: Signed
+
+    def text(self) -> bytes:
+        """Return it as a C2SP tlog-proof."""
+        lines = ["c2sp.org/tlog-proof@v1", f"extra {_base64(self.entry)}", f"index {self.index}"]
+        lines += [_base64(each) for each in self.hashes]
+        return "\n".join([*lines, "", ""]).encode("ascii") + self.signed.note
+
+    def document(self) -> dict[str, object]:
+        """Return it as the API answers it."""
+        return {
+            "entry": _base64(self.entry),
+            "index": self.index,
+            "size": self.signed.checkpoint.size,
+            "hashes": [_base64(each) for each in self.hashes],
+            "checkpoint": self.signed.note.decode("utf-8"),
+            "vkey": self.signed.vkey,
+            "log": self.signed.checkpoint.origin,
+        }
+
+
+class CoverProof(NamedTuple):
+    """That `covered` stands under the root log: at `place` of `count` pairs, whose root the entry of `entry` says.
+
+    `growth` proves that the log's newest checkpoint is a continuation of `covered`.
+    """
+
+    covered: Signed
+    growth: tuple[bytes, ...]
+    place: int
+    count: int
+    hashes: tuple[bytes, ...]
+    entry: EntryProof
+
+    def document(self) -> dict[str, object]:
+        """Return it as the API answers it."""
+        return {
+            "checkpoint": self.covered.note.decode("utf-8"),
+            "consistency": [_base64(each) for each in self.growth],
+            "place": self.place,
+            "count": self.count,
+            "hashes": [_base64(each) for each in self.hashes],
+            "entry": self.entry.document(),
+        }
+
+
+class _Event(msgspec.Struct, frozen=True):
+    id: UUID
+    digest: str = ""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    event: _Event
+    log: str
+    seq: int
+
+
+async def newest(
+    readers: Readers, signers: Sequence[CheckpointSigner], tenant: UUID, *, epoch: int | None = None, beyond: int = 0
+) -> Signed | None:
+    """Return the newest checkpoint of a tenant's log of more than `beyond` entries; raises BadNote if none of ours."""
+    row = await readers.rows.fetchrow(_NEWEST, tenant, epoch, beyond)
+    if row is None:
+        return None
+    name = await readers.rows.fetchval(_ORIGIN, tenant, row["epoch"])
+    return _signed(signers, Checkpoint(name, row["size"], row["root"]), row["epoch"], row["signature"])
+
+
+def _signed(signers: Sequence[CheckpointSigner], checkpoint: Checkpoint, epoch: int, signature: bytes) -> Signed:
+    text = note(checkpoint, signature)
+    for signer in signers:
+        try:
+            signer.verify(text, origin=checkpoint.origin)
+        except BadNote:
+            continue
+        return Signed(checkpoint, epoch, text, signer.vkey(checkpoint.origin))
+    raise BadNote("a stored checkpoint was not signed by a key of ours")
+
+
+async def prove_entry(
+    readers: Readers, signers: Sequence[CheckpointSigner], *, tenant: UUID, event: UUID
+) -> EntryProof | None:
+    """Return the proof of an event's entry, checked; None while no checkpoint covers it.
+
+    Raises LookupError where there is no such entry, BadProof or BadNote where what is stored does not prove it.
+    """
+    row = await readers.rows.fetchrow(_ENTRY, tenant, event)
+    if row is None:
+        raise LookupError
+    epoch, seq, entry = row["epoch"], row["seq"], row["entry"]
+    signed = await newest(readers, signers, tenant, epoch=epoch, beyond=seq)
+    if signed is None:
+        return None
+    size = signed.checkpoint.size
+    hashes = await inclusion(TileStore(readers.trees, tenant=tenant, epoch=epoch), seq, size)
+    proof = EntryProof(entry, seq, tuple(hashes), signed)
+    _check(proof, event)
+    return proof
+
+
+def _check(proof: EntryProof, event: UUID) -> str:
+    """Check a proof against its checkpoint, which was verified; return the digest that the event holds."""
+    _, size, root = proof.signed.checkpoint
+    verify_inclusion(leaf_hash(proof.entry), index=proof.index, size=size, proof=proof.hashes, expected=root)
+    said = msgspec.json.decode(proof.entry, type=_Entry)
+    if (said.log, said.seq, said.event.id) != (proof.signed.checkpoint.origin, proof.index, event):
+        raise BadProof("the entry is of another place or event")
+    return said.event.digest
+
+
+async def covered(
+    readers: Readers, signers: Sequence[CheckpointSigner], *, tenant: UUID, signed: Signed
+) -> list[tuple[UUID, Signed]]:
+    """Return the newest covers of a log up to `signed`, by event, each with what it covers. Raises BadNote."""
+    name = signed.checkpoint.origin
+    rows = await readers.rows.fetch(_COVERED, tenant, signed.epoch, signed.checkpoint.size)
+    return [
+        (cover, _signed(signers, Checkpoint(name, size, root), signed.epoch, signature))
+        for cover, size, root, signature in rows
+    ]
+
+
+async def prove_cover(
+    root: Readers,
+    signers: Sequence[CheckpointSigner],
+    *,
+    tenant: UUID,
+    signed: Signed,
+    covers: Sequence[tuple[UUID, Signed]],
+) -> CoverProof | None:
+    """Return how `signed`, a tenant's checkpoint, stands under the root log; None while none of `covers` is signed.
+
+    `root` reads the platform's rows. Raises BadProof or BadNote where what is stored does not prove it.
+    """
+    for cover, known in covers:
+        try:
+            entry = await prove_entry(root, signers, tenant=PLATFORM_TENANT, event=cover)
+        except LookupError:
+            continue  # not chained yet
+        if entry is not None:
+            place, count, hashes = await _prove_place(root, entry, cover, known.checkpoint)
+            growth = await _prove_growth(root, tenant, known, signed)
+            return CoverProof(known, tuple(growth), place, count, tuple(hashes), entry)
+    return None
+
+
+async def _prove_place(
+    root: Readers, entry: EntryProof, cover: UUID, known: Checkpoint
+) -> tuple[int, int, list[bytes]]:
+    """Return the place of a checkpoint among the pairs of a cover, how many those are, and the proof of it."""
+    host = known.origin.partition("/ledger/")[0]
+    rows = await root.trees.fetch(_PAIRS, cover)
+    leaves = [
+        leaf_hash(Checkpoint(origin(host, tenant, epoch), size, hashed).body().encode("ascii"))
+        for tenant, epoch, size, hashed in rows
+    ]
+    leaf = leaf_hash(known.body().encode("ascii"))
+    if leaf not in leaves:
+        raise BadProof("a cover does not hold what it should")
+    place = leaves.index(leaf)
+    hashes = inclusion_proof(leaves, index=place)
+    digest = bytes.fromhex(_check(entry, cover))
+    verify_inclusion(leaf, index=place, size=len(leaves), proof=hashes, expected=digest)
+    return place, len(leaves), hashes
+
+
+async def _prove_growth(root: Readers, tenant: UUID, known: Signed, signed: Signed) -> list[bytes]:
+    old, new = known.checkpoint, signed.checkpoint
+    growth = await consistency(TileStore(root.trees, tenant=tenant, epoch=signed.epoch), old.size, new.size)
+    verify_consistency(old_size=old.size, old_root=old.root, new_size=new.size, new_root=new.root, proof=growth)
+    return growth
+
+
+def _base64(raw: bytes) -> str:
+    return b64encode(raw).decode("ascii")
