@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -33,19 +34,38 @@ def free_addresses(count: int) -> list[str]:
             one.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: its exit code, and what it said on both streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ended(*command: str) -> Ended:
+    """Run a program to its end, with no standard input. Raises Unseen where it takes too long."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- our own programs
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READY_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unseen("a process of ours did not end in time") from None
+    return Ended(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def commanded(home: Path, *arguments: str) -> Ended:
+    """Run a command of `wellkeep` on the deployment in `home`, as its operator does. Raises Unseen."""
+    return ended(sys.executable, "-m", "wellkeep", *arguments, "--home", str(home))
+
+
 def opened_apart(home: Path) -> tuple[bool, str]:
     """Open the deployment in `home` in a process of its own, as a worker does; return whether it did and what it said.
 
     Raises Unseen where it takes too long.
     """
-    command = [sys.executable, "-m", "wellkeep", "tenant", "list", "--home", str(home)]
-    try:
-        ended = subprocess.run(  # noqa: S603 -- our own program
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READY_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Unseen("a process of ours neither opened the deployment nor refused to") from None
-    return ended.returncode == 0, (ended.stdout + ended.stderr).decode(errors="replace")
+    done = commanded(home, "tenant", "list")
+    return done.code == 0, done.out + done.err
 
 
 class ServerProcess:
