@@ -196,7 +196,17 @@ async def _sessions(connection: Connection) -> Verdict:
     return Verdict(
         "Log-ins of administrators are seen",
         seen,
-        "As a superuser: ALTER ROLE wk_owner INHERIT; GRANT pg_read_all_stats TO wk_owner; (or run wellkeep init again)",
+        "As a superuser: ALTER ROLE wk_owner INHERIT; GRANT pg_read_all_stats TO wk_owner; (or: wellkeep init)",
+    )
+
+
+async def _functions(connection: Connection) -> Verdict:
+    still_open = await shared_functions.still_open(connection)
+    return Verdict(
+        "PostgreSQL's functions that reach past the tenant wall are closed",
+        not still_open,
+        "As a superuser, in this database: REVOKE EXECUTE ON FUNCTION … FROM PUBLIC, for each signature of "
+        f"{', '.join(still_open)}; advisory locks GRANTed to wk_migrate and wk_jobs",
     )
 
 
@@ -216,16 +226,7 @@ async def _database(settings: Settings, database: Database) -> list[Verdict]:
         verdicts += [Verdict("PostgreSQL's settings keep what is promised", fine=False, mend=one) for one in problems]
         if not problems:
             verdicts.append(Verdict("PostgreSQL's settings keep what is promised", fine=True))
-        verdicts.append(await _sessions(connection))
-        still_open = await shared_functions.still_open(connection)
-        verdicts.append(
-            Verdict(
-                "PostgreSQL's functions that reach past the tenant wall are closed",
-                not still_open,
-                "As a superuser, in this database: REVOKE EXECUTE ON FUNCTION … FROM PUBLIC, for each signature of "
-                f"{', '.join(still_open)}; advisory locks GRANTed to wk_migrate and wk_jobs",
-            )
-        )
+        verdicts += [await _sessions(connection), await _functions(connection)]
         for what, check in (
             ("The schema is this program's", migrate.assert_current(connection)),
             (

@@ -11,6 +11,7 @@ import typer
 
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.diagnosis import Verdict, diagnose
+from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import Installed, initialise
 from wellkeep.assembly.keeper import kept
 from wellkeep.base.errors import WellkeepError
@@ -59,7 +60,11 @@ def init(
     if json:
         key = None if made.administrator is None else made.administrator.key.reveal()
         print_json({"home": str(home.path), "deployment": str(made.settings.deployment), "administrator_key": key})
-        return
+    else:
+        _tell(home, made)
+
+
+def _tell(home: Home, made: Installed) -> None:
     done(f"Deployment of {made.settings.environment} in {home.path}")
     if made.administrator is not None:
         out.print("  The first administrator's key, shown this once; keep it in a password manager:")
@@ -91,16 +96,15 @@ def serve(
         settings = home.settings()
         home.check()
         server = Database(home, settings)
-        with served(home, settings, server):
-            with kept(server):
-                code = serve_http(
-                    functools.partial(worker_runtime, home.path),
-                    settings,
-                    home=home.path,
-                    workers=workers,
-                    on_ready=functools.partial(_announce, log),
-                    log=_STDOUT if log is None else log,
-                )
+        with served(home, settings, server), kept(server):
+            code = serve_http(
+                functools.partial(worker_runtime, home.path),
+                settings,
+                home=home.path,
+                workers=workers,
+                on_ready=functools.partial(_announce, log),
+                log=_STDOUT if log is None else log,
+            )
     except WellkeepError as error:
         refuse_error(error)
     raise typer.Exit(code)

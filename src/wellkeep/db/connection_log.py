@@ -95,7 +95,7 @@ class ConnectionLog:
         for name in self._after(place.name or current, current):
             begin = place.read if name == place.name else 0
             size = self._size(name)
-            if size is None or size < begin:
+            if (size or 0) < begin:
                 cut = cut or (since is not None and since < _REUSED_AFTER)
                 begin = 0
             end = begin

@@ -9,6 +9,7 @@ from wellkeep.prove.controls import (
     build_migrations,
     ledger_complete,
     ledger_no_phi,
+    ledger_operators,
     ledger_tamper_evident,
     rest_bound,
     rest_fields,
@@ -32,6 +33,7 @@ PROBES: dict[str, Probe] = {
         ledger_complete,
         ledger_tamper_evident,
         ledger_no_phi,
+        ledger_operators,
         build_migrations,
     )
 }

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TypeVar
 
 from wellkeep.assembly.home import Home
+from wellkeep.base.settings import Settings
 from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.live import live
 from wellkeep.prove.scratch import Scratch
@@ -25,6 +26,10 @@ class World:
         self._live: Stage | None = None
         self._scratch: Scratch | None = None
         self._unseen: dict[str, Unseen] = {}
+
+    def settings(self) -> Settings:
+        """Return the settings of the deployment that is proven. Raises Misconfigured."""
+        return self._home.settings()
 
     async def live(self) -> Stage:
         """Return the live deployment. Raises Unseen where it can't be reached."""
