@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Grown:
     database: Database
     parts: Signing
     anchored: list[AnchoredNote] = field(default_factory=list)
+    never_signed: int = 0
 
     async def grow(self, tenant: UUID, count: int, **changes: Any) -> None:
         """Append `count` entries in one batch, have them signed, covered and anchored."""
@@ -44,9 +46,16 @@ class Grown:
 
     async def cover(self) -> None:
         """Sign what there is, and have the root log cover it."""
-        assert await self.parts.checkpointer.sign_now()
+        await self.signed()
         assert await cover(self.parts.pool, self.parts.writer, signers=(SIGNER,), reporter=self.parts.reports)
-        assert await self.parts.checkpointer.sign_now()
+        await self.signed()
+
+    async def signed(self) -> None:
+        """Wait until a checkpoint of every log's end is stored: by us, or by the round that is under way."""
+        async with asyncio.timeout(5), self.database.connect() as connection:
+            while await connection.fetchval("SELECT count(*) FROM ledger.unsigned_heads()") > self.never_signed:
+                assert await self.parts.checkpointer.sign_now()
+                await asyncio.sleep(0.01)
 
     async def anchor(self) -> None:
         """Put the root log's newest checkpoint outside."""
@@ -59,9 +68,7 @@ class Grown:
         self, *, anchors: bool = False, remembered: dict[str, Checkpoint] | None = None, **options: Any
     ) -> Report:
         """Verify it, held against what stands outside where that is asked for."""
-        known = Known(
-            KEYS, signers=(SIGNER,), anchored=self.anchored if anchors else (), remembered=remembered or {}
-        )
+        known = Known(KEYS, signers=(SIGNER,), anchored=self.anchored if anchors else (), remembered=remembered or {})
         async with self.database.connect("wk_migrate") as connection:
             return await verify(connection, keys=KEYS, known=options.pop("known", known), **options)
 

@@ -40,7 +40,7 @@ def proof(
     found = run(work())
     if output is not None:
         output.write_bytes(found.text())
-        done(f"Written to {output}: seq {found.index} of {found.signed.checkpoint.origin}.")
+        done(f"Written to {output}: seq {found.seq} of {found.signed.checkpoint.origin}.")
         done(
             f"Check it: python3 verifiers/wellkeep_verify.py proof {output} --vkey {found.signed.vkey} --event {event}"
         )
@@ -84,6 +84,6 @@ def _under(found: TenantCheckpoint) -> str:
         return "No cover of the root log vouches for it yet: one does within two minutes while a server runs."
     entry = found.cover.entry
     return (
-        f"The root log vouches for {found.cover.covered.checkpoint.size:,} entries of it, at seq {entry.index} of "
+        f"The root log vouches for {found.cover.covered.checkpoint.size:,} entries of it, at seq {entry.seq} of "
         f"{entry.signed.checkpoint.origin}. The proof of that: --json"
     )

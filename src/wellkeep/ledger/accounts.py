@@ -16,7 +16,7 @@ from uuid import UUID
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.crypto.errors import BadProof
 from wellkeep.ledger.actions import Action
-from wellkeep.ledger.growth import Claim
+from wellkeep.ledger.growth import Claim, Misfit
 from wellkeep.ledger.report import Bad, What
 from wellkeep.ledger.seal import origin
 from wellkeep.ledger.told import Span, Told, opened_id
@@ -31,7 +31,7 @@ class Walked:
     """A log that was walked: the walk, its first entry that was not pruned, and where content began to be read.
 
     `beyond` are claims of sizes that the log does not reach, `earlier` what entries before `begin` tell, `covers` how
-    many covers were checked.
+    many covers were checked, `misfits` what is wrong beside the log though all of its entries hold.
     """
 
     walk: LogWalk
@@ -40,6 +40,7 @@ class Walked:
     beyond: list[Claim] = field(default_factory=list)
     earlier: list[Told] = field(default_factory=list)
     covers: int = 0
+    misfits: list[Misfit] = field(default_factory=list)
 
     @property
     def place(self) -> tuple[UUID, int]:
@@ -60,6 +61,11 @@ class Walked:
     def holds(self) -> bool:
         """Whether the walk found nothing wrong."""
         return self.walk.bad is None
+
+    def found(self) -> list[Bad]:
+        """Return what is wrong with this log alone."""
+        beside = [self.bad(*misfit) for misfit in self.misfits]
+        return beside if self.walk.bad is None else [self.walk.bad, *beside]
 
     def bad(self, seq: int, what: What) -> Bad:
         """Return a bad place of this log."""

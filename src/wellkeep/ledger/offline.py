@@ -98,7 +98,7 @@ class _Export:
             if not self._manifest.partial:
                 self._bad.append(Bad(name, 0, What.LOG_MISSING))
         await self._together()
-        found = accounts.lowest([*(log.walk.bad for log in self._logs if log.walk.bad is not None), *self._bad])
+        found = accounts.lowest([*(bad for log in self._logs for bad in log.found()), *self._bad])
         if self._manifest.partial:
             self._notes.append(PARTIAL)
         return Report(
@@ -151,7 +151,7 @@ class _Export:
             covers = [each for each in root.walk.told if each.action == Action.LEDGER_COVERED]
             root.covers = len(covers)
             for seq in unlike(covers, {each.id: left.pop(each.id, []) for each in covers}):
-                root.walk.refuse(seq, What.COVER)
+                root.misfits.append((seq, What.COVER))
         if left and roots and all(root.holds and not root.first for root in roots):
             self._bad.append(roots[0].bad(roots[0].walk.size, What.COVER))
 

@@ -38,9 +38,9 @@ _decode_time = msgspec.json.Decoder(_Time).decode
 
 def signed_by_any(keys: Iterable[CheckpointVerifier], note: bytes | None, *, origin: str) -> Checkpoint | None:
     """Return the checkpoint of a note that one of `keys` signed for `origin`, else None."""
-    for key in keys if note is not None else ():
+    for key in keys:
         with suppress(BadNote):
-            return key.verify(note, origin=origin)
+            return key.verify(note or b"", origin=origin)
     return None
 
 

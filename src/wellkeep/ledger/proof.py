@@ -60,16 +60,16 @@ class Signed(NamedTuple):
 
 
 class EntryProof(NamedTuple):
-    """That `entry` is the leaf `index` of the log that `signed` is of."""
+    """That `entry` is the leaf `seq` of the log that `signed` is of."""
 
     entry: bytes
-    index: int
+    seq: int
     hashes: tuple[bytes, ...]
     signed: Signed
 
     def text(self) -> bytes:
         """Return it as a C2SP tlog-proof."""
-        lines = ["c2sp.org/tlog-proof@v1", f"extra {_base64(self.entry)}", f"index {self.index}"]
+        lines = ["c2sp.org/tlog-proof@v1", f"extra {_base64(self.entry)}", f"index {self.seq}"]
         lines += [_base64(each) for each in self.hashes]
         return "\n".join([*lines, "", ""]).encode("ascii") + self.signed.note
 
@@ -77,7 +77,7 @@ class EntryProof(NamedTuple):
         """Return it as the API answers it."""
         return {
             "entry": _base64(self.entry),
-            "index": self.index,
+            "index": self.seq,
             "size": self.signed.checkpoint.size,
             "hashes": [_base64(each) for each in self.hashes],
             "checkpoint": self.signed.note.decode("utf-8"),
@@ -87,7 +87,7 @@ class EntryProof(NamedTuple):
 
 
 class CoverProof(NamedTuple):
-    """That `covered` stands under the root log: at `place` of `count` pairs, whose root the entry of `entry` says.
+    """That `covered` stands under the root log: at `place` of `pairs` pairs, whose root the entry of `entry` says.
 
     `growth` proves that the log's newest checkpoint is a continuation of `covered`.
     """
@@ -95,7 +95,7 @@ class CoverProof(NamedTuple):
     covered: Signed
     growth: tuple[bytes, ...]
     place: int
-    count: int
+    pairs: int
     hashes: tuple[bytes, ...]
     entry: EntryProof
 
@@ -105,7 +105,7 @@ class CoverProof(NamedTuple):
             "checkpoint": self.covered.note.decode("utf-8"),
             "consistency": [_base64(each) for each in self.growth],
             "place": self.place,
-            "count": self.count,
+            "count": self.pairs,
             "hashes": [_base64(each) for each in self.hashes],
             "entry": self.entry.document(),
         }
@@ -168,9 +168,9 @@ async def prove_entry(
 def _check(proof: EntryProof, event: UUID) -> str:
     """Check a proof against its checkpoint, which was verified; return the digest that the event holds."""
     _, size, root = proof.signed.checkpoint
-    verify_inclusion(leaf_hash(proof.entry), index=proof.index, size=size, proof=proof.hashes, expected=root)
+    verify_inclusion(leaf_hash(proof.entry), index=proof.seq, size=size, proof=proof.hashes, expected=root)
     said = msgspec.json.decode(proof.entry, type=_Entry)
-    if (said.log, said.seq, said.event.id) != (proof.signed.checkpoint.origin, proof.index, event):
+    if (said.log, said.seq, said.event.id) != (proof.signed.checkpoint.origin, proof.seq, event):
         raise BadProof("the entry is of another place or event")
     return said.event.digest
 

@@ -123,7 +123,7 @@ class _Run:
             self._logs.append(await self._walk(head, claims[head.origin]))
         logs = self._logs
         heaped, quarantined = await self._heaped()
-        bad = [log.walk.bad for log in logs if log.walk.bad is not None]
+        bad = [found for log in logs for found in log.found()]
         found = accounts.lowest([*bad, *heaped, *absent, *(await self._together())])
         broken = {one.log for one in found}
         age: float | None = await self._connection.fetchval(_OUTBOX_AGE)

@@ -14,13 +14,13 @@ from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection
+from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.cover import cover_root
 from wellkeep.ledger.report import Bad, What
 from wellkeep.ledger.seal import origin
 from wellkeep.ledger.told import Told
-from wellkeep.ledger.walk import LogWalk
 
 UNCOVERED_AFTER: Final = timedelta(minutes=3)
 """A log that grew has its turn once a minute; who missed three while others had theirs was left out."""
@@ -54,8 +54,9 @@ ORDER BY l.origin
 """
 
 
-async def check_covers(connection: Connection, walk: LogWalk) -> int:
-    """Hold the covers that `walk` of the root log came by against their pairs, and take them out; return how many."""
+async def check_covers(connection: Connection, walked: Walked) -> None:
+    """Hold the covers that the walk of the root log came by against their pairs, and take them out."""
+    walk = walked.walk
     covers = [told for told in walk.told if told.action == Action.LEDGER_COVERED]
     walk.told = [told for told in walk.told if told.action != Action.LEDGER_COVERED]
     host = walk.head.origin.partition("/ledger/")[0]
@@ -64,9 +65,8 @@ async def check_covers(connection: Connection, walk: LogWalk) -> int:
         pairs: dict[UUID, list[Checkpoint]] = {each.id: [] for each in some}
         for cover, tenant, epoch, size, root in await connection.fetch(_PAIRS, list(pairs)):
             pairs[cover].append(Checkpoint(origin(host, tenant, epoch), size, root))
-        for seq in unlike(some, pairs):
-            walk.refuse(seq, What.COVER)
-    return len(covers)
+        walked.misfits += [(seq, What.COVER) for seq in unlike(some, pairs)]
+    walked.covers += len(covers)
 
 
 def unlike(covers: Sequence[Told], pairs: Mapping[UUID, Sequence[Checkpoint]]) -> list[int]:

@@ -106,11 +106,10 @@ async def walk_log(
     if task.since is not None:
         begin = max(begin, await connection.fetchval(_FIRST_SINCE, *place, task.since))
     walked = Walked(walk, first=first, begin=begin)
-    reader = _Reader(connection, walk, task)
+    reader = _Reader(connection, walked, task)
     await reader.pruned(first)
     await reader.leaves(begin)
     await reader.entries(progress)
-    walked.covers = reader.covers
     if task.upto is None:
         walk.finish()
         walked.beyond = await reader.beyond()
@@ -120,14 +119,14 @@ async def walk_log(
 class _Reader:
     """Feeds a walk from the database."""
 
-    def __init__(self, connection: Connection, walk: LogWalk, task: Task) -> None:
+    def __init__(self, connection: Connection, walked: Walked, task: Task) -> None:
         self._connection = connection
-        self._walk = walk
+        self._walked = walked
+        self._walk = walk = walked.walk
         self._task = task
         self._place = (task.head.tenant, task.head.epoch)
         self._upto = _END if task.upto is None else task.upto
         self._read_to = walk.size
-        self.covers = 0
         self._claims = [claim for claim in task.claims if walk.size < claim.size]
 
     async def _window(self) -> None:
@@ -174,7 +173,7 @@ class _Reader:
             if not walk.bulk(Bulk(*(await connection.fetch(_BULK, *self._place, before, many))[0])):
                 walk.entries(await connection.fetch(_ENTRIES, *self._place, before, many))
             if head.tenant == PLATFORM_TENANT:
-                self.covers += await check_covers(connection, walk)
+                await check_covers(connection, self._walked)
             if progress is not None:
                 progress(head.origin, walk.size, head.size)
             if walk.size < before + many:
