@@ -120,13 +120,15 @@ async def test_whatever_is_not_its_word_for_done_is_trouble(
         ("nan", 0, 0),
         ("inf", 0, 0),
         ("soon", 0, 0),
-        (format_datetime(SetClock().now() + timedelta(seconds=60)), 30, 61),
+        ("in a minute", 30, 61),
         ("Sun, 03 May 2026 14:02:00 -0000", 0, 0),
     ],
 )
 async def test_it_says_how_long_to_wait(
     certificates: Certificates, noted: Noted, tmp_path: Path, said: str, least: float, most: float
 ) -> None:
+    if said == "in a minute":  # as a date, which is another one each time
+        said = format_datetime(SetClock().now() + timedelta(seconds=60))
     collector = Collector(answers=[(429, f"Retry-After: {said}\r\n".encode(), b"")])
     async with receiver(collector.manner, certificates, noted, tmp_path) as made:
         with pytest.raises(SinkTrouble) as failed:
