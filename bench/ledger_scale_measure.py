@@ -109,20 +109,22 @@ async def checkpoints(deployment: Deployment, *, seconds: float) -> dict[str, fl
     """
     growing = [made_up("growing", number) for number in range(GROWING)]
     shares: dict[bool, list[float]] = {True: [], False: []}
-    began = deployment.clock.now()
+    ages: list[float] = []
+    administrator = await asyncpg.connect(**deployment.server.endpoint().arguments())
     for _ in range(max(round(seconds / 5), 1)):
         for signing in (True, False):
             async with deployment.recording(signing=signing) as (writer, checkpointer):
                 await _grow(writer, growing)
                 assert await checkpointer.sign_now()
+                began = deployment.clock.now()
                 before, clock = _cpu(deployment), time.perf_counter()
                 for second in range(1, 6):
                     await _grow(writer, growing)
                     await asyncio.sleep(max(clock + second - time.perf_counter(), 0))
                 shares[signing].append((_cpu(deployment) - before) / (time.perf_counter() - clock))
-                print(f"signing {signing}: {shares[signing][-1]:.3f} of a core", flush=True)
-    administrator = await asyncpg.connect(**deployment.server.endpoint().arguments())
-    ages = [row[0] for row in await administrator.fetch(_AGES, began, growing)]
+            if signing:
+                ages += [row[0] for row in await administrator.fetch(_AGES, began, growing)]
+            print(f"signing {signing}: {shares[signing][-1]:.3f} of a core", flush=True)
     await administrator.close()
     return {
         "checkpoints": len(ages),
