@@ -486,14 +486,29 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
     of_tenant constant uuid := wk.tenant();
-    low  bigint := 0;
-    high bigint := coalesce((SELECT l.size FROM ledger.log AS l WHERE l.tenant_id = of_tenant AND l.epoch = of_epoch), 0);
+    -- The month first, then the place in it: a step of the halving looks into one partition, however many there are.
+    month     constant timestamptz := date_trunc('month', since, 'UTC');
+    following constant timestamptz := (month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC';
+    low    bigint;
+    high   bigint;
     middle bigint;
 BEGIN
+    SELECT e.seq INTO high FROM ledger.entry AS e
+    WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e."time" >= following ORDER BY e.seq LIMIT 1;
+    IF high IS NULL THEN
+        high := coalesce((SELECT l.size FROM ledger.log AS l WHERE l.tenant_id = of_tenant AND l.epoch = of_epoch), 0);
+    END IF;
+    SELECT e.seq INTO low FROM ledger.entry AS e
+    WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e."time" >= month AND e."time" < following
+    ORDER BY e.seq LIMIT 1;
+    IF low IS NULL THEN
+        RETURN high;
+    END IF;
     WHILE low < high LOOP
         middle := (low + high) / 2;
         IF (SELECT e."time" FROM ledger.entry AS e
-            WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq = middle) >= since THEN
+            WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq = middle
+              AND e."time" >= month AND e."time" < following) >= since THEN
             high := middle;
         ELSE
             low := middle + 1;
