@@ -219,6 +219,16 @@ async def test_a_thousand_sessions_at_once(watched: Watched, tmp_path: Path) -> 
     assert await watched.found("other") == found + 1, "one finding a look, that says how many"
 
 
+async def test_a_server_without_a_log_of_ours(watched: Watched) -> None:
+    before = len(await watched.unannounced())
+    watch = SessionWatch(core=watched.core, jobs=watched.jobs, log=None)
+    async with login(watched.superuser), login(watched.database.endpoint("wk_migrate").at("postgres")):
+        await watch.look()
+        await watch.look()
+    entered = (await watched.unannounced())[before:]
+    assert sorted(one["resource"]["id"] for one in entered) == ["wk_admin", "wk_migrate"]
+
+
 async def test_what_can_not_be_seen_is_said(watched: Watched) -> None:
     async with connected(watched.superuser) as mending:
         await mending.execute("REVOKE pg_read_all_stats FROM wk_owner")

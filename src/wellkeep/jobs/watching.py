@@ -1,6 +1,6 @@
 """Each second: who is logged in to the database past the application, and what commands could not enter themselves.
 
-Rule: nothing ends the watch but the process; what goes wrong is in the log by its kind, and a second later it goes on.
+Rule: nothing ends the watch but the process; what goes wrong is in the log once, by its kind, and it goes on.
 """
 
 from __future__ import annotations
@@ -43,10 +43,13 @@ async def watching(core: Core, database: Database, home: Home) -> AsyncIterator[
 
 
 async def _watch(watch: SessionWatch, journal: Journal, core: Core) -> None:
+    wrong = ""
     while True:
         try:
             if await watch.look():
                 await journal.enter(core, older_than=JOURNAL_SECONDS)
+            wrong = ""
         except Exception as error:  # noqa: BLE001 -- logged by its kind; a watch that ended would see nothing any more
-            _log.warning("watch.failed", kind=type(error).__name__)
+            if wrong != (wrong := type(error).__name__):
+                _log.warning("watch.failed", kind=wrong)
         await asyncio.sleep(LOOK_SECONDS)
