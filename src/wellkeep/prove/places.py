@@ -11,6 +11,8 @@ import httpx
 from wellkeep.access.operators import this_operator
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.secrets import Secret
+from wellkeep.ledger.seal import origin
+from wellkeep.ledger.told import opened_id
 from wellkeep.prove.deployment import Unseen, created
 from wellkeep.prove.requests import Place, Request
 from wellkeep.prove.sample import PEOPLE, person
@@ -73,6 +75,7 @@ async def somewhere(stage: Stage, platform: Secret[str], *, secret: str) -> Plac
         waiting_import=UUID(waiting["id"]),
         ended_import=UUID(ended["id"]),
         export=UUID(export["id"]),
+        event=opened_id(stage.a.id, origin(stage.settings.host, stage.a.id, 1)),
         key=key,
         closing=closing,
         new_name=f"wk_probe_{uuid4().hex}",

@@ -32,6 +32,7 @@ class Place:
     waiting_import: UUID
     ended_import: UUID
     export: UUID
+    event: UUID
     key: UUID
     closing: UUID
     new_name: str = PEOPLE
@@ -39,7 +40,7 @@ class Place:
     @classmethod
     def nowhere(cls, *, record: str, subject: str, tenant: UUID) -> Place:
         """Return a place whose record can be read; everything else that a request would change does not exist."""
-        unknown = [uuid7() for _ in range(7)]
+        unknown = [uuid7() for _ in range(8)]
         return cls(
             record=UUID(record),
             doomed=UUID(record),
@@ -52,6 +53,7 @@ class Place:
             export=unknown[4],
             key=unknown[5],
             closing=unknown[6],
+            event=unknown[7],
         )
 
 
@@ -94,6 +96,8 @@ def _reading(place: Place) -> Iterator[Request]:
     told = f"/v1/subjects/{place.subject}/disclosures?limit=1"
     yield _request("subject_disclosures", "ledger:read", "GET", told)
     yield _request("ledger_entries", "ledger:read", "GET", "/v1/ledger/entries?limit=1")
+    yield _request("ledger_proof", "ledger:read", "GET", f"/v1/ledger/entries/{place.event}/proof")
+    yield _request("ledger_checkpoint", "ledger:read", "GET", "/v1/ledger/checkpoint")
 
 
 def _transfers(place: Place) -> Iterator[Request]:
