@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from wellkeep.ledger.report import ANCHORS_STALE, Bad, Report, What
 from wellkeep.ledger.seal import SealKey, log_of
 from wellkeep.ledger.verified import Verified
 from wellkeep.ledger.verify import Progress, verify
+from wellkeep.ledger.verify_ranges import crew_of
 
 _MOST_FINDINGS = 16
 _CALLED = "SELECT id FROM wk.list_tenants() WHERE name = $1 OR id::text = $1"
@@ -80,9 +81,22 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
         anchored=() if outside is None else outside.notes,
         verified=(before or {}) if extent.since_last else {},
     )
-    async with connected(database.endpoint("wk_migrate")) as connection:
+    endpoint = database.endpoint("wk_migrate")
+    if core.setbacks:
+        endpoint = replace(endpoint, announce=None)  # nothing can be entered
+    seeds = [key.secret for key in core.keys.checkpoints]
+    async with (
+        crew_of(extent.jobs, endpoint=endpoint, keys=known.keys, seeds=seeds) as crew,
+        connected(endpoint) as connection,
+    ):
         report = await verify(
-            connection, keys=known.keys, known=known, tenant=extent.tenant, since=extent.since, progress=progress
+            connection,
+            keys=known.keys,
+            known=known,
+            tenant=extent.tenant,
+            since=extent.since,
+            progress=progress,
+            crew=crew,
         )
     report = _with_setbacks(core, report)
     if report.ok and extent.since is None:

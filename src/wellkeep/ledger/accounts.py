@@ -31,12 +31,14 @@ class Walked:
     """A log that was walked: the walk, its first entry that was not pruned, and where content began to be read.
 
     `beyond` are claims of sizes that the log does not reach, `earlier` what entries before `begin` tell, `covers` how
-    many covers were checked, `misfits` what is wrong beside the log though all of its entries hold.
+    many covers were checked, `began` where the walk began, `misfits` what is wrong beside the log though all of its
+    entries hold.
     """
 
     walk: LogWalk
     first: int
     begin: int
+    began: int = 0
     beyond: list[Claim] = field(default_factory=list)
     earlier: list[Told] = field(default_factory=list)
     covers: int = 0
@@ -66,6 +68,18 @@ class Walked:
         """Return what is wrong with this log alone."""
         beside = [self.bad(*misfit) for misfit in self.misfits]
         return beside if self.walk.bad is None else [self.walk.bad, *beside]
+
+    def take_in(self, before: Walked) -> None:
+        """Make this walk, of a range that goes on where `before` ended, one of both."""
+        mine, theirs = self.walk.growth, before.walk.growth
+        mine.seals += theirs.seals
+        mine.checkpoints += theirs.checkpoints
+        mine.vouched = max(mine.vouched, theirs.vouched)
+        mine.tile_roots = theirs.tile_roots + mine.tile_roots
+        self.walk.told = before.walk.told + self.walk.told
+        self.begin, self.began = before.begin, before.began
+        self.covers += before.covers
+        self.misfits = before.misfits + self.misfits
 
     def bad(self, seq: int, what: What) -> Bad:
         """Return a bad place of this log."""

@@ -80,6 +80,11 @@ class Growth:
         """Whether seals are expected that no leaf has reached."""
         return bool(self._seals)
 
+    def forget(self) -> None:
+        """Let go of the keys, and of what is still expected: a walk that came to its end may leave its process."""
+        self._keys = self._signers = None
+        self._seals, self._claims, self._tiles, self._tail = [], [], [], b""
+
     def expect(self, seals: Iterable[Seal] = (), claims: Iterable[Claim] = (), tiles: Iterable[TileRow] = ()) -> None:
         """Take what is said of sizes that the tree has not reached."""
         self._seals.extend(seals)

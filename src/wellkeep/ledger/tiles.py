@@ -144,9 +144,13 @@ class TileBuilder:
             if row
         ]
 
+    def frontier(self) -> list[bytes]:
+        """Return the roots of the perfect subtrees, largest first: what `merkle.Frontier` goes on from."""
+        return [node for row in reversed(self._rows) for node in _perfect_roots(row)]
+
     def root(self) -> bytes:
         """Return the root of the tree so far."""
-        nodes = [node for row in reversed(self._rows) for node in _perfect_roots(row)]
+        nodes = self.frontier()
         return _chained(nodes) if nodes else EMPTY_ROOT
 
 

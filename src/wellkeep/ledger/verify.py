@@ -29,6 +29,7 @@ from wellkeep.ledger.told import readable
 from wellkeep.ledger.verify_beside import beside
 from wellkeep.ledger.verify_covers import left_out, stray_pairs
 from wellkeep.ledger.verify_log import Progress, Task, walk_log
+from wellkeep.ledger.verify_ranges import Crew, walk_together
 from wellkeep.ledger.verify_tiles import check_tiles
 
 __all__ = ["Known", "Progress", "verify"]
@@ -74,15 +75,17 @@ async def verify(
     tenant: UUID | None = None,
     since: datetime | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Report:
     """Verify all logs, or those of `tenant`; with `since`, read only the content of what came later.
 
     `connection` may become `wk_owner` (`wk_migrate`, an administrator). Older entries are still counted into the tree
     by their leaves, which the seals vouch for. `known` is what else they are held against; `keys` stands for a `Known`
-    of keys alone. Raises what the connection raises: then nothing is known (exit code 2).
+    of keys alone. A `crew` of processes walks ranges of logs at once. Raises what the connection raises: then nothing
+    is known (exit code 2).
     """
     async with one_state(connection):
-        run = _Run(connection, known or Known(keys), tenant=tenant, since=since, progress=progress)
+        run = _Run(connection, known or Known(keys), tenant=tenant, since=since, progress=progress, crew=crew)
         return await run.report()
 
 
@@ -105,12 +108,14 @@ class _Run:
         tenant: UUID | None,
         since: datetime | None,
         progress: Progress | None,
+        crew: Crew | None,
     ) -> None:
         self._connection = connection
         self._known = known
         self._tenant = tenant
         self._since = since
         self._progress = progress
+        self._crew = crew
         self._logs: list[Walked] = []
         self._notes: list[str] = []
 
@@ -119,9 +124,10 @@ class _Run:
         lost = readable(await self._connection.fetch(_RESTORED, PLATFORM_TENANT))
         spans = [span for each in lost if (span := each.lost_or_pruned()) is not None]
         claims, absent = claims_on(heads, self._known, tenant=self._tenant, lost=spans)
-        for head in heads:
-            self._logs.append(await self._walk(head, claims[head.origin]))
-        logs = self._logs
+        tasks = [self._task(head, claims[head.origin]) for head in heads]
+        crew = self._crew if self._since is None else None
+        done = {} if crew is None else await walk_together(self._connection, crew, tasks, progress=self._progress)
+        self._logs = logs = [await self._walk(task, done.get(task.head.origin)) for task in tasks]
         heaped, quarantined = await self._heaped()
         bad = [found for log in logs for found in log.found()]
         found = accounts.lowest([*bad, *heaped, *absent, *(await self._together())])
@@ -144,14 +150,18 @@ class _Run:
         rows = await self._connection.fetch(_LOGS, self._tenant)
         return [Head(*row)._replace(frontier=tuple(row["frontier"])) for row in rows]
 
-    async def _walk(self, head: Head, claims: list[Claim]) -> Walked:
-        connection, known = self._connection, self._known
-        start = known.verified.get(head.origin)
+    def _task(self, head: Head, claims: list[Claim]) -> Task:
+        start = self._known.verified.get(head.origin)
         if start is not None and start.size > head.size:
             start = None  # it is not a continuation, and what was verified is a claim beyond its end
-        task = Task(head, tuple(claims), start=start, since=self._since)
-        walked = await walk_log(connection, task, keys=known.keys, signers=known.signers, progress=self._progress)
-        await beside(connection, walked.walk, begin=max(walked.begin, walked.first))
+        return Task(head, tuple(claims), start=start, since=self._since)
+
+    async def _walk(self, task: Task, walked: Walked | None) -> Walked:
+        """Walk a log, unless others did, and hold against it what is made of all of it."""
+        connection, known, head = self._connection, self._known, task.head
+        if walked is None:
+            walked = await walk_log(connection, task, keys=known.keys, signers=known.signers, progress=self._progress)
+            await beside(connection, walked.walk, begin=max(walked.begin, walked.first))
         await check_tiles(connection, walked)
         if walked.begin:
             rows = await connection.fetch(_EARLIER, head.tenant, head.epoch, walked.begin)

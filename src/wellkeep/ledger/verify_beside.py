@@ -29,16 +29,17 @@ SELECT s.seq, s.subject::text FROM ledger.entry_subject AS s
 WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.seq < $4
 """
 # Of the months, each with the entries in it whose ids are older: an event of an earlier month can only be among those.
-# A version other than 7 tells no time; of those there is one or two a log.
+# A version other than 7 tells no time; of those there is one or two a log. OFFSET keeps the seqs outside: by them, the
+# planner would walk the whole month in place of the few old ids.
 _OLD_ID_AGAIN = """
 SELECT min(e.seq)
 FROM (SELECT make_timestamptz(left(right(c.relname, 7), 4)::integer, right(c.relname, 2)::integer, 1, 0, 0, 0, 'UTC')
       FROM pg_inherits AS p JOIN pg_class AS c ON c.oid = p.inhrelid WHERE p.inhparent = 'ledger.entry'::regclass
      ) AS month (begins)
 CROSS JOIN LATERAL (
-    SELECT i.epoch, i.seq, i.tenant_id, i.event_id FROM ledger.entry AS i
-    WHERE i.tenant_id = $1 AND i.event_id < ledger.id_floor(month.begins)
-      AND i."time" >= month.begins AND i."time" < month.begins + interval '31 days'
+    (SELECT i.epoch, i.seq, i.tenant_id, i.event_id FROM ledger.entry AS i
+     WHERE i.tenant_id = $1 AND i.event_id < ledger.id_floor(month.begins)
+       AND i."time" >= month.begins AND i."time" < month.begins + interval '31 days' OFFSET 0)
     UNION ALL
     SELECT i.epoch, i.seq, i.tenant_id, i.event_id FROM ledger.entry AS i
     WHERE i.tenant_id = $1 AND i.epoch = $2 AND i.action = 'log.opened'

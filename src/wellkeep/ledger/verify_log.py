@@ -48,9 +48,9 @@ _BULK = r"""
 SELECT string_agg(int8send(e.seq), ''), string_agg(int4send(length(e.entry)), ''), string_agg(e.entry, '\x00'),
        string_agg(e.leaf, ''), string_agg(timestamptz_send(e."time"), ''),
        sum(num_nulls(e.purpose, e.resource_type, e.resource_id, e.subject)),
-       string_agg(e.event_id || E'\x1f' || e.actor || E'\x1f' || e.action || E'\x1f' || coalesce(e.purpose, E'\x1e')
-           || E'\x1f' || coalesce(e.resource_type, E'\x1e') || E'\x1f' || coalesce(e.resource_id, E'\x1e')
-           || E'\x1f' || coalesce(e.subject::text, E'\x1e') || E'\x1f' || e.outcome || E'\x1f' || e.request, E'\x1f')
+       string_agg(concat_ws(E'\x1f', e.event_id, e.actor, e.action, coalesce(e.purpose, E'\x1e'),
+           coalesce(e.resource_type, E'\x1e'), coalesce(e.resource_id, E'\x1e'), coalesce(e.subject::text, E'\x1e'),
+           e.outcome, e.request), E'\x1f')
 FROM (SELECT * FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4) AS e
 """
 _ENTRIES = """
@@ -105,7 +105,7 @@ async def walk_log(
     begin = walk.size
     if task.since is not None:
         begin = max(begin, await connection.fetchval(_FIRST_SINCE, *place, task.since))
-    walked = Walked(walk, first=first, begin=begin)
+    walked = Walked(walk, first=first, begin=begin, began=walk.size)
     reader = _Reader(connection, walked, task)
     await reader.pruned(first)
     await reader.leaves(begin)
