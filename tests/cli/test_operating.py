@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import stat
 from collections.abc import Iterator
 
@@ -167,6 +168,37 @@ def test_what_can_never_be_entered_is_told_without_what_it_holds(made: Deploymen
     assert "Keep a copy of the database" in told.err
     assert "999-12-3456" not in listed.all + told.all
     assert max(map(len, told.out.splitlines())) <= 100
+
+
+def test_what_an_auditor_is_handed(made: Deployment) -> None:
+    assert made.wk("tenant", "create", "audited").code == 0
+    told = made.wk("ledger", "verify").out
+    assert "No anchor is configured" in told
+    again = made.wk("ledger", "verify", "--since-last", "--jobs", "2", "--json").json()
+    assert (again["holds"], again["exit_code"], again["anchors"]["status"]["newest_age_seconds"]) == (True, 0, None)
+    top = made.path / "handed-over"
+    written = made.wk("ledger", "export", top, "--json")
+    assert written.code == 0, written.err
+    vkey = written.json()["vkey"]
+    refused = made.wk("ledger", "export", top)
+    assert (refused.code, "is not empty" in refused.err) == (1, True)
+    offline = made.wk("ledger", "verify", "--offline", top, "--vkey", vkey, "--json")
+    assert (offline.code, offline.json()["holds"], offline.json()["entries"] > 0) == (0, True, True)
+    with_seals = made.wk("ledger", "verify", "--offline", top, "--home", made.path)
+    assert (with_seals.code, "no key was given" in with_seals.out) == (0, True)
+    assert made.wk("ledger", "verify", "--offline", made.path / "nothing").code == 2
+    assert made.wk("ledger", "verify", "--offline", top, "--since-last").code == 2
+    shown = made.wk("ledger", "checkpoint", "--json").json()
+    assert shown["vkey"] == vkey
+    assert "Verifier key: " in made.wk("ledger", "checkpoint", "--tenant", "audited").out
+    entry = next((top / "logs" / "root" / "1" / "tile" / "entries").rglob("*"))
+    entry = next(path for path in [entry, *entry.rglob("*")] if path.is_file())
+    event = re.findall(rb'"id":"([0-9a-f-]{36})","outcome"', entry.read_bytes())[1].decode()
+    proof = made.wk("ledger", "proof", event, "-o", made.path / "one.proof")
+    assert proof.code == 0, proof.err
+    assert (made.path / "one.proof").read_text().startswith("c2sp.org/tlog-proof@v1\n")
+    assert made.wk("ledger", "proof", event, "--json").json()["vkey"] == vkey
+    assert made.wk("ledger", "proof", str(uuid7())).code == 1
 
 
 def test_the_ledger_holds_then_does_not_then_can_t_be_seen(made: Deployment) -> None:
