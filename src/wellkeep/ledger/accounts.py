@@ -126,13 +126,17 @@ def announcements(
         for span in lost
         if roots and span.first == 0
     }
-    unannounced = {opened_id(PLATFORM_TENANT, log.origin): log for log in logs if log.origin not in known}
+    present = {opened_id(PLATFORM_TENANT, log.origin): log for log in logs}
+    announced = set()
     for root in roots:
         for each in root.told:
-            if each.action == Action.LOG_OPENED and unannounced.pop(each.id, None) is None and each.id not in gone:
-                yield root.bad(each.seq, What.LOG_MISSING)
+            if each.action == Action.LOG_OPENED:
+                announced.add(each.id)
+                if each.id not in present and each.id not in gone:
+                    yield root.bad(each.seq, What.LOG_MISSING)
     if not any(root.first for root in roots) and not any(span.tenant == PLATFORM_TENANT for span in lost):
-        yield from (log.bad(0, What.LOG_UNANNOUNCED) for log in unannounced.values())
+        unknown = (log for opened, log in present.items() if opened not in announced and log.origin not in known)
+        yield from (log.bad(0, What.LOG_UNANNOUNCED) for log in unknown)
 
 
 def _host(log: Walked) -> str:
