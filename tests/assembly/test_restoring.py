@@ -56,6 +56,9 @@ async def test_a_backup_put_back_is_refused_until_it_is_accepted(installed: Inst
     refused = command("tenant", "list", "--home", installed.home.path)
     assert refused.code == 1
     assert "accept-restore" in refused.err
+    looked = command("ledger", "verify", "--json", "--home", installed.home.path)
+    assert looked.code == 1, looked.err
+    assert {one["what"] for one in looked.json()["bad"]} == {"remembered"}
     async with open_core(*where, behind=True) as core:
         assert core.setbacks[0].tenant == PLATFORM_TENANT
         with pytest.raises(LedgerUnavailable):
