@@ -107,7 +107,7 @@ async def test_a_checkpoint_stands_under_the_root_log(opened: Stack) -> None:
         assert before["cover"] is None
         proofs = opened.ledger_proofs
         await opened.checkpointer.sign_now()
-        assert await cover(proofs._ledger, opened.gate._writer, signers=proofs._signers, reporter=opened.findings) > 1  # noqa: SLF001
+        assert await cover(proofs._ledger, opened.gate._writer, signers=proofs._signers, reporter=opened.findings) > 1
         await opened.checkpointer.sign_now()
         await auditor.get("/v1/ledger/entries")
         await opened.checkpointer.sign_now()

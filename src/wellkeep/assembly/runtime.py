@@ -27,7 +27,7 @@ from wellkeep.vault.imports import Imports
 from wellkeep.vault.records import Records
 from wellkeep.vault.replay import Replay
 from wellkeep.vault.search import Search
-from wellkeep.vault.services import build_vault
+from wellkeep.vault.services import Vault, build_vault
 from wellkeep.vault.subjects import Subjects
 from wellkeep.vault.upsert import Upserts
 
@@ -64,14 +64,7 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
         core = await stack.enter_async_context(open_core(home, settings, database))
         authenticator = await _authenticator(core, stack)
         cursors = Cursors(core.keys.cursors)
-        vault = build_vault(
-            gate=core.gate,
-            keyring=core.ring,
-            cursors=cursors,
-            findings=core.findings,
-            clock=core.clock,
-            region=settings.default_region,
-        )
+        vault = _vault(core, cursors)
         yield Runtime(
             core=core,
             authenticator=authenticator,
@@ -88,18 +81,33 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             exports=Exports(context=vault.context),
             vault_context=vault.context,
             ledger_search=LedgerSearch(gate=core.gate, cursors=cursors),
-            ledger_proofs=LedgerProofs(
-                gate=core.gate,
-                app=core.app,
-                ledger=core.ledger,
-                signers=core.checkpoint_signers,
-                findings=core.findings,
-                clock=core.clock,
-            ),
+            ledger_proofs=_proofs(core),
             disclosures=Disclosures(gate=core.gate, cursors=cursors, clock=core.clock),
             findings=core.findings,
             readiness=Readiness(core),
         )
+
+
+def _vault(core: Core, cursors: Cursors) -> Vault:
+    return build_vault(
+        gate=core.gate,
+        keyring=core.ring,
+        cursors=cursors,
+        findings=core.findings,
+        clock=core.clock,
+        region=core.settings.default_region,
+    )
+
+
+def _proofs(core: Core) -> LedgerProofs:
+    return LedgerProofs(
+        gate=core.gate,
+        app=core.app,
+        ledger=core.ledger,
+        signers=core.checkpoint_signers,
+        findings=core.findings,
+        clock=core.clock,
+    )
 
 
 async def _authenticator(core: Core, stack: AsyncExitStack) -> Authenticator:

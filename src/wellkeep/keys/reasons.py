@@ -1,8 +1,8 @@
 """Why something was done, in words: sealed beside the ledger, and there only as a hash.
 
-Rules: a reason is free text and may name a patient, so it never stands in an entry; the entry holds SHA-256(salt | text),
-salt and text lie sealed (wk1, suite 2) in a row that can be deleted without touching the chain. The envelope is bound
-to the event, so one reason can't be put in another's place.
+Rules: a reason is free text and may name a patient, so it never stands in an entry; the entry holds SHA-256(salt |
+text), salt and text lie sealed (wk1, suite 2) in a row that can be deleted without touching the chain. The envelope is
+bound to the event, so one reason can't be put in another's place.
 """
 
 from __future__ import annotations

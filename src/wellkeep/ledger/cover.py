@@ -1,10 +1,10 @@
 """Covers: once a minute the root log says how far each tenant's log has come.
 
-Rules: one entry of the root log holds the Merkle root over the newest checkpoints of the logs that grew, in the order of
-their origins; the checkpoints themselves lie beside it. Only what a key of ours signed is covered. Cover and outbox row
-commit together, so no cover is without its entry for longer than a crash. The threat is a tenant's log that is cut off
-or deleted: only the root log is anchored outside, and it vouches for all the others, at a cost that does not grow with
-them.
+Rules: one entry of the root log holds the Merkle root over the newest checkpoints of the logs that grew, in the order
+of their origins; the checkpoints themselves lie beside it. Only what a key of ours signed is covered. Cover and outbox
+row commit together, so no cover is without its entry for longer than a crash. The threat is a tenant's log that is cut
+off or deleted: only the root log is anchored outside, and it vouches for all the others, at a cost that does not grow
+with them.
 
     leaf i = SHA-256(0x00 | body of checkpoint i)      digest = root of the tree over the leaves (RFC 6962)
 """

@@ -124,10 +124,10 @@ def _along(column: str, condition: str = "true") -> Walk:
     The column stands in the comparisons and in the order, though it never changes: in this order no other index gives
     the entries, so however PostgreSQL estimates, it is this index that it follows.
     """
-    named = [
+    rows, end, count = (
         template.replace("<column>", column).replace("<condition>", condition) for template in (_ROWS, _END, _COUNT)
-    ]
-    return Walk(*named)
+    )
+    return Walk(rows, end, count)
 
 
 ALL: Final = Walk(_ALL_ROWS, _ALL_END, "")
