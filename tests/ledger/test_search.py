@@ -69,7 +69,7 @@ async def test_filters_pages_and_walls(database: Database, tenant: UUID, other_t
         "SELECT * FROM ledger.heads('{}')",
         "SELECT * FROM ledger.append_batch('{}', '{}', '{}', '{}')",
         "INSERT INTO ledger.outbox VALUES (wk.tenant(), wk.platform(), decode(repeat('00', 40), 'hex'), 'epoch')",
-        "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT wk.platform(), wk.platform(), sha256('') || '{}'",
+        "INSERT INTO ledger.outbox (tenant_id, event_id, event) SELECT wk.platform(), wk.platform(), sha256('')||'{}'",
     ],
 )
 async def test_the_application_can_only_read_and_leave_in_the_outbox(
