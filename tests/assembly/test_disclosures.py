@@ -288,3 +288,8 @@ async def test_a_ledger_that_refuses_shows_nothing(stack: Stack, disclosures: Di
 )
 def test_it_spans_six_years_by_the_day(asked: datetime, begins: datetime) -> None:
     assert six_years_before(asked) == begins
+
+
+def test_the_first_years_have_nothing_before_them() -> None:
+    for asked in ("0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00+05:00", "0006-12-31T00:00:00+00:00"):
+        assert six_years_before(datetime.fromisoformat(asked)) == datetime.min.replace(tzinfo=UTC)

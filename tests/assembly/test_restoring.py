@@ -13,6 +13,7 @@ from assembly.conftest import Installed
 from deployments import command
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import open_core
+from wellkeep.assembly.ledger_check import Extent, verify_on_record
 from wellkeep.assembly.ledger_restore import accept_restore
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.base.errors import Conflict, IntegrityBroken, LedgerUnavailable, Validation
@@ -95,3 +96,27 @@ async def test_a_host_that_remembers_nothing_says_so_and_begins(installed: Insta
         assert core.setbacks == []
     said = command("findings", "--json", "--home", installed.home.path)
     assert "ledger.behind" in said.out
+
+
+async def test_what_can_not_be_read_of_the_memory_is_gone_on_from_too(installed: Installed) -> None:
+    """A forged or damaged line must not lock the operator out of the very command that the refusal names."""
+    memory = installed.home.resolve(installed.settings.ledger.memory)
+    kept = memory.read_text()
+    memory.write_text(f"{kept}localhost/ledger/root/999999999 5 {'00' * 32}\nnot a line of ours\n")
+    refused = command("tenant", "list", "--home", installed.home.path)
+    assert refused.code == 1
+    assert "2 lines" in refused.err
+    said = command("ledger", "accept-restore", "--reason", "a stray editor", "--home", installed.home.path)
+    assert said.code == 0, said.err
+    assert command("tenant", "list", "--home", installed.home.path).code == 0
+    async with open_core(installed.home, installed.settings, installed.database) as core:
+        assert core.setbacks == []
+        checked = await verify_on_record(core, installed.database, this_operator(), Extent())
+        assert checked.report.ok, checked.report.bad
+
+
+def test_a_reason_that_is_no_text_is_refused(installed: Installed) -> None:
+    for reason in (b"\xff\xfe".decode("utf-8", "surrogateescape"), "x" * 2_001):
+        said = command("hold", "place", "--reason", reason, "--home", installed.home.path)
+        assert said.code == 1
+        assert "fault of ours" not in said.all

@@ -44,6 +44,9 @@ def test_a_torn_line_is_no_line(tmp_path: Path) -> None:
         "a.test/ledger/root 0 " + "00" * 32 + "\n",
         "\n",
         "a.test/ledger/root 3 " + "02" * 32 + "\n",
+        "a.test/ledger/root 9999999999999999 " + "02" * 32 + "\n",
+        "a.test/ledger/root/999999999 5 " + "02" * 32 + "\n",
+        "a.test/elsewhere/root 5 " + "02" * 32 + "\n",
         "\xe9\n",
     ],
 )
@@ -54,6 +57,7 @@ def test_what_is_none_of_ours_is_not_believed(tmp_path: Path, text: str) -> None
         stream.write(text)
     with pytest.raises(Misconfigured, match="accept-restore"):
         memory.load()
+    assert memory.salvage() == ({"a.test/ledger/root": of(3)}, 1)
 
 
 def test_a_long_file_is_written_anew(tmp_path: Path) -> None:

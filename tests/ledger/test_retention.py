@@ -13,7 +13,7 @@ from ledger.making import change, event, prepared, writing
 from ledger.past import live_through
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.db.connection import Connection
-from wellkeep.ledger.event import prepare
+from wellkeep.ledger.event import Action, Outcome, PreparedEvent, prepare
 from wellkeep.ledger.retention import Month, MonthRun, due, keep_leaves, recorded, runs_of, told, years_before
 from wellkeep.ledger.splice import Head
 from wellkeep.ledger.tile_store import TileStore
@@ -104,23 +104,26 @@ async def test_the_database_refuses(database: Database, past: dict[UUID, Head], 
     assert refused.value.sqlstate == state
 
 
+def _hold(action: Action, about: UUID) -> PreparedEvent:
+    return prepare(
+        event(action=action, resource_type="hold", resource_id=str(about), subject=None, outcome=Outcome.DONE)
+    )
+
+
 async def test_a_month_is_kept_while_a_hold_stands(database: Database, tenant: UUID, past: dict[UUID, Head]) -> None:
     async with database.connect("wk_ledger") as connection:
         [march, _] = await months(connection)
         runs = await runs_of(connection, march)
     await said(database, runs)
-    for held in (tenant, PLATFORM_TENANT):
-        hold = uuid7()
-        async with database.connect("wk_ledger") as connection:
-            await connection.execute("SELECT ledger.place_hold($1, $2)", held, hold)
-        with pytest.raises(asyncpg.PostgresError) as refused:
-            await dropped(database, march)
-        assert refused.value.sqlstate == "WK023"
-        async with database.connect("wk_ledger") as connection:
-            assert await connection.fetchval("SELECT ledger.lift_hold($1)", hold) == held
-            assert await connection.fetchval("SELECT ledger.lift_hold($1)", hold) is None
-    async with database.connect("wk_ledger") as connection:
-        await connection.execute("SELECT ledger.place_hold($1, $2)", uuid7(), uuid7())  # nobody of that month
+    async with writing(database) as writer:
+        for held in (tenant, PLATFORM_TENANT):
+            placed = _hold(Action.HOLD_PLACED, held)
+            await writer.append(PLATFORM_TENANT, [placed])
+            with pytest.raises(asyncpg.PostgresError) as refused:
+                await dropped(database, march)
+            assert refused.value.sqlstate == "WK023"
+            await writer.append(PLATFORM_TENANT, [_hold(Action.HOLD_LIFTED, placed.event.id)])
+        await writer.append(PLATFORM_TENANT, [_hold(Action.HOLD_PLACED, uuid7())])  # nobody of that month
     assert await dropped(database, march) == 303
     assert past
 

@@ -181,9 +181,20 @@ class Disclosures:
         return accounting, following
 
 
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
 def six_years_before(moment: datetime) -> datetime:
-    """Return the beginning of the day (UTC) six years before `moment`'s; of 29 February, the day before 1 March."""
-    day = moment.astimezone(UTC).date()
+    """Return the beginning of the day (UTC) six years before `moment`'s; of 29 February, the day before 1 March.
+
+    Of the first years there are, the first day.
+    """
+    try:
+        day = moment.astimezone(UTC).date()
+    except OverflowError:
+        return _BEGINNING
+    if day.year <= YEARS:
+        return _BEGINNING
     try:
         begin = day.replace(year=day.year - YEARS)
     except ValueError:

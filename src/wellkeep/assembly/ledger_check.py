@@ -19,6 +19,7 @@ from wellkeep.assembly.database import Database
 from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
+from wellkeep.db.dsn import Endpoint
 from wellkeep.db.provision import connected
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Caller
@@ -84,21 +85,7 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
     endpoint = database.endpoint("wk_migrate")
     if core.setbacks:
         endpoint = replace(endpoint, announce=None)  # nothing can be entered
-    seeds = [key.secret for key in core.keys.checkpoints]
-    async with (
-        crew_of(extent.jobs, endpoint=endpoint, keys=known.keys, seeds=seeds) as crew,
-        connected(endpoint) as connection,
-    ):
-        report = await verify(
-            connection,
-            keys=known.keys,
-            known=known,
-            tenant=extent.tenant,
-            since=extent.since,
-            progress=progress,
-            crew=crew,
-        )
-    report = _with_setbacks(core, report)
+    report = _with_setbacks(core, await _walked(core, endpoint, extent, known, progress))
     if report.ok and extent.since is None:
         await asyncio.to_thread(file.store, {**(before or {} if extent.tenant else {}), **report.ends})
     await _report(core, report)
@@ -108,6 +95,23 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
         unasked={} if outside is None else outside.failed,
         notes=(_NOT_OURS,) if before is None else (),
     )
+
+
+async def _walked(core: Core, endpoint: Endpoint, extent: Extent, known: Known, progress: Progress | None) -> Report:
+    seeds = [key.secret for key in core.keys.checkpoints]
+    async with (
+        crew_of(extent.jobs, endpoint=endpoint, keys=known.keys, seeds=seeds) as crew,
+        connected(endpoint) as connection,
+    ):
+        return await verify(
+            connection,
+            keys=known.keys,
+            known=known,
+            tenant=extent.tenant,
+            since=extent.since,
+            progress=progress,
+            crew=crew,
+        )
 
 
 async def verify_on_record(

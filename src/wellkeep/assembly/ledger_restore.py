@@ -23,10 +23,11 @@ _KEEP_REASON = "SELECT ledger.add_reason($1, $2, $3)"
 async def accept_restore(core: Core, caller: Caller, *, reason: str) -> list[Reopened]:
     """Go on from the database as it is; return the logs that lost entries and their new epochs.
 
-    `core` was opened with `behind`. Raises Conflict where nothing is behind, Validation for a reason that is none,
+    `core` was opened with `behind`. Where only what is remembered can't be read, that is entered in the root log, and
+    no log gets a new epoch. Raises Conflict where nothing is behind, Validation for a reason that is none,
     Forbidden, and LedgerUnavailable where something else writes to the ledger.
     """
-    if not core.setbacks:
+    if not core.setbacks and not core.recording.odd:
         raise Conflict("The ledger is what this host remembers of it: there is no restore to accept")
     act = Act(Permission.DEPLOYMENT_OPERATE, Action.LEDGER_RESTORED, "ledger")
     decision = await core.gate.decide(caller, act)

@@ -34,10 +34,12 @@ class Recording:
     signers: tuple[CheckpointSigner, ...]
     memory: Memory
     setbacks: list[Setback]
+    odd: int = 0
+    """Lines of what is remembered that nobody can read: with any, nothing is appended either."""
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Start them, and have `stack` stop them: the writer first, so that what it wrote last is signed."""
-        if not self.setbacks:
+        if not self.setbacks and not self.odd:
             await self.checkpointer.start()
             stack.push_async_callback(self.checkpointer.stop)
             await self.writer.start()
@@ -56,7 +58,7 @@ async def open_recording(
 ) -> Recording:
     """Make the parts over `pool` (wk_ledger's). Raises LedgerBehind unless `behind` says to look at it all the same."""
     memory = Memory(home.resolve(settings.ledger.memory))
-    found = await _compare(pool, memory, findings)
+    found, odd = await _compare(pool, memory, findings, behind=behind)
     if found and not behind:
         raise LedgerBehind(found)
     seals = [SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals]
@@ -78,14 +80,18 @@ async def open_recording(
         reporter=findings,
         grown=checkpointer.grown,
     )
-    return Recording(writer, checkpointer, signers, memory, found)
+    return Recording(writer, checkpointer, signers, memory, found, odd)
 
 
-async def _compare(pool: Pool, memory: Memory, findings: Findings) -> list[Setback]:
-    """Return in what the database differs from what is remembered; a host that remembers nothing begins to."""
+async def _compare(pool: Pool, memory: Memory, findings: Findings, *, behind: bool) -> tuple[list[Setback], int]:
+    """Return in what the database differs from what is remembered, and how many lines of that are odd.
+
+    A host that remembers nothing begins to. Raises Misconfigured for odd lines, unless `behind` says to go on.
+    """
     async with pool.connection() as connection:
         if memory.exists():
-            return await setbacks(connection, memory.load())
+            remembered, odd = memory.salvage() if behind else (memory.load(), 0)
+            return await setbacks(connection, remembered), odd
         heads = await heads_of(connection)
     if heads:
         # A new host, or one whose file was taken away so that an older database would pass.
@@ -97,4 +103,4 @@ async def _compare(pool: Pool, memory: Memory, findings: Findings) -> list[Setba
             detail={"what": "unremembered", "count": len(heads)},
         )
         memory.note(remembered_after(heads))
-    return []
+    return [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -55,15 +56,26 @@ def verify(
 
     Example: wellkeep ledger verify --since-last --json
     """
+    _refuse_mixture(offline=offline is not None, chosen=bool(tenant or since or since_last), vkey=bool(vkey))
     if offline is not None:
-        if tenant or since or since_last:
-            refuse("--offline verifies an export as a whole: leave the other filters out.", code=WRONG_USAGE)
         raise typer.Exit(verify_offline(offline, home=home, vkeys=vkey or [], as_json=json))
-    if vkey:
-        refuse("--vkey goes with --offline: a deployment knows its own keys.", code=WRONG_USAGE)
     if since and since_last:
         refuse("Either --since or --since-last, not both.", code=WRONG_USAGE)
     after = None if since is None else datetime.fromisoformat(moment(since) or "")
+    checked = _verified(home, tenant, Extent(None, after, since_last, jobs))
+    show(checked, as_json=json)
+    raise typer.Exit(checked.exit_code)
+
+
+def _refuse_mixture(*, offline: bool, chosen: bool, vkey: bool) -> None:
+    if offline and chosen:
+        refuse("--offline verifies an export as a whole: leave the other filters out.", code=WRONG_USAGE)
+    if vkey and not offline:
+        refuse("--vkey goes with --offline: a deployment knows its own keys.", code=WRONG_USAGE)
+
+
+def _verified(home: Path | None, tenant: str | None, extent: Extent) -> Checked:
+    """Verify the deployment's own ledger; whatever keeps it from a verdict ends as COULD_NOT_VERIFY."""
 
     async def work() -> Checked:
         where = locate(home)
@@ -72,17 +84,15 @@ def verify(
             open_core(where, settings, database, behind=True) as core,
         ):
             chosen = None if tenant is None else await tenant_called(core, tenant)
-            extent = Extent(chosen, after, since_last, jobs)
             with bars() as shown:
-                return await verify_on_record(core, database, this_operator(), extent, progress=shown)
+                wanted = replace(extent, tenant=chosen)
+                return await verify_on_record(core, database, this_operator(), wanted, progress=shown)
 
     try:
-        checked = asyncio.run(work())
+        return asyncio.run(work())
     except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict: exit 1 would say tampered
         message, hint = words(error)
         refuse(f"The ledger was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
-    show(checked, as_json=json)
-    raise typer.Exit(checked.exit_code)
 
 
 @app.command()

@@ -47,7 +47,10 @@ class Reasons:
         words = text.strip()
         if not 1 <= len(words) <= MOST_LETTERS:
             raise Validation(fields=(FieldProblem("reason", "out-of-range"),))
-        payload = os.urandom(_SALT_BYTES) + words.encode()
+        try:
+            payload = os.urandom(_SALT_BYTES) + words.encode()
+        except UnicodeEncodeError:
+            raise Validation(fields=(FieldProblem("reason", "malformed"),)) from None
         item = (_FIELD, ValueType.TEXT, payload, False)
         sealed = seal_one(self._newest, item, tenant=tenant.bytes, collection=_COLLECTION, record=event.bytes)
         return SealedReason(hashlib.sha256(payload).digest(), sealed)

@@ -71,6 +71,7 @@ class Checkpointer:
         self._tiled: dict[_Log, int] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._round = asyncio.Lock()
         self._caught_up = False
         self._failed = False
 
@@ -100,7 +101,11 @@ class Checkpointer:
             await self.sign_now()
 
     async def sign_now(self) -> bool:
-        """Sign and store what has grown; say whether that could be done."""
+        """Sign and store what has grown; say whether that could be done. Whoever is at it already is waited for."""
+        async with self._round:
+            return await self._sign_round()
+
+    async def _sign_round(self) -> bool:
         grown, self._grown = self._grown, {}
         try:
             await self._sign(grown)

@@ -19,11 +19,13 @@ from typing import Final, NamedTuple
 
 from wellkeep.base.errors import Misconfigured
 from wellkeep.ledger.checkpoint import Checkpoint
+from wellkeep.ledger.seal import log_of
 
 COMPACT_BYTES: Final = 4_000_000
 """A file longer than this, and than four times what it says, is written anew."""
 
 _LINE = re.compile(r"([a-z0-9./-]{1,400}) ([1-9][0-9]{0,15}) ([0-9a-f]{64})")
+_MOST_ENTRIES = 2**53 - 1
 _LONGEST_LINE = 512
 _SLACK = 4
 
@@ -53,21 +55,31 @@ class Memory:
         Raises Misconfigured where the file is not one of ours, or says two roots of one size: then two ledgers were
         served under one name.
         """
-        try:
-            text = self.path.read_text("ascii")
-        except FileNotFoundError:
-            return {}
-        except (UnicodeDecodeError, OSError):
-            raise self._unusable("can't be read") from None
-        newest: dict[str, Checkpoint] = {}
-        for line in text.split("\n")[:-1]:
-            found = self._parsed(line)
-            known = newest.get(found.origin)
-            if known is None or found.size > known.size:
-                newest[found.origin] = found
-            elif found.size == known.size and found.root != known.root:
-                raise self._unusable("holds two roots for one size of a log")
+        newest, odd = self.salvage()
+        if odd:
+            raise Misconfigured(
+                f"{self.path}, which remembers how far the ledger was, holds {odd} lines that are none of ours or "
+                "contradict others. Keep a copy of it, look who had access to it, and go on with: "
+                "wellkeep ledger accept-restore --reason …"
+            )
         return newest
+
+    def salvage(self) -> tuple[dict[str, Checkpoint], int]:
+        """Return what can be read of the file, and the number of lines that can't be, or that contradict another."""
+        try:
+            text = self.path.read_bytes().decode("ascii", errors="replace")
+        except FileNotFoundError:
+            return {}, 0
+        newest: dict[str, Checkpoint] = {}
+        odd = 0
+        for line in text.split("\n")[:-1]:
+            found = _parsed(line)
+            known = newest.get(found.origin) if found is not None else None
+            if found is None or (known is not None and found.size == known.size and found.root != known.root):
+                odd += 1
+            elif known is None or found.size > known.size:
+                newest[found.origin] = found
+        return newest, odd
 
     def note(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Append `checkpoints` and make them durable; raises OSError where that can't be done."""
@@ -127,17 +139,17 @@ class Memory:
         except FileNotFoundError:
             return None
 
-    def _parsed(self, line: str) -> Checkpoint:
-        parts = _LINE.fullmatch(line)
-        if parts is None:
-            raise self._unusable("holds a line that is none of ours")
-        return Checkpoint(parts[1], int(parts[2]), bytes.fromhex(parts[3]))
 
-    def _unusable(self, why: str) -> Misconfigured:
-        return Misconfigured(
-            f"{self.path}, which remembers how far the ledger was, {why}. Keep a copy of it, look who had access to "
-            "it, and go on with: wellkeep ledger accept-restore --reason …"
-        )
+def _parsed(line: str) -> Checkpoint | None:
+    """Return what a line says, or None where it says nothing of a log of ours."""
+    parts = _LINE.fullmatch(line)
+    if parts is None or int(parts[2]) > _MOST_ENTRIES:
+        return None
+    try:
+        log_of(parts[1])
+    except Misconfigured:
+        return None
+    return Checkpoint(parts[1], int(parts[2]), bytes.fromhex(parts[3]))
 
 
 def _line(checkpoint: Checkpoint) -> str:

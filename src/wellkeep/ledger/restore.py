@@ -41,7 +41,8 @@ async def accept(
     """Open a new epoch for each log of `setbacks`; return which, in one transaction of `connection` (wk_ledger's).
 
     `told` is the event of the operator's act (who, why); its copies say in each log and in the root log what was lost.
-    Raises LedgerUnavailable where something else appends meanwhile: stop every server first.
+    Without setbacks (what was remembered could not be read) the root log alone says that it was done. Raises
+    LedgerUnavailable where something else appends meanwhile: stop every server first.
     """
     async with connection.transaction(isolation="read_committed"):
         newest = _newest((await heads_of(connection)).values())
@@ -49,6 +50,8 @@ async def accept(
         reopened = [Reopened(one.tenant, epochs[one.tenant], one) for one in setbacks]
         for log in reopened:
             appender.reopen(log.tenant, log.epoch)
+        if not reopened:
+            await appender.append(connection, [Submitted(PLATFORM_TENANT, prepare(_forgotten(told)), outbox=False)])
         for some in _chunks(reopened):
             batch = [Submitted(log, prepare(event), outbox=False) for log, event in _events(some, told)]
             places = await appender.append(connection, batch)
@@ -101,6 +104,12 @@ def _next_epochs(newest: Mapping[UUID, int], setbacks: Iterable[Setback]) -> dic
     for one in setbacks:
         epochs[one.tenant] = max(epochs.get(one.tenant, 0), newest.get(one.tenant, 0) + 1, one.epoch + 1)
     return epochs
+
+
+def _forgotten(told: Event) -> Event:
+    """Return the event of an acceptance that lost no entries: the operator's command, with its reason."""
+    command = {"resource_type": "command", "resource_id": "ledger.accept_restore"}
+    return msgspec.structs.replace(told, action=Action.OPERATOR_COMMAND, **command)
 
 
 def _chunks(reopened: Sequence[Reopened]) -> Iterator[Sequence[Reopened]]:

@@ -28,7 +28,7 @@ _VERIFIED_HEADER = b"wellkeep/ledger/verified/v1\n"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _ORIGIN = re.compile(
-    r"[a-z0-9.-]+/ledger/(?P<tenant>root|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(?P<epoch>[1-9][0-9]{0,8}))?"
+    r"[a-z0-9.-]+/ledger/(?P<tenant>root|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(?P<epoch>[1-9][0-9]{0,5}))?"
 )
 _KEY_BYTES = 32
 _MAC_BYTES = 32
@@ -91,7 +91,10 @@ class Seal(NamedTuple):
 
 
 def log_of(name: str) -> tuple[UUID, int]:
-    """Return the tenant and epoch of a log by its origin; raises Misconfigured where that is no origin of ours."""
+    """Return the tenant and epoch of a log by its origin; raises Misconfigured where that is no origin of ours.
+
+    Epochs have six digits at most: each is a restore that a person accepted, and a forged one must leave room above it.
+    """
     parts = _ORIGIN.fullmatch(name)
     if parts is None:
         raise Misconfigured("This is not the name of a log of wellkeep's")

@@ -4,6 +4,3 @@ DROP FUNCTION ledger.month_runs(timestamptz);
 DROP TYPE ledger.month_run;
 DROP FUNCTION ledger.months();
 DROP FUNCTION ledger.standing_holds();
-DROP FUNCTION ledger.lift_hold(uuid);
-DROP FUNCTION ledger.place_hold(uuid, uuid);
-DROP TABLE ledger.hold;

@@ -1,44 +1,20 @@
--- Retention: which months lie in the ledger, who is under a legal hold, and the one way in which a month goes.
-
-CREATE TABLE ledger.hold (
-    tenant_id uuid        NOT NULL,
-    id        uuid        NOT NULL,
-    placed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    lifted_at timestamptz CHECK (lifted_at >= placed_at),
-    PRIMARY KEY (tenant_id, id)
-);
-COMMENT ON TABLE ledger.hold IS
-    'Legal holds: while one stands, nothing of the tenant is pruned. Who placed it and why is told by the entry whose event id is "id".';
-CREATE INDEX hold_standing ON ledger.hold (tenant_id) WHERE lifted_at IS NULL;
-
-CALL wk.protect('ledger.hold', 'wk_app');
-CREATE POLICY holding ON ledger.hold TO wk_owner USING (true) WITH CHECK (true);
-REVOKE ALL ON ledger.hold FROM PUBLIC;
-GRANT SELECT ON ledger.hold TO wk_app;
-
-CREATE FUNCTION ledger.place_hold(of_tenant uuid, hold uuid) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $body$
-    INSERT INTO ledger.hold (tenant_id, id) VALUES (of_tenant, hold)
-$body$;
-COMMENT ON FUNCTION ledger.place_hold(uuid, uuid) IS 'Put a tenant under a legal hold.';
-
-CREATE FUNCTION ledger.lift_hold(hold uuid) RETURNS uuid
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $body$
-    UPDATE ledger.hold AS h SET lifted_at = clock_timestamp() WHERE h.id = hold AND h.lifted_at IS NULL RETURNING h.tenant_id
-$body$;
-COMMENT ON FUNCTION ledger.lift_hold(uuid) IS 'Lift a standing hold; answers whose it was, null where there is none.';
+-- Retention: which months lie in the ledger, who is under a legal hold, and the one way in which a month goes. A hold is
+-- an entry of the ledger and nothing else; while one stands, nothing of its tenant is pruned.
 
 CREATE FUNCTION ledger.standing_holds() RETURNS TABLE (tenant_id uuid, id uuid, placed_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    SELECT h.tenant_id, h.id, h.placed_at FROM ledger.hold AS h WHERE h.lifted_at IS NULL ORDER BY h.placed_at
+    -- A hold is what the root log says it is: no other row that somebody could delete, or forget to write.
+    SELECT p.resource_id::uuid, p.event_id, p."time" FROM ledger.entry AS p
+    WHERE p.tenant_id = wk.platform() AND p.action = 'hold.placed' AND p.outcome = 'done'
+      AND NOT EXISTS (SELECT FROM ledger.entry AS l
+                      WHERE l.tenant_id = wk.platform() AND l.action = 'hold.lifted' AND l.outcome = 'done'
+                        AND l.resource_id = p.event_id::text)
+    ORDER BY p."time"
 $body$;
-COMMENT ON FUNCTION ledger.standing_holds() IS 'The legal holds that stand, over all tenants.';
+COMMENT ON FUNCTION ledger.standing_holds() IS
+    'The legal holds that the root log says were placed and not lifted: whose (the platform''s: everybody''s), its id, since when.';
 
 CREATE FUNCTION ledger.months() RETURNS TABLE (month timestamptz, ends timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -107,13 +83,6 @@ BEGIN
                WHERE m.month < of_month) THEN
         RAISE EXCEPTION 'wellkeep: an older month is still there' USING ERRCODE = 'WK022';
     END IF;
-    IF EXISTS (SELECT FROM ledger.hold AS h
-               WHERE h.lifted_at IS NULL
-                 AND (h.tenant_id = wk.platform() OR EXISTS (
-                   SELECT FROM ledger.entry AS e WHERE e.tenant_id = h.tenant_id
-                     AND e."time" >= of_month AND e."time" < of_month + interval '1 month'))) THEN
-        RAISE EXCEPTION 'wellkeep: a legal hold stands' USING ERRCODE = 'WK023';
-    END IF;
     -- Each log that has entries there, and the root log, must say so first, and keep the leaves.
     SELECT count(*) INTO unsaid FROM ledger.month_runs(of_month) AS r
         WHERE NOT EXISTS (SELECT FROM ledger.pruned_at(r.tenant_id, r.epoch, r.first, r.upto))
@@ -125,6 +94,14 @@ BEGIN
                  AND t.index < r.upto / 256) < r.upto / 256;
     IF unsaid > 0 THEN
         RAISE EXCEPTION 'wellkeep: a prune is not on record' USING ERRCODE = 'WK024';
+    END IF;
+    -- From here on nobody appends, so no hold can be placed between the look and the drop.
+    LOCK TABLE ledger.entry IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM ledger.standing_holds() AS h
+               WHERE h.tenant_id = wk.platform() OR EXISTS (
+                   SELECT FROM ledger.entry AS e WHERE e.tenant_id = h.tenant_id
+                     AND e."time" >= of_month AND e."time" < of_month + interval '1 month')) THEN
+        RAISE EXCEPTION 'wellkeep: a legal hold stands' USING ERRCODE = 'WK023';
     END IF;
     DELETE FROM ledger.entry_subject AS s USING ledger.month_runs(of_month) AS r
         WHERE s.tenant_id = r.tenant_id AND s.epoch = r.epoch AND s.seq >= r.first AND s.seq < r.upto;
@@ -139,7 +116,7 @@ COMMENT ON FUNCTION ledger.drop_month(timestamptz) IS
     'Drop a month of entries that is over six years old, under no hold, and on record as pruned in every log it is of; answers how many went.';
 
 GRANT EXECUTE ON FUNCTION
-    ledger.place_hold(uuid, uuid), ledger.lift_hold(uuid), ledger.standing_holds(), ledger.months(),
+    ledger.standing_holds(), ledger.months(),
     ledger.month_runs(timestamptz), ledger.pruned_at(uuid, integer, bigint, bigint)
     TO wk_ledger;
 GRANT USAGE ON TYPE ledger.month_run TO wk_ledger;
