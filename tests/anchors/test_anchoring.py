@@ -191,6 +191,15 @@ async def test_an_anchor_that_tells_its_size_alone(root: Root) -> None:
         assert await looked(root, a) == expected
 
 
+async def test_what_is_wrong_beside_the_notes_is_told_after_what_they_prove(root: Root) -> None:
+    a = Shelf("a")
+    await root.grow(2)
+    await anchoring(root, [a]).run()
+    for notes, expected in ((a.notes, "crowded"), ([end(99)[0]], "ahead"), ([], "not-kept")):
+        a.says = Seen(tuple(notes), trouble=Trouble.CROWDED)
+        assert await looked(root, a) == expected
+
+
 async def test_it_is_read_back_once_an_hour(root: Root) -> None:
     a = Shelf("a")
     work = anchoring(root, [a])

@@ -69,6 +69,18 @@ async def test_who_can_t_be_asked_or_believed_is_named(root: Root, monkeypatch: 
     assert (found.notes, found.failed) == ((), {"dead": "unreachable", "slow": "timed-out", "liar": "altered"})
 
 
+async def test_what_is_wrong_beside_them_takes_no_notes_away(root: Root) -> None:
+    await root.grow()
+    ours = end(7)[0]
+    beside = Shelf("beside", says=Seen((ours,), trouble=Trouble.CROWDED))
+    among = Shelf("among", notes=[f"{ORIGIN}\n99\n".encode(), ours])
+    found = await gather(anchoring(root, [beside, among]))
+    assert outside(found.notes)[0] == ("beside", 1, 7, True)
+    assert ("among", 1, 7, True) in outside(found.notes)
+    assert found.failed["beside"] in {"crowded", "altered"}
+    assert found.failed["among"] == "altered"
+
+
 @pytest.mark.parametrize(
     ("sql", "code"),
     [

@@ -15,12 +15,13 @@ from anchors.world import trouble as trouble_of
 from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.secrets import Secret
-from wellkeep.ledger.anchors import sigv4
-from wellkeep.ledger.anchors.anchor import AnchorFailed, Trouble
+from wellkeep.ledger.anchors import s3, sigv4
+from wellkeep.ledger.anchors.anchor import NEWEST, AnchorFailed, Seen, Trouble
 from wellkeep.ledger.anchors.s3 import S3
 from wellkeep.ledger.anchors.sigv4 import Credentials
 
-KEY = "wellkeep.test_ledger_root/9999999999999992-7.note"
+FOLDER = "wellkeep.test_ledger_root/"
+KEY = f"{FOLDER}9999999999999992-7.note"
 LOCKS = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
 LISTED = f"<R><Version><Key>{KEY}</Key><VersionId>v1</VersionId></Version></R>".encode()
 UNTIL = "2099-01-01T00:00:00Z"
@@ -55,6 +56,16 @@ def store(*, lock: Reply | None = None, listing: Reply | None = None, kept: Repl
         return Reply() if asked.method == "PUT" else kept or Reply(body=end()[0], headers=LOCKED)
 
     return handler
+
+
+def put(moto: Moto, target: str, content: bytes) -> None:
+    """Put under lock, as whoever has the credentials can."""
+    headers = LOCKED | {"x-amz-sdk-checksum-algorithm": "SHA256"}
+    moto.ask("PUT", target, headers=headers, content=content.decode())
+
+
+def _name(size: int) -> str:
+    return f"{10**16 - 1 - size:016d}-{size}.note"
 
 
 def sizes(notes: tuple[bytes, ...]) -> list[int]:
@@ -110,8 +121,77 @@ async def test_a_deletion_or_a_later_version_hides_nothing(moto: Moto) -> None:
     moto.ask("PUT", f"/{bucket}/{KEY}", content="another past")
     moto.ask("PUT", f"/{bucket}/{KEY}.more", content="not of ours")
     moto.ask("DELETE", f"/{bucket}/{KEY}")
-    assert (await one.seen(ORIGIN, None)).notes == (note,)
+    assert await one.seen(ORIGIN, None) == Seen((note,), trouble=Trouble.ALTERED)
     assert (await published(one))[0] == note
+
+
+async def test_old_notes_under_keys_that_sort_first_hide_nothing(moto: Moto) -> None:
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket)
+    old, newest = [(await published(one, size))[0] for size in (7, 14)]
+    for number in range(NEWEST):
+        put(moto, f"/{bucket}/{FOLDER}{number:016d}-7.note", old)
+    for size in (20, 21):
+        put(moto, f"/{bucket}/{FOLDER}{_name(size)}", old)
+    put(moto, f"/{bucket}/{FOLDER}{_name(22)}", end(22, name=f"{ORIGIN}/2")[0])
+    put(moto, f"/{bucket}/{FOLDER}{_name(23)}", b"no note")
+    moto.ask("PUT", f"/{bucket}/{FOLDER}{_name(24)}", content=end(24)[0].decode())
+    assert await one.seen(ORIGIN, None) == Seen((newest, old), trouble=Trouble.ALTERED)
+
+
+async def test_a_listing_is_followed_to_its_end(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_LISTED", "3")
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket)
+    old, newest = [(await published(one, size))[0] for size in (7, 14)]
+    for _ in range(4):
+        moto.ask("DELETE", f"/{bucket}/{FOLDER}{_name(14)}")
+        moto.ask("PUT", f"/{bucket}/{FOLDER}{_name(14)}", content="another past")
+    assert await one.seen(ORIGIN, None) == Seen((newest, old))
+    assert (await published(one, 14))[0] == newest
+
+
+async def test_a_listing_without_end_is_told_with_what_was_found(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_LISTED", "2")
+    monkeypatch.setattr(s3, "_MOST_PAGES", 2)
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket)
+    _, newest = [(await published(one, size))[0] for size in (7, 14)]
+    for _ in range(4):
+        moto.ask("PUT", f"/{bucket}/{KEY}", content="another past")
+    assert await one.seen(ORIGIN, None) == Seen((newest,), trouble=Trouble.CROWDED)
+    assert await trouble_of(one) is Trouble.CROWDED
+
+
+async def test_so_many_objects_are_read_and_no_more(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_MOST_READ", 2)
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket)
+    note, _ = await published(one)
+    for size in (20, 21):
+        moto.ask("PUT", f"/{bucket}/{FOLDER}{_name(size)}", content="no note")
+    with pytest.raises(AnchorFailed, match="crowded"):
+        await one.seen(ORIGIN, None)
+    monkeypatch.setattr(s3, "_MOST_READ", 3)
+    assert await one.seen(ORIGIN, None) == Seen((note,), trouble=Trouble.NOT_LOCKED)
+
+
+async def test_a_store_that_goes_down_while_it_is_read() -> None:
+    async with answering(store(kept=Reply(503))) as server:
+        with pytest.raises(AnchorFailed, match="unreachable"):
+            await anchor(server.port, "wk-bucket").seen(ORIGIN, None)
+
+
+async def test_a_name_that_is_ours_but_for_a_space_or_a_control_is_another() -> None:
+    versions = "".join(
+        f"<Version><Key>{key}</Key><VersionId>v1</VersionId></Version>"
+        for key in (KEY.replace("/", "%2F"), f"{KEY}+", f"{KEY}%01", f"{KEY}%252E")
+    )
+    listing = Reply(body=f"<R><EncodingType>url</EncodingType>{versions}</R>".encode())
+    async with answering(store(listing=listing)) as server:
+        found = await anchor(server.port, "wk-bucket").seen(ORIGIN, None)
+    assert found == Seen((end()[0],), trouble=Trouble.ALTERED)
+    assert sum("versionId" in asked.target for asked in server.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -143,7 +223,13 @@ async def test_what_lies_there_already_must_be_ours_and_locked(
         (store(kept=Reply(403)), Trouble.REFUSED),
         (store(lock=Reply(body=b"<C><ObjectLockEnabled/></C>")), Trouble.NOT_LOCKED),
         (store(lock=Reply(body=b"<!DOCTYPE x><C/>")), Trouble.RUBBISH),
+        (
+            store(lock=Reply(body='<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE x><C/>'.encode("utf-16"))),
+            Trouble.RUBBISH,
+        ),
+        (store(lock=Reply(body=LOCKS.decode().encode("utf-16"))), Trouble.RUBBISH),
         (store(lock=Reply(body=b"no XML")), Trouble.RUBBISH),
+        (store(listing=Reply(body=b"<R><IsTruncated>true</IsTruncated></R>")), Trouble.RUBBISH),
         (store(lock=Reply(403)), Trouble.REFUSED),
         (store(listing=Reply(503)), Trouble.UNREACHABLE),
         (always(REDIRECT), Trouble.REFUSED),
@@ -151,7 +237,8 @@ async def test_what_lies_there_already_must_be_ours_and_locked(
         (never, Trouble.UNREACHABLE),
     ],
     ids=[
-        *("keeps-nothing", "lost", "says-no-lock", "gives-nothing-back", "lock-unsaid", "entities", "no-xml"),
+        *("keeps-nothing", "lost", "says-no-lock", "gives-nothing-back", "lock-unsaid", "entities"),
+        *("entities-in-utf-16", "utf-16", "no-xml", "goes-on-from-nowhere"),
         *("forbidden", "down", "redirecting", "no-http", "slow"),
     ],
 )

@@ -38,6 +38,8 @@ class Trouble(StrEnum):
     """It took a checkpoint and does not hold it."""
     ALTERED = "altered"
     """It holds other bytes in the place of a checkpoint of ours."""
+    CROWDED = "crowded"
+    """So much lies before what is ours, put there by somebody, that it can't be looked through."""
     WRONG_HASH = "wrong-hash"
     WRONG_NONCE = "wrong-nonce"
     NOT_PROVEN = "not-proven"
@@ -52,7 +54,9 @@ class Trouble(StrEnum):
     INTERNAL = "internal"
 
 
-ALARMS = frozenset({Trouble.FORKED, Trouble.AHEAD, Trouble.ALTERED, Trouble.NOT_KEPT, Trouble.NOT_SIGNED})
+ALARMS = frozenset(
+    {Trouble.FORKED, Trouble.AHEAD, Trouble.ALTERED, Trouble.CROWDED, Trouble.NOT_KEPT, Trouble.NOT_SIGNED}
+)
 """What an outage does not look like."""
 
 
@@ -73,10 +77,14 @@ class Evidence(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the outside holds of one log now: notes, the newest first, and the size that it speaks of."""
+    """What the outside holds of one log now: notes, the newest first, and the size that it speaks of.
+
+    `trouble` is what is wrong beside them: it takes nothing from what the notes prove.
+    """
 
     notes: tuple[bytes, ...] = ()
     size: int | None = None
+    trouble: Trouble | None = None
 
 
 class Anchor(Protocol):

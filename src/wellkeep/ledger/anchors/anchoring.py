@@ -132,13 +132,15 @@ class Anchoring:
             return
         known = self.read(found, origin=end.checkpoint.origin)
         size = max([found.size or 0, *(one.size for one in known)])
-        if standing.epoch == end.epoch and size < (standing.size or 0):
-            raise AnchorFailed(Trouble.NOT_KEPT)
         newest = await self.book.root_end() or end  # it may have grown, and been taken, meanwhile
         if newest.epoch == end.epoch and size > newest.checkpoint.size:
             raise AnchorFailed(Trouble.AHEAD)
         for one in known:
             await self._compare(newest, one)
+        if standing.epoch == end.epoch and size < (standing.size or 0):
+            raise AnchorFailed(Trouble.NOT_KEPT)
+        if found.trouble is not None:
+            raise AnchorFailed(found.trouble)
 
     async def _compare(self, end: RootEnd, found: Checkpoint) -> None:
         try:

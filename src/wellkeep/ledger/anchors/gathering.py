@@ -1,14 +1,14 @@
 """What verification compares the ledger with: all that the outside holds now, and every receipt that proves itself.
 
 Rule: what is handed on was signed by the deployment and names the root log; an anchor that could not be asked, or gave
-something else, is named with its code, because silence is no agreement.
+something else, is named with its code, because silence is no agreement; what it gave beside that is handed on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from wellkeep.ledger.anchors.anchor import Anchor, AnchorFailed, Trouble
@@ -59,41 +59,52 @@ async def gather(anchoring: Anchoring, *, most: int = RECEIPTS) -> Gathered:
                 notes.append(_receipt(anchoring, anchor, one))
             except AnchorFailed as trouble:
                 failed[anchor.name] = trouble.trouble.value
-        if isinstance(found, Trouble):
-            failed[anchor.name] = found.value
-        else:
-            notes += found
+        notes += found.notes
+        if found.troubles:
+            failed[anchor.name] = found.troubles[0].value
     return Gathered(tuple(notes), failed)
 
 
-async def _asked(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None) -> list[AnchoredNote] | Trouble:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What came of asking an anchor: what it told before it failed is told."""
+
+    notes: list[AnchoredNote] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+
+
+async def _asked(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None) -> _Asked:
+    asked = _Asked()
     try:
         async with asyncio.timeout(ANCHOR_SECONDS):
-            return await _seen(anchoring, anchor, end)
+            await _ask(anchoring, anchor, end, asked)
     except AnchorFailed as failed:
-        return failed.trouble
+        asked.troubles.append(failed.trouble)
     except TimeoutError:
-        return Trouble.TIMED_OUT
+        asked.troubles.append(Trouble.TIMED_OUT)
+    return asked
 
 
-async def _seen(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None) -> list[AnchoredNote]:
-    """Return what an anchor holds of the last epochs, and of one more: we may be the one that was set back."""
+async def _ask(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None, asked: _Asked) -> None:
+    """Ask what an anchor holds of the last epochs, and of one more: we may be the one that was set back."""
     last = 1 if end is None else end.epoch
-    notes = []
     for epoch in range(max(1, last - _EPOCHS + 1), last + 2):
         origin = anchoring.book.origin(epoch)
         newest = end.note if end is not None and epoch == end.epoch else None
         found = await anchor.seen(origin, newest)
         if found is None:
             continue
-        known = anchoring.read(found, origin=origin)
-        notes += [
-            AnchoredNote(anchor.name, epoch, one.size, note, from_outside=True)
-            for one, note in zip(known, found.notes, strict=True)
-        ]
-        if found.size is not None and found.size > 0 and not known:
-            notes.append(AnchoredNote(anchor.name, epoch, found.size, None, from_outside=True))
-    return notes
+        if found.trouble is not None:
+            asked.troubles.append(found.trouble)
+        for note in found.notes:
+            try:
+                size = anchoring.read_note(note, origin=origin).size
+            except AnchorFailed as failed:
+                asked.troubles.append(failed.trouble)
+            else:
+                asked.notes.append(AnchoredNote(anchor.name, epoch, size, note, from_outside=True))
+        if found.size is not None and found.size > 0 and not found.notes:
+            asked.notes.append(AnchoredNote(anchor.name, epoch, found.size, None, from_outside=True))
 
 
 def _receipt(anchoring: Anchoring, anchor: Anchor, kept: Kept) -> AnchoredNote:

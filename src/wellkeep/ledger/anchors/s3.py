@@ -3,7 +3,8 @@
     <prefix><origin, / as _>/<10^16 - 1 - size, 16 digits>-<size>.note        so that the newest is listed first
 
 Rules: a bucket without Object Lock is refused before anything is put; what was put is read back, bytes, mode COMPLIANCE
-and date, before it counts; of a key the oldest version is the one, so that a later one, or a deletion, hides nothing.
+and date, before it counts; of a key the oldest version is the one, so that a later one, or a deletion, hides nothing;
+a key is that of the very note that lies there, so that an old note under a newer one's key hides nothing either.
 The threat beside the usual one is a store that says yes and keeps nothing, or keeps it as long as somebody likes.
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -19,21 +21,26 @@ import msgspec
 
 from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import Clock
-from wellkeep.crypto.notes import MAX_NOTE_BYTES
+from wellkeep.crypto.errors import BadNote
+from wellkeep.crypto.notes import MAX_NOTE_BYTES, split
 from wellkeep.ledger.anchors import s3_answers, sigv4
-from wellkeep.ledger.anchors.anchor import NEWEST, AnchorFailed, Consistency, Evidence, Seen, Trouble
+from wellkeep.ledger.anchors.anchor import ALARMS, NEWEST, AnchorFailed, Consistency, Evidence, Seen, Trouble
 from wellkeep.ledger.anchors.outside import Answer, Outside
-from wellkeep.ledger.anchors.s3_answers import Version
-from wellkeep.ledger.checkpoint import Checkpoint
+from wellkeep.ledger.anchors.s3_answers import Page, Version
+from wellkeep.ledger.checkpoint import Checkpoint, parse
 
 MODE = "COMPLIANCE"
 _LAST = 10**16 - 1
-_KEY = re.compile(r"[0-9]{16}-[0-9]{1,16}\.note")
+_NAME = re.compile(r"[0-9]{16}-([0-9]{1,16})\.note")
 _LISTED = "100"
+_MOST_PAGES = 50
+_MOST_READ = 8 * NEWEST
 _MODE = "x-amz-object-lock-mode"
 _UNTIL = "x-amz-object-lock-retain-until-date"
 _ASKED_UNTIL = "x-amz-meta-retain-until"
 _NOT_FOUND = 404
+_OF_ONE = frozenset({Trouble.ALTERED, Trouble.NOT_KEPT, Trouble.NOT_LOCKED, Trouble.REFUSED})
+"""What is wrong with one object, and says nothing of the next."""
 
 
 class _Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +69,7 @@ class S3:
     async def publish(self, note: bytes, checkpoint: Checkpoint, consistency: Consistency) -> bytes:  # noqa: ARG002
         """Put the note under lock, unless it lies there, and read it back."""
         await self._require_lock()
-        key = f"{self._folder(checkpoint.origin)}{_LAST - checkpoint.size:016d}-{checkpoint.size}.note"
+        key = self._key(checkpoint)
         found = await self._find(key)
         if found is None:
             await self._put(key, note)
@@ -78,10 +85,51 @@ class S3:
         return msgspec.json.encode(receipt)
 
     async def seen(self, origin: str, newest: bytes | None) -> Seen:  # noqa: ARG002 -- the objects say it themselves
-        """Return the newest notes that lie under lock; one that does not is `not-locked`."""
-        folder = self._folder(origin)
-        listed = [one for one in await self._list(folder) if _KEY.fullmatch(one.key.removeprefix(folder))]
-        return Seen(tuple([(await self._kept(one))[0] for one in listed[:NEWEST]]))
+        """Return the newest notes that lie under lock, and what is wrong with what lies beside them."""
+        notes: list[bytes] = []
+        wrong: list[Trouble] = []
+        try:
+            async with aclosing(self._believed(origin, wrong)) as believed:
+                async for note in believed:
+                    notes.append(note)
+                    if len(notes) == NEWEST:
+                        break
+        except AnchorFailed as failed:
+            wrong.append(failed.trouble)
+        trouble = next((one for one in wrong if one in ALARMS), wrong[0] if wrong else None)
+        if trouble is not None and not notes:
+            raise AnchorFailed(trouble)
+        return Seen(tuple(notes), trouble=trouble)
+
+    async def _believed(self, origin: str, wrong: list[Trouble]) -> AsyncGenerator[bytes, None]:
+        """Yield the notes of a log that lie where they belong, the newest first; the others add to `wrong`."""
+        folder, read = self._folder(origin), 0
+        async with aclosing(self._oldest(folder)) as oldest:
+            async for one in oldest:
+                if not _is_name(one.key.removeprefix(folder)):
+                    wrong.append(Trouble.ALTERED)
+                    continue
+                read += 1
+                if read > _MOST_READ:
+                    raise AnchorFailed(Trouble.CROWDED)
+                try:
+                    note, _ = await self._kept(one)
+                    self._require_place(note, origin, one.key)
+                except AnchorFailed as failed:
+                    if failed.trouble not in _OF_ONE:
+                        raise
+                    wrong.append(failed.trouble)
+                else:
+                    yield note
+
+    def _require_place(self, note: bytes, origin: str, key: str) -> None:
+        """Raise AnchorFailed unless `key` is where a note of this log and size is put; who signed it is not asked."""
+        try:
+            found = parse(split(note)[0])
+        except BadNote:
+            raise AnchorFailed(Trouble.ALTERED) from None
+        if found.origin != origin or self._key(found) != key:
+            raise AnchorFailed(Trouble.ALTERED)
 
     def check(self, receipt: bytes, note: bytes) -> Evidence:
         """Return our own word for when it was put; the lock itself is asked of the bucket."""
@@ -95,6 +143,9 @@ class S3:
 
     def _folder(self, origin: str) -> str:
         return f"{self._settings.prefix}{origin.replace('/', '_')}/"
+
+    def _key(self, checkpoint: Checkpoint) -> str:
+        return f"{self._folder(checkpoint.origin)}{_name(checkpoint.size)}"
 
     async def _require_lock(self) -> None:
         if not self._locks:
@@ -118,12 +169,35 @@ class S3:
 
     async def _find(self, key: str) -> Version | None:
         """Return the oldest version of an object, None where there is none."""
-        return next((one for one in await self._list(key) if one.key == key), None)
+        async with aclosing(self._oldest(key)) as oldest:
+            first = await anext(oldest, None)  # a name is listed before those that go on from it
+        return first if first is not None and first.key == key else None
 
-    async def _list(self, prefix: str) -> list[Version]:
-        answer = await self._ask("GET", "", query=(("max-keys", _LISTED), ("prefix", prefix), ("versions", "")))
+    async def _oldest(self, prefix: str) -> AsyncGenerator[Version, None]:
+        """Yield the oldest version of each key, by key. Raises AnchorFailed, `crowded` where there is no end to it."""
+        oldest: Version | None = None
+        after: Version | None = None
+        for _ in range(_MOST_PAGES):
+            page = await self._page(prefix, after)
+            for one in page.versions:
+                if oldest is not None and oldest.key != one.key:
+                    yield oldest
+                oldest = one  # of one key the newest comes first
+            after = page.last
+            if after is None:
+                break
+        else:
+            raise AnchorFailed(Trouble.CROWDED)
+        if oldest is not None:
+            yield oldest
+
+    async def _page(self, prefix: str, after: Version | None) -> Page:
+        query = [("encoding-type", "url"), ("max-keys", _LISTED), ("prefix", prefix), ("versions", "")]
+        if after is not None:
+            query += [("key-marker", after.key), ("version-id-marker", after.version)]
+        answer = await self._ask("GET", "", query=tuple(query))
         _require_good(answer)
-        return s3_answers.versions(answer.body)
+        return s3_answers.page(answer.body)
 
     async def _kept(self, one: Version) -> tuple[bytes, datetime]:
         """Return a version's bytes and until when it is locked, which is no earlier than what was asked for."""
@@ -161,6 +235,15 @@ class S3:
             now=self._clock.now(),
         )
         return await self._outside.exchange(method, sigv4.target(path, query), headers=signed, body=body)
+
+
+def _name(size: int) -> str:
+    return f"{_LAST - size:016d}-{size}.note"
+
+
+def _is_name(name: str) -> bool:
+    told = _NAME.fullmatch(name)
+    return told is not None and name == _name(int(told[1]))
 
 
 def _require_good(answer: Answer) -> None:
