@@ -16,7 +16,7 @@ from wellkeep.findings.grammar import Kind
 from wellkeep.ledger import outbox as outbox_module
 from wellkeep.ledger.event import prepare
 from wellkeep.ledger.report import What
-from wellkeep.ledger.seal import SealKey
+from wellkeep.ledger.seal import SealKey, log_of
 
 _INSERT = "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3)"
 _REASONS = "SELECT reason FROM ledger.quarantine WHERE tenant_id = $1 ORDER BY reason"
@@ -112,7 +112,11 @@ async def test_of_a_log_that_nobody_opened_quarantine_is_told_too(database: Data
     async with writing(database) as writer:
         await writer.drain_outbox(older_than=0.0)
     report = await verified(database)
-    assert [(bad.log, bad.seq, bad.what) for bad in report.bad] == [(str(tenant), 0, What.QUARANTINE)]
+    # No head says the host; the name is one of ours all the same, and leads back to the tenant.
+    assert [(bad.log, bad.seq, bad.what) for bad in report.bad] == [
+        (f"localhost/ledger/{tenant}/1", 0, What.QUARANTINE)
+    ]
+    assert log_of(report.bad[0].log) == (tenant, 1)
 
 
 async def test_a_head_ahead_of_the_clock_stops_its_tenant_alone(
