@@ -152,6 +152,21 @@ def test_a_prefix_that_is_missing_without_record_is_tampering(
     assert run("export", made.write(tmp_path)).places == [(FIRST, place)]
 
 
+def test_missing_prefixes_of_epochs_don_t_excuse_each_other(tmp_path: Path, run: Run) -> None:
+    made = plain()
+    made.covers.popitem()
+    made.restored(TENANTS[1], keep=9)
+    made.restored(PLATFORM_TENANT, keep=5)
+    made.step(TENANTS[1], 2)
+    made.cover()
+    assert run("export", made.write(tmp_path / "before")).code == 0
+    for log in made.logs.values():
+        if log.tenant in {TENANTS[1], PLATFORM_TENANT}:
+            log.first = 1
+    newest = {(f"{ROOT}/2", 0), (SECOND.removesuffix("1") + "2", 0)}
+    assert newest <= set(run("export", made.write(tmp_path / "after")).places)
+
+
 def test_a_prune_that_says_another_root_is_named(tmp_path: Path, run: Run) -> None:
     made = plain()
     about = {"resource_id": str(TENANTS[0]), "span": (1, 0, 300), "digest": bytes(32)}

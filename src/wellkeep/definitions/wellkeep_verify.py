@@ -532,10 +532,16 @@ class Export:
                 if log.holds and (span.end > log.size or log.tree.root_at(span.end) != span.digest):
                     yield TamperedError(span.log.origin, span.seq, "a prune says another root than the log has there")
             if not self.month:
-                yield from self._accounted(
-                    log, about, [each for each in self.logs.values() if each.tenant == log.tenant]
-                )
-                yield from self._accounted(log, about, self.roots) if self.roots else ()
+                yield from self._accounted(log, about, self._holders(log, log.tenant))
+                yield from self._accounted(log, about, self._holders(log, PLATFORM)) if self.roots else ()
+
+    def _holders(self, log: Log, tenant: str) -> list[Log]:
+        """Return the logs of a tenant that can hold the record of a prune of `log`: none of its own earlier epochs.
+
+        Else two epochs whose beginnings were deleted would excuse each other.
+        """
+        mine = [each for each in self.logs.values() if each.tenant == tenant]
+        return [each for each in mine if tenant != log.tenant or each.epoch >= log.epoch]
 
     def _accounted(self, log: Log, about: list[Span], holders: list[Log]) -> Iterator[TamperedError]:
         """Hold a prefix that is missing against the records in some logs, which may have been pruned themselves."""

@@ -204,7 +204,7 @@ async def prunes(logs: Sequence[Walked], root_at: RootAt, *, partial: bool) -> t
     notes: list[str] = []
     said = list(_said(logs, Action.LEDGER_PRUNED))
     bad += [log.bad(each.seq, What.PRUNED) for log, each, span in said if span is None]
-    roots = [] if partial else [log for log in logs if log.place[0] == PLATFORM_TENANT]
+    holding = [PLATFORM_TENANT] if not partial else []
     for log in logs:
         if not log.holds:
             continue
@@ -212,7 +212,8 @@ async def prunes(logs: Sequence[Walked], root_at: RootAt, *, partial: bool) -> t
         for where, each, span in about:
             if not await _is_root(root_at, log, span):
                 bad.append(where.bad(each.seq, What.PRUNED))
-        for holders in ([each for each in logs if each.place[0] == log.place[0]], roots):
+        for tenant in (log.place[0], *holding):
+            holders = _holders(logs, log, tenant)
             reached = _reach([span for where, _, span in about if where in holders], holders)
             if reached < log.first and holders:
                 if any(holder.first for holder in holders if holder is not log):
@@ -220,6 +221,17 @@ async def prunes(logs: Sequence[Walked], root_at: RootAt, *, partial: bool) -> t
                 else:
                     bad.append(log.bad(reached, What.PRUNED))
     return bad, notes
+
+
+def _holders(logs: Iterable[Walked], log: Walked, tenant: UUID) -> list[Walked]:
+    """Return the logs of a tenant that can hold the record of a prune of `log`.
+
+    No earlier epoch of the log itself: else two epochs whose beginnings were deleted would excuse each other. So the
+    newest epoch always accounts for its own beginning.
+    """
+    tenant_of_log, epoch = log.place
+    mine = [each for each in logs if each.place[0] == tenant]
+    return [each for each in mine if each.place[1] >= epoch] if tenant == tenant_of_log else mine
 
 
 def uncorroborated(logs: Iterable[Walked]) -> Iterator[Bad]:
