@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from base64 import b64encode
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto import merkle
 from wellkeep.crypto.notes import CosignatureVerifier, NoteSigner, NoteVerifier
+from wellkeep.ledger import witness_store
 from wellkeep.ledger.witness import MAX_REQUEST_BYTES, Reply, Witness
 from wellkeep.ledger.witness_app import WitnessApp
 from wellkeep.ledger.witness_key import make_key, read_key
@@ -78,8 +80,42 @@ def test_another_history_is_refused_and_kept_as_evidence(witness: Witness, store
     assert witness.add_checkpoint(request(7, 9, note=end(9, root=b"y" * 32)[0])).status == 422
     assert witness.add_checkpoint(request(7, 9, proof=[])).status == 422
     assert witness.add_checkpoint(request(7, 9, note=end(9, root=b"y" * 32)[0])).status == 422
-    assert [(one.size, one.root, one.evidence) for one in store.all()] == [(7, merkle.root(LEAVES[:7]), 3)]
+    assert [(one.size, one.root, one.evidence) for one in store.all()] == [(7, merkle.root(LEAVES[:7]), 4)]
     cosigned(witness.add_checkpoint(request(7, 9)), end(9)[0])
+    assert forks(store) == {end(7)[0], other, end(9)[0], end(9, root=b"y" * 32)[0]}, "both of each pair are kept"
+
+
+def forks(store: WitnessStore) -> set[bytes]:
+    """Return the notes that prove two histories."""
+    with closing(sqlite3.connect(store.path)) as database:
+        return {note for (note,) in database.execute("SELECT note FROM evidence WHERE forked = 1")}
+
+
+def test_a_stranger_fills_no_evidence_and_a_fork_is_kept(
+    witness: Witness, store: WitnessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness_store, "_EVIDENCE_KEPT", 3)
+    witness.add_checkpoint(request(0, 7))
+    for number in range(5):
+        junk = f"— a{number} ".encode() + b64encode(bytes([number]) * 68) + b"\n"
+        assert witness.add_checkpoint(request(7, 9, proof=[bytes([number]) * 32], note=end(9)[0] + junk)).status == 422
+    assert [one.evidence for one in store.all()] == [1]
+    for size in range(10, 20):
+        assert witness.add_checkpoint(request(7, size, proof=[])).status == 422
+    assert [one.evidence for one in store.all()] == [3]
+    other = end(7, root=b"x" * 32)[0]
+    assert witness.add_checkpoint(request(7, 7, note=other)).status == 409
+    assert forks(store) == {end(7)[0], other}
+
+
+def test_a_note_that_proved_nothing_proves_it_when_another_comes(witness: Witness, store: WitnessStore) -> None:
+    witness.add_checkpoint(request(0, 7))
+    early = end(9, root=b"y" * 32)[0]
+    assert witness.add_checkpoint(request(7, 9, note=early)).status == 422
+    assert not forks(store)
+    cosigned(witness.add_checkpoint(request(7, 9)), end(9)[0])
+    assert witness.add_checkpoint(request(9, 9, note=early)).status == 409
+    assert forks(store) == {end(9)[0], early}
 
 
 def test_the_empty_log(witness: Witness) -> None:

@@ -118,7 +118,8 @@ class Witness:
             raise _RefusedError(_conflict(other.size))
 
     def _keep(self, request: _Request) -> None:
-        self._store.keep(request.checkpoint.origin, request.note, at=int(self._clock.seconds()))
+        found = request.checkpoint
+        self._store.keep(found.origin, End(found.size, found.root), request.note, at=int(self._clock.seconds()))
 
     def _line(self, request: _Request) -> bytes:
         text, _ = split(request.note)

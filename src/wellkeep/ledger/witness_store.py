@@ -2,8 +2,9 @@
 
 Rules: one row a log, moved on by one transaction that compares the old size first, on the disk (`synchronous=FULL`,
 write-ahead log) before it returns: whoever signs afterwards signs nothing that a power cut takes back. Any number of
-processes may share the file. The threat is a witness that signs two histories of one log, made to by two requests at
-once, or by a crash between them.
+processes may share the file. Evidence is kept once by size and root, and what proves two histories by itself, two
+roots of one size, has a room that nothing else takes up: anybody can show a note without its proof. The threat is a
+witness that signs two histories of one log, made to by two requests at once, or by a crash between them.
 """
 
 from __future__ import annotations
@@ -28,14 +29,35 @@ CREATE TABLE IF NOT EXISTS log (
 ) STRICT
 """
 _EVIDENCE = """
-CREATE TABLE IF NOT EXISTS evidence (note BLOB PRIMARY KEY, origin TEXT NOT NULL, at INTEGER NOT NULL) STRICT
+CREATE TABLE IF NOT EXISTS evidence (
+    origin TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    forked INTEGER NOT NULL CHECK (forked IN (0, 1)),
+    note BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (origin, size, root)
+) STRICT
 """
 _READ = "SELECT size, root FROM log WHERE origin = ?"
 _WRITE = "INSERT OR REPLACE INTO log (origin, size, root, note, at) VALUES (?, ?, ?, ?, ?)"
 _ALL = """
 SELECT origin, size, root, at, (SELECT count(*) FROM evidence AS e WHERE e.origin = log.origin) FROM log ORDER BY origin
 """
-_KEEP = "INSERT OR IGNORE INTO evidence (note, origin, at) SELECT ?, ?, ? WHERE (SELECT count(*) FROM evidence) < ?"
+_FORKED = """
+SELECT EXISTS (SELECT 1 FROM log WHERE origin = :origin AND size = :size AND root <> :root)
+    OR EXISTS (SELECT 1 FROM evidence WHERE origin = :origin AND size = :size AND root <> :root)
+"""
+_HAS_ROOM = "SELECT count(*) < :most FROM evidence WHERE origin = :origin AND forked = :forked"
+_KEEP = """
+INSERT OR IGNORE INTO evidence (origin, size, root, forked, note, at)
+VALUES (:origin, :size, :root, :forked, :note, :at)
+"""
+_KEEP_STANDING = """
+INSERT OR IGNORE INTO evidence (origin, size, root, forked, note, at)
+SELECT origin, size, root, 1, note, at FROM log WHERE origin = :origin AND size = :size
+"""
+_PAIR = "UPDATE evidence SET forked = 1 WHERE origin = :origin AND size = :size"
 
 
 class End(NamedTuple):
@@ -80,10 +102,21 @@ class WitnessStore:
             database.execute(_WRITE, (origin, new.size, new.root, note, at))
         return None
 
-    def keep(self, origin: str, note: bytes, *, at: int) -> None:
-        """Keep a note that the log signed and that fits no history of it; a thousand at most."""
+    def keep(self, origin: str, end: End, note: bytes, *, at: int) -> None:
+        """Keep a note that the log signed and that fits no history of it, with what stood beside it of its size.
+
+        A thousand at most of each log that prove two histories, and a thousand that prove nothing yet.
+        """
+        told = {"origin": origin, "size": end.size, "root": end.root, "note": note, "at": at, "most": _EVIDENCE_KEPT}
         with self._transaction() as database:
-            database.execute(_KEEP, (note, origin, at, _EVIDENCE_KEPT))
+            (told["forked"],) = database.execute(_FORKED, told).fetchone()
+            (has_room,) = database.execute(_HAS_ROOM, told).fetchone()
+            if not has_room:
+                return
+            database.execute(_KEEP, told)
+            if told["forked"]:
+                database.execute(_KEEP_STANDING, told)
+                database.execute(_PAIR, told)
 
     def all(self) -> list[Witnessed]:
         """Return every log that was signed."""
