@@ -7,12 +7,19 @@ from uuid import UUID
 
 import pytest
 
-from verifiers.exporting import HOST, TENANTS, Deployment, said, vkey
+from verifiers.exporting import HOST, TENANTS, Deployment, plain, said, vkey
+from verifiers.running import in_log, manifest
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.ledger.actions import Action
+from wellkeep.ledger.export_files import NoExport
 from wellkeep.ledger.offline import verify_export
 from wellkeep.ledger.report import What
 from wellkeep.ledger.seal import origin
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return plain().write(tmp_path / "export")
 
 
 def two_epochs() -> Deployment:
@@ -53,3 +60,22 @@ async def test_a_later_epoch_s_missing_prefix_excuses_an_earlier_one_s(tmp_path:
     later.first = upto
     found = await verify_export(made.write(tmp_path), vkeys=[vkey()])
     assert (found.bad, sum("may be pruned itself" in note for note in found.notes)) == ((), 1)
+
+
+async def test_a_size_that_no_log_has_is_found_at_the_first_tile_that_is_missing(export: Path) -> None:
+    manifest(export, in_log("size", 10**15))
+    walked: list[int] = []
+
+    def progress(_log: str, _seq: int, end: int) -> None:
+        walked.append(end)
+        assert walked.count(10**15) < 10, "it walks on after the first bad place"
+
+    found = await verify_export(export, vkeys=[vkey()], progress=progress)
+    assert len(found.bad) == 1
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", 0), ("size", 2**53), ("epoch", 0), ("epoch", -1)])
+async def test_numbers_that_no_log_has_can_t_be_judged(export: Path, key: str, value: int) -> None:
+    manifest(export, in_log(key, value))
+    with pytest.raises(NoExport):
+        await verify_export(export, vkeys=[vkey()])

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.strict_json import LARGEST_INTEGER
 from wellkeep.crypto.errors import BadNote, BadProof
 from wellkeep.crypto.notes import NoteVerifier, split
 from wellkeep.ledger import accounts
@@ -66,7 +67,9 @@ class _Export:
         named = all(
             log.origin == origin(self._host, log.tenant, log.epoch)
             and log.path == log_path(log.tenant, log.epoch)
+            and log.epoch > 0
             and 0 <= log.first <= log.size
+            and 0 < log.size <= LARGEST_INTEGER
             for log in logs
         )
         roots = sorted(log.epoch for log in logs if log.tenant == PLATFORM_TENANT)

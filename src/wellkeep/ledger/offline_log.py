@@ -76,9 +76,10 @@ class LogFiles:
         given = [*claims, *self._checkpoints()]
         walked.beyond = [claim for claim in given if claim.size > log.size]
         walk.expect(self._seals(), [claim for claim in given if claim.size <= log.size])
-        for place in tiles_of(log.size):
-            if walk.bad is None:
-                self._tile(place)
+        for place in tiles_of(log.size) if walk.bad is None else ():
+            self._tile(place)
+            if walk.bad is not None:
+                break
             if progress is not None and place.level == 0:
                 progress(log.origin, walk.size, log.size)
         if walk.bad is None and walk.size == log.size:
