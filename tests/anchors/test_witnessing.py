@@ -119,7 +119,7 @@ async def test_a_log_that_went_back_or_was_written_anew_is_an_alarm(fresh: Servi
         await known.publish(same, checkpoint, proving(9))
     with pytest.raises(AnchorFailed, match="forked"):
         await known.seen(ORIGIN, same)
-    assert fresh.ends == [(ORIGIN, 9, 2)]
+    assert fresh.ends == [(ORIGIN, 9, 3)], "the two that fit no history, and the one that stood"
 
 
 async def test_a_log_that_can_prove_nothing_is_forked(fresh: Serving) -> None:
