@@ -79,3 +79,17 @@ async def test_numbers_that_no_log_has_can_t_be_judged(export: Path, key: str, v
     manifest(export, in_log(key, value))
     with pytest.raises(NoExport):
         await verify_export(export, vkeys=[vkey()])
+
+
+@pytest.mark.parametrize("name", ["logs", f"logs/{TENANTS[0]}", f"logs/{TENANTS[0]}/1/tile", "covers", "anchors"])
+async def test_no_file_is_read_through_a_link(export: Path, tmp_path: Path, name: str) -> None:
+    (export / "anchors").mkdir()
+    assert not (await verify_export(export, vkeys=[vkey()])).bad
+    (export / name).rename(tmp_path / "elsewhere")
+    (export / name).symlink_to(tmp_path / "elsewhere")
+    assert (await verify_export(export, vkeys=[vkey()])).bad
+
+
+async def test_an_export_may_lie_behind_a_link_itself(export: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(export)
+    assert not (await verify_export(tmp_path / "link", vkeys=[vkey()])).bad

@@ -128,3 +128,12 @@ def test_what_was_tampered_with_is_named(name: str, export: Path, run: Run) -> N
     attack(export)
     found = run("export", export)
     assert (found.code, found.places[:1]) == (1, [place])
+
+
+@pytest.mark.parametrize("name", ["logs", f"logs/{TENANTS[0]}", f"logs/{TENANTS[0]}/1/tile", "covers", "anchors"])
+def test_no_file_is_read_through_a_link(export: Path, tmp_path: Path, run: Run, name: str) -> None:
+    (export / "anchors").mkdir()
+    assert run("export", export).code == 0
+    (export / name).rename(tmp_path / "elsewhere")
+    (export / name).symlink_to(tmp_path / "elsewhere")
+    assert run("export", export).code == 1

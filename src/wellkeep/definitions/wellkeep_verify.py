@@ -253,6 +253,7 @@ class Files:
     def read(self, path: str, most: int) -> bytes | None:
         """Return a file's bytes, None where there is none."""
         place = self.top / path
+        need(not self._linked(Path(path).parent), "a file lies behind a link")
         try:
             found = place.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -261,13 +262,22 @@ class Files:
         return place.read_bytes()
 
     def below(self, path: str) -> set[str]:
-        """Return the paths of all that is no directory below `path`, relative to it; links are not followed."""
+        """Return the paths of all that is no directory below `path`, relative to it; links are not followed.
+
+        Where the way to `path` leads over a link, that is all there is: ".".
+        """
+        if self._linked(Path(path)):
+            return {"."}
         top = self.top / path
         found = set()
         for directory, directories, files in os.walk(top):
             links = [name for name in directories if (Path(directory) / name).is_symlink()]
             found |= {(Path(directory) / name).relative_to(top).as_posix() for name in files + links}
         return found
+
+    def _linked(self, path: Path) -> bool:
+        """Say whether `path`, or a directory on the way to it, is a link; what is above the top is not its own."""
+        return any((self.top / each).is_symlink() for each in (path, *path.parents) if each.parts)
 
 
 # ------------------------------------------------------------------------------------------------------ signed notes
@@ -585,6 +595,8 @@ class Export:
 
     def _receipts(self) -> Iterator[TamperedError]:
         for path in sorted(self.files.below("anchors")):
+            if path == ".":
+                yield TamperedError(next(iter(self.logs)), 0, "the anchors' receipts lie behind a link")
             if path.endswith(".note"):
                 try:
                     found = read_checkpoint(self.files.read(f"anchors/{path}", MAX_NOTE) or b"", self._keys)
@@ -596,6 +608,8 @@ class Export:
 
     def _covers(self) -> Iterator[TamperedError]:  # step 10
         files = self.files.below("covers")
+        if "." in files:
+            yield TamperedError(next(iter(self.logs)), 0, "the pairs of covers lie behind a link")
         for root, seq, event in self._told("ledger.covered", self.roots):
             name = f"{event['id']}.jsonl"
             files.discard(name)

@@ -111,6 +111,8 @@ class Files:
 
     def read(self, path: str, most: int) -> bytes | None:
         """Return a file's bytes; None where there is none, or it is longer than it can be, or no plain file."""
+        if self._linked(Path(path).parent):
+            return None
         try:
             found = (self.top / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -120,13 +122,22 @@ class Files:
         return (self.top / path).read_bytes()
 
     def below(self, path: str) -> set[str]:
-        """Return the paths of all that is no directory below `path`, relative to it; links are not followed."""
+        """Return the paths of all that is no directory below `path`, relative to it; links are not followed.
+
+        Where the way to `path` leads over a link, that is all there is: ".".
+        """
+        if self._linked(Path(path)):
+            return {"."}
         top = self.top / path
         found = set()
         for directory, directories, files in os.walk(top):
             links = [name for name in directories if (Path(directory) / name).is_symlink()]
             found |= {(Path(directory) / name).relative_to(top).as_posix() for name in files + links}
         return found
+
+    def _linked(self, path: Path) -> bool:
+        """Say whether `path`, or a directory on the way to it, is a link; what is above the export is not its own."""
+        return any((self.top / each).is_symlink() for each in (path, *path.parents) if each.parts)
 
     def manifest(self) -> Manifest:
         """Return what the export says it is; raises NoExport."""

@@ -177,6 +177,8 @@ class _Export:
     async def _anchors(self, lost: set[Span], *, month: bool) -> None:
         by_origin = {log.origin: log for log in self._logs}
         for path in sorted(self._files.below("anchors")):
+            if path == ".":
+                self._bad.append(Bad(self._manifest.root or self._manifest.logs[0].origin, 0, What.FILES))
             if not path.endswith(".note"):
                 continue
             note = self._files.read(f"anchors/{path}", MAX_NOTE)
