@@ -70,7 +70,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
     UPDATE ledger.anchor_state AS s
-        SET busy_until = clock_timestamp(), error = code,
+        -- The attempt ends now: whoever looked before that does not know of it, and won't get the turn by what it knew.
+        SET busy_until = clock_timestamp(), attempted_at = clock_timestamp(), error = code,
             failures = CASE WHEN code IS NULL THEN 0 ELSE s.failures + 1 END,
             looked_at = CASE WHEN looked THEN clock_timestamp() ELSE s.looked_at END
         WHERE s.tenant_id = wk.platform() AND s.anchor = of_anchor
