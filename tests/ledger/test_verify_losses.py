@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -95,7 +96,7 @@ async def test_what_an_anchor_holds_of_another_history_is_not_excused_by_the_los
     assert first.note is not None
     lines = newest.note.split(b"\n")
     other_root = b"\n".join([lines[0], lines[1], first.note.split(b"\n")[2], *lines[3:]])
-    behind.anchored[-1:] = [newest.__class__("drop", 1, newest.size, other_root, from_outside=True)]
+    behind.anchored[-1:] = [replace(newest, note=other_root)]
     assert await found(behind) == [(ROOT, What.ANCHOR)]
 
 
@@ -131,3 +132,19 @@ async def test_a_root_log_cut_off_before_its_loss_was_accepted(behind: Grown) ->
     report = await behind.verified(anchors=True)
     assert (ROOT, What.ANCHOR) in {(bad.log, bad.what) for bad in report.bad}
     assert What.LOG_UNANNOUNCED in {bad.what for bad in report.bad}
+
+
+async def test_all_of_it_deleted(behind: Grown) -> None:
+    """Nothing is left that says its name: an anchor that tells a size alone misses it all the same."""
+    for table in TABLES:
+        await change(behind.database, f"DELETE FROM ledger.{table}")  # noqa: S608 -- ours
+    assert (await behind.verified()).ok, "the honest ✗: an empty ledger has nothing wrong with it"
+    assert await found(behind) == [(ROOT, What.ANCHOR)]
+    behind.anchored[:] = [replace(one, note=None) for one in behind.anchored]
+    assert await found(behind) == [(origin("localhost", PLATFORM_TENANT, 1), What.ANCHOR)]
+
+
+async def test_what_is_known_of_other_logs_is_no_matter_where_one_is_verified(behind: Grown, tenant: UUID) -> None:
+    memory = behind.parts.memory.load()
+    report = await behind.verified(tenant=tenant, remembered=memory)
+    assert [(bad.log, bad.what) for bad in report.bad] == [(origin(HOST, tenant, 1), What.REMEMBERED)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT
@@ -21,6 +22,9 @@ from wellkeep.ledger.report import Bad, State, What
 from wellkeep.ledger.seal import SealKey, log_of, origin
 from wellkeep.ledger.splice import Head
 from wellkeep.ledger.told import Span
+
+NO_HOST: Final = "localhost"
+"""Named where a ledger has no head left that says its name: what stands outside of it is missed all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,10 @@ def _known(known: Known, heads: Iterable[Head]) -> Iterator[tuple[str, Claim]]:
     for name, state in known.verified.items():
         root = Frontier(size=state.size, hashes=state.frontier).root()
         yield name, Claim(state.size, root, What.REMEMBERED)
-    host = next((head.origin.partition("/ledger/")[0] for head in heads), None)
+    host = next((head.origin.partition("/ledger/")[0] for head in heads), NO_HOST)
     for one in known.anchored:
         if one.note is not None:
             found = parse(split(one.note)[0])
             yield found.origin, Claim(found.size, found.root, What.ANCHOR)
-        elif host is not None:
+        else:
             yield origin(host, PLATFORM_TENANT, one.epoch), Claim(one.size, b"", What.ANCHOR)

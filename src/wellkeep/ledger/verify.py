@@ -19,7 +19,7 @@ from wellkeep.db.connection import Connection
 from wellkeep.ledger import accounts
 from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.growth import Claim
-from wellkeep.ledger.known import Known, claims_on
+from wellkeep.ledger.known import NO_HOST, Known, claims_on
 from wellkeep.ledger.report import Bad, Report, What
 from wellkeep.ledger.seal import SealKey, origin
 from wellkeep.ledger.splice import Head
@@ -57,9 +57,6 @@ WHERE ($1::uuid IS NULL OR found.tenant_id = $1)
   AND NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = found.tenant_id AND l.epoch = found.epoch)
 GROUP BY found.tenant_id, found.epoch ORDER BY found.tenant_id, found.epoch
 """
-_NO_HOST = "localhost"
-"""Named where a ledger has no head left that says its name."""
-
 _OUTBOX_AGE = "SELECT max(seconds) FROM ledger.outbox_ages()"
 _QUARANTINED = """
 SELECT tenant_id, count(*) FROM ledger.quarantine WHERE $1::uuid IS NULL OR tenant_id = $1
@@ -196,7 +193,7 @@ class _Run:
         orphans = await self._connection.fetch(_ORPHANS, self._tenant)
         quarantined = await self._connection.fetch(_QUARANTINED, self._tenant)
         ends = {log.place[0]: log.bad(log.walk.head.size, What.QUARANTINE) for log in self._logs}
-        host = self._logs[0].origin.partition("/ledger/")[0] if self._logs else _NO_HOST
+        host = self._logs[0].origin.partition("/ledger/")[0] if self._logs else NO_HOST
         bad = [Bad(origin(host, tenant, epoch), seq, What.ORPHAN) for tenant, epoch, seq in orphans]
         bad += [ends.get(tenant, Bad(origin(host, tenant, 1), 0, What.QUARANTINE)) for tenant, _ in quarantined]
         return bad, sum(row[1] for row in quarantined)
