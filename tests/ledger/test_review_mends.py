@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from verifiers.exporting import HOST, TENANTS, Deployment, plain, said, vkey
-from verifiers.running import in_log, manifest
+from verifiers.running import at, edit, in_log, log_of, manifest
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.export_files import NoExport
@@ -93,3 +96,54 @@ async def test_no_file_is_read_through_a_link(export: Path, tmp_path: Path, name
 async def test_an_export_may_lie_behind_a_link_itself(export: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(export)
     assert not (await verify_export(tmp_path / "link", vkeys=[vkey()])).bad
+
+
+def a_cover(top: Path) -> Path:
+    return min((top / "covers").iterdir())
+
+
+def copied(path: Path, name: str) -> None:
+    (path.parent / name).write_bytes(path.read_bytes())
+
+
+def twice(raw: bytes) -> bytes:
+    return raw.replace(b'"size":', b'"size":1,"size":', 1)
+
+
+def upper(raw: bytes) -> bytes:
+    return re.sub(rb"[0-9a-f]{64}", lambda found: found[0].upper(), raw)
+
+
+LENIENCES: dict[str, Callable[[Path], None]] = {
+    "a pair's key twice": lambda top: edit(a_cover(top), twice),
+    "a pair in upper case": lambda top: edit(a_cover(top), upper),
+    "a cover's name in upper case": lambda top: copied(a_cover(top), a_cover(top).stem.upper() + ".jsonl"),
+    "a cover's name without dashes": lambda top: copied(a_cover(top), a_cover(top).name.replace("-", "")),
+    "a cover's name without its end": lambda top: copied(a_cover(top), a_cover(top).stem),
+    "a seal's key twice": lambda top: edit(log_of(top, 0) / "seals.jsonl", twice),
+    "a seal in upper case": lambda top: edit(log_of(top, 0) / "seals.jsonl", upper),
+}
+
+
+@pytest.mark.parametrize("name", LENIENCES)
+async def test_lines_and_names_have_one_form(export: Path, name: str) -> None:
+    LENIENCES[name](export)
+    assert (await verify_export(export, vkeys=[vkey()])).bad
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        at("made_at", "yesterday\n"),
+        at("made_at", "2026-01-02T03:04:05.000006Z\n"),
+        at("month", "no month"),
+        at("month", "2019-05\n"),
+        at("tenant", str(TENANTS[0]).upper()),
+        in_log("tenant", str(TENANTS[0]).upper()),
+        in_log("tenant", TENANTS[0].hex),
+    ],
+)
+async def test_a_manifest_has_one_form(export: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest(export, change)
+    with pytest.raises(NoExport, match="is none of ours"):
+        await verify_export(export, vkeys=[vkey()])

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -27,6 +27,14 @@ LENGTH_BYTES: Final = 2
 MAX_ENTRY: Final = 32_768
 MAX_NOTE: Final = 131_072
 MAX_JSON: Final = 1 << 28
+
+Line = TypeVar("Line", bound=msgspec.Struct)
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Printable = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,400}\Z")]
+KeyId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
+Month = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}\Z")]
+Time = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z\Z")]
+Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class NoExport(Misconfigured):  # like every error of the tree
@@ -50,11 +58,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What an export says it is; `root` is the newest root log's origin, `tenant` and `month` make it partial."""
 
     format: str
-    made_at: str
+    made_at: Time
     root: str | None
     logs: tuple[LogManifest, ...]
     tenant: UUID | msgspec.UnsetType = msgspec.UNSET
-    month: str | msgspec.UnsetType = msgspec.UNSET
+    month: Month | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def partial(self) -> bool:
@@ -65,19 +73,36 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class SealLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of `seals.jsonl`, its hashes in hex."""
 
-    key_id: str
-    leaf: str
-    mac: str
-    root: str
-    size: int
+    key_id: KeyId
+    leaf: Hex32
+    mac: Hex32
+    root: Hex32
+    size: Size
 
 
 class PairLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of a cover's pairs, the root in hex."""
 
-    origin: str
-    root: str
-    size: int
+    origin: Printable
+    root: Hex32
+    size: Size
+
+
+def read_line(line: bytes, form: type[Line]) -> Line:
+    """Return what a line holds; raises ValueError or MsgspecError where it is not of that form, or not strictly so."""
+    try:
+        check(line)
+    except Validation:
+        raise ValueError from None
+    return msgspec.json.decode(line, type=form)
+
+
+def canonical_uuid(text: str) -> UUID:
+    """Return a UUID in its one form, lower case with dashes; raises ValueError."""
+    found = UUID(text)
+    if str(found) != text:
+        raise ValueError
+    return found
 
 
 def log_path(tenant: UUID, epoch: int) -> str:
@@ -147,7 +172,8 @@ class Files:
                 raise NoExport(f"There is no {MANIFEST} in it: this is no export of a ledger")
             check(raw)
             found = msgspec.json.decode(raw, type=Manifest)
-        except (Validation, msgspec.MsgspecError):
+            _tenants_are_canonical(raw)
+        except (Validation, ValueError, msgspec.MsgspecError):
             raise NoExport(f"Its {MANIFEST} is none of ours") from None
         if found.format != FORMAT or not found.logs:
             raise NoExport(f"It is of another format than {FORMAT}")
@@ -159,6 +185,23 @@ class Files:
         if raw is None or (not raw.endswith(b"\n") and raw):
             return None
         return iter(raw.split(b"\n")[:-1])
+
+
+class _WrittenLog(msgspec.Struct, frozen=True):
+    tenant: str
+
+
+class _Written(msgspec.Struct, frozen=True):
+    logs: tuple[_WrittenLog, ...]
+    tenant: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def _tenants_are_canonical(raw: bytes) -> None:
+    """Raise ValueError where a manifest writes a tenant in another than its one form, which its reader lets pass."""
+    written = msgspec.json.decode(raw, type=_Written)
+    for tenant in (written.tenant, *(log.tenant for log in written.logs)):
+        if tenant is not msgspec.UNSET:
+            canonical_uuid(tenant)
 
 
 class FileTiles:

@@ -21,7 +21,17 @@ from wellkeep.ledger import accounts
 from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointVerifier
-from wellkeep.ledger.export_files import MAX_NOTE, Files, FileTiles, LogManifest, NoExport, PairLine, log_path
+from wellkeep.ledger.export_files import (
+    MAX_NOTE,
+    Files,
+    FileTiles,
+    LogManifest,
+    NoExport,
+    PairLine,
+    canonical_uuid,
+    log_path,
+    read_line,
+)
 from wellkeep.ledger.growth import Claim
 from wellkeep.ledger.offline_log import LogFiles, Progress, signed_by_any
 from wellkeep.ledger.report import Bad, Report, What
@@ -137,8 +147,8 @@ class _Export:
         pairs: dict[UUID, list[Checkpoint]] = {}
         for name in sorted(self._files.below("covers")):
             try:
-                cover = UUID(name.removesuffix(".jsonl"))
-                lines = [msgspec.json.decode(line, type=PairLine) for line in self._files.lines(f"covers/{name}") or ()]
+                cover = _cover_of(name)
+                lines = [read_line(line, PairLine) for line in self._files.lines(f"covers/{name}") or ()]
                 pairs[cover] = [Checkpoint(each.origin, each.size, bytes.fromhex(each.root)) for each in lines]
             except (ValueError, msgspec.MsgspecError):
                 self._bad.append(Bad(self._manifest.root or self._manifest.logs[0].origin, 0, What.FILES))
@@ -202,6 +212,13 @@ class _Export:
         if not log.holds:
             raise BadProof("a log that does not hold has no roots")
         return await root_at(FileTiles(self._files, log.walk.head), size)
+
+
+def _cover_of(name: str) -> UUID:
+    """Return which cover a file is named after; raises ValueError for another name than the one that it has."""
+    if not name.endswith(".jsonl"):
+        raise ValueError
+    return canonical_uuid(name.removesuffix(".jsonl"))
 
 
 def _origin_of(note: bytes | None) -> str:

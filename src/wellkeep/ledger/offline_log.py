@@ -18,7 +18,16 @@ from wellkeep.base.clock import SystemClock
 from wellkeep.crypto.errors import BadNote
 from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointVerifier
-from wellkeep.ledger.export_files import MAX_ENTRY, MAX_NOTE, Files, LogManifest, SealLine, log_path, unbundle
+from wellkeep.ledger.export_files import (
+    MAX_ENTRY,
+    MAX_NOTE,
+    Files,
+    LogManifest,
+    SealLine,
+    log_path,
+    read_line,
+    unbundle,
+)
 from wellkeep.ledger.growth import Claim
 from wellkeep.ledger.report import What
 from wellkeep.ledger.seal import Seal, SealKey
@@ -121,8 +130,10 @@ class LogFiles:
                 self._walk.refuse(0, What.SEAL)
             return []
         try:
-            found = [msgspec.json.decode(line, type=SealLine) for line in lines]
-            seals = [Seal(each.size, each.key_id, _hex(each.leaf), _hex(each.root), _hex(each.mac)) for each in found]
+            found = [read_line(line, SealLine) for line in lines]
+            seals = [
+                Seal(each.size, each.key_id, *map(bytes.fromhex, (each.leaf, each.root, each.mac))) for each in found
+            ]
         except (msgspec.MsgspecError, ValueError):
             self._walk.refuse(0, What.SEAL)
             return []
@@ -179,13 +190,6 @@ class LogFiles:
 
 def _is_size(name: str, most: int) -> bool:
     return name.isascii() and name.isdecimal() and str(int(name)) == name and 0 < int(name) <= most
-
-
-def _hex(text: str) -> bytes:
-    raw = bytes.fromhex(text)
-    if len(raw) != HASH_BYTES or raw.hex() != text:
-        raise ValueError
-    return raw
 
 
 def _refuse(_text: str) -> NoReturn:
