@@ -158,10 +158,8 @@ class _Reader:
         walk = self._walk
         while walk.bad is None and walk.size < begin:
             await self._window()
-            before = walk.size
-            walk.leaves(await self._connection.fetch(_LEAVES, *self._place, before, begin, CHUNK))
-            if walk.size == before:
-                break
+            # The entry before `begin` is there, so there is a row: the walk goes on by it, or is bad there.
+            walk.leaves(await self._connection.fetch(_LEAVES, *self._place, walk.size, begin, CHUNK))
 
     async def entries(self, progress: Progress | None) -> None:
         """Read the rest."""

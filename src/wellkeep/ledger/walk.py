@@ -123,12 +123,8 @@ class LogWalk:
         in_order = [seq for seq, _ in taken] == list(range(self.size, self.size + len(taken)))
         if in_order and (not leaves or self.growth.grow(leaves) is None):
             return
-        try:
-            for seq, leaf in taken:
-                self._expect_seq(seq)
-                self._add(leaf)
-        except _Found as found:
-            self._note(found)
+        # Something does not fit, so one of them does not: what came before it is taken.
+        self._note(next(found for each in taken if (found := self._misplaced(*each)) is not None))
 
     def bulk(self, bulk: Bulk) -> bool:
         """Take a chunk of entries where all of it holds, its seals too; otherwise say so and stay where the walk is."""
@@ -202,6 +198,15 @@ class LogWalk:
         if found.int in ids:
             raise _Found(seq, What.EVENT_ID)
         ids.add(found.int)
+
+    def _misplaced(self, seq: int, leaf: bytes) -> _Found | None:
+        """Take one entry by its leaf, or return what is wrong with it."""
+        try:
+            self._expect_seq(seq)
+            self._add(leaf)
+        except _Found as found:
+            return found
+        return None
 
     def _expect_seq(self, seq: int) -> None:
         if seq != self.size:
