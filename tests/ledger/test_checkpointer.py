@@ -11,10 +11,13 @@ import pytest
 from database import Database
 from ledger.making import HOST, change, prepared, writing
 from ledger.signing import SIGNER, checkpoint_of, signing, until
-from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.secrets import Secret
 from wellkeep.crypto.errors import BadNote
 from wellkeep.findings.grammar import Kind
-from wellkeep.ledger.checkpoint import Checkpoint, note, parse, signed_by
+from wellkeep.ledger import checkpoint as checkpoint_module
+from wellkeep.ledger import checkpointer
+from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, note, parse, signed_by
 from wellkeep.ledger.seal import origin
 from wellkeep.ledger.tile_store import TileStore
 from wellkeep.ledger.tiles import root_at
@@ -176,3 +179,40 @@ async def test_a_cancelled_round_forgets_nothing(database: Database, tenant: UUI
         assert await parts.checkpointer.sign_now()
     async with database.connect() as connection:
         assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [2]
+
+
+async def test_many_logs_are_signed_in_one_round(database: Database, tmp_path: Path) -> None:
+    """Those of a process that died: more than are signed without giving way to others."""
+    tenants = [uuid7() for _ in range(17)]
+    async with writing(database) as writer:
+        await asyncio.gather(*(writer.append(each, prepared(1)) for each in tenants))
+    async with signing(database, tmp_path) as parts:
+        assert await parts.checkpointer.sign_now()
+        await parts.checkpointer.stop()
+        assert not parts.checkpointer.healthy
+        await parts.checkpointer.stop()  # there is nothing to stop, and nothing is signed twice
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM ledger.checkpoint") == len(tenants) + 1
+
+
+async def test_tiles_are_made_of_more_logs_than_are_kept_in_mind(
+    database: Database, tenant: UUID, other_tenant: UUID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpointer, "_LOGS_KEPT", 1)
+    async with signing(database, tmp_path) as parts:
+        for of in (tenant, other_tenant, tenant):
+            await parts.writer.append(of, prepared(256))
+            assert await parts.checkpointer.sign_now()
+        assert len(parts.checkpointer._tiled) == 1
+    async with database.connect() as connection:
+        tiles = await connection.fetch("SELECT tenant_id, count(*) FROM ledger.tile GROUP BY tenant_id")
+    assert {row["tenant_id"]: row["count"] for row in tiles} == {tenant: 2, other_tenant: 1}
+
+
+def test_a_signer_of_more_logs_than_it_keeps_in_mind_signs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_module, "_NAMES_KEPT", 1)
+    signer = CheckpointSigner(Secret(b"s" * 32))
+    for of in ("a/ledger/root", "b/ledger/root", "a/ledger/root"):
+        one = Checkpoint(of, 4, bytes(32))
+        assert signed_by([SIGNER], one, signer.signature(one))
+        assert len(signer._signers) == 1

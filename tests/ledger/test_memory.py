@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 from pathlib import Path
 
@@ -96,3 +97,38 @@ def test_several_processes_lose_nothing(tmp_path: Path) -> None:
         each.join(60)
         assert each.exitcode == 0
     assert {log: found.size for log, found in Memory(tmp_path / "remembered").load().items()} == dict.fromkeys(logs, 59)
+
+
+def test_a_file_of_which_all_is_needed_is_left_as_it_is(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "remembered", compact_bytes=10)
+    memory.note([of(1)])
+    before = memory.path.stat().st_ino
+    memory.note([of(2)])
+    assert memory.path.stat().st_ino == before
+    assert memory.path.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whoever_waited_for_a_file_that_was_replaced_writes_to_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """Another process compacts it, or an operator takes it away, while this one waits for the lock."""
+    memory = Memory(tmp_path / "remembered")
+    memory.note([of(1)])
+    lock = fcntl.flock
+    waited: list[int] = []
+
+    def flock(file: int, operation: int) -> None:
+        if not waited:
+            waited.append(file)
+            memory.path.rename(tmp_path / "aside")
+            if not gone:
+                memory.path.write_text((tmp_path / "aside").read_text())
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    memory.note([of(2)])
+    assert waited
+    assert (tmp_path / "aside").read_text().count("\n") == 1, "nothing went where nobody looks any more"
+    assert memory.path.read_text().count("\n") == (1 if gone else 2)
+    assert memory.load() == {"a.test/ledger/root": of(2)}

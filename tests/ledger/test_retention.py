@@ -163,3 +163,16 @@ async def test_no_setting_gets_below_six_years(database: Database, past: dict[UU
         assert len(await due(connection, now=later + timedelta(days=1), years=1)) == 1
         assert await due(connection, now=later, years=7) == []
     assert past
+
+
+async def test_a_month_that_ends_where_a_tile_does_needs_no_partial_one(database: Database, tenant: UUID) -> None:
+    await live_through(database, {}, [(MARCH, tenant, prepared(255)), (datetime.now(UTC), tenant, prepared(3))])
+    async with database.connect("wk_ledger") as connection:
+        [march] = await months(connection)
+        [_, run] = await runs_of(connection, march)
+        assert (run.first, run.upto) == (0, 256)
+        root = await keep_leaves(connection, run)
+        assert root == await root_at(TileStore(connection, tenant=tenant, epoch=1), 256)
+    async with database.connect() as connection:
+        tiles = await connection.fetch("SELECT level, index, root FROM ledger.tile WHERE tenant_id = $1", tenant)
+    assert [tuple(row) for row in tiles] == [(0, 0, root)]

@@ -246,3 +246,17 @@ async def test_what_an_older_epoch_lost_is_told_too(database: Database, tenant: 
             "SELECT entry FROM ledger.entry WHERE action = 'ledger.restored' AND tenant_id = $1 ORDER BY seq", tenant
         )
     assert [msgspec.json.decode(row["entry"])["event"]["span"]["epoch"] for row in told] == [1, 2]
+
+
+async def test_what_was_remembered_and_is_no_loss_is_accepted_on_record(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    """Nothing is gone, so no log is opened anew; that an operator accepted it stands in the root log."""
+    async with signing(database, tmp_path) as parts:
+        await wrote(parts, tenant, 1)
+    assert await accepted(database, parts) == []
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT max(epoch) FROM ledger.log") == 1
+        [row] = await connection.fetch("SELECT tenant_id, resource_id FROM ledger.entry WHERE action LIKE 'operator.%'")
+    assert (row["tenant_id"], row["resource_id"]) == (PLATFORM_TENANT, "ledger.accept_restore")
+    assert (await verified(database)).ok
