@@ -132,12 +132,17 @@ async def test_progress_of_ranges_adds_up(filled: Grown, tenant: UUID, threads: 
     assert max(own)[1] == max(own)[2]
 
 
-async def test_a_state_that_can_not_be_told_is_no_beginning(filled: Grown, tenant: UUID, threads: Executor) -> None:
-    """A leaf that a range would have begun after is gone: the log is one range, and the place is the same."""
-    await change(filled.database, "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq = 20", tenant)
+@pytest.mark.parametrize(("seq", "tiles"), [(20, True), (20, False), (75, True)])
+async def test_a_state_that_can_not_be_told_is_no_beginning(
+    filled: Grown, tenant: UUID, threads: Executor, seq: int, *, tiles: bool
+) -> None:
+    """A leaf before a range's beginning, or its last one, is gone; in the tiles too or not: the place is the same."""
+    if not tiles:
+        await change(filled.database, "DELETE FROM ledger.tile WHERE tenant_id = $1", tenant)
+    await change(filled.database, _TAMPER[0], tenant, seq)
     many = await together(filled, threads)
     assert many == await filled.verified()
-    assert [(bad.seq, bad.what) for bad in many.bad] == [(20, What.SEQ)]
+    assert [(bad.seq, bad.what) for bad in many.bad] == [(seq, What.SEQ)]
 
 
 def test_a_process_takes_no_name_of_a_snapshot_that_is_none() -> None:
