@@ -107,10 +107,7 @@ class _Export:
             walked = self._files_of(log, ids.setdefault(log.tenant, set())).walk(claims.get(log.origin, ()), progress)
             self._logs.append(walked)
         self._check_covers(stray)
-        for name in sorted(claims.keys() - self._by_origin.keys()):
-            if not self._manifest.partial:
-                self._bad.append(Bad(name, 0, What.LOG_MISSING))
-        await self._together()
+        await self._together(claims)
         found = accounts.lowest([*(bad for log in self._logs for bad in log.found()), *self._bad])
         if self._manifest.partial:
             self._notes.append(PARTIAL)
@@ -168,14 +165,14 @@ class _Export:
         if left and roots and all(root.holds and not root.first for root in roots):
             self._bad.append(roots[0].bad(roots[0].walk.size, What.COVER))
 
-    async def _together(self) -> None:
+    async def _together(self, claims: Mapping[str, Sequence[Claim]]) -> None:
         """Hold the logs, and what anchors took, against each other."""
         logs, manifest = self._logs, self._manifest
         month = manifest.month is not msgspec.UNSET
         impossible, lost = accounts.losses(logs, partial=manifest.partial)
         self._bad += [*accounts.openings(logs), *impossible]
         if not manifest.partial:
-            self._bad += accounts.announcements(logs, lost)
+            self._bad += [*self._missing(claims, lost), *accounts.announcements(logs, lost)]
         await self._anchors(lost, month=month)
         if not month:
             self._bad += accounts.beyond(logs, lost)
@@ -183,6 +180,15 @@ class _Export:
             self._bad += pruned
             self._notes += notes
         self._notes += accounts.told_of(lost)
+
+    def _missing(self, claims: Mapping[str, Sequence[Claim]], lost: set[Span]) -> list[Bad]:
+        """Return the logs that covers vouch for and that are gone, but those whose loss is on record."""
+        gone = {origin(self._host, span.tenant, span.epoch): (span.tenant, span.epoch) for span in lost}
+        return [
+            Bad(name, 0, What.LOG_MISSING)
+            for name in sorted(claims.keys() - self._by_origin.keys())
+            if name not in gone or not all(accounts.accounted(gone[name], claim, lost) for claim in claims[name])
+        ]
 
     async def _anchors(self, lost: set[Span], *, month: bool) -> None:
         by_origin = {log.origin: log for log in self._logs}
