@@ -45,7 +45,7 @@ async def test_what_anchors_took_is_in_it(database: Database, tenant: UUID, tmp_
     async with grown(database, tmp_path) as made:
         await made.grow(tenant, 3)
         async with database.connect() as connection:
-            epoch, size, root = await connection.fetchrow(_END, PLATFORM_TENANT)
+            [(epoch, size, root)] = await connection.fetch(_END, PLATFORM_TENANT)
         checkpoint = Checkpoint(ROOT, size, root)
         signed = note(checkpoint, SIGNER.signature(checkpoint))
         async with database.connect("wk_ledger") as connection:
