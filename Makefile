@@ -13,7 +13,7 @@ help: ## say what can be made
 .uv/bin/uv:
 	@$(PY) -m pip install --quiet --root-user-action=ignore --target .uv 'uv==0.13.9'
 
-.venv/run.stamp: requirements.lock pyproject.toml | .uv/bin/uv
+.venv/run.stamp: requirements.lock pyproject.toml verifiers/python/wellkeep_verify.py | .uv/bin/uv
 	@test -x .venv/bin/python || $(UV) venv --quiet --python $(PY) .venv
 	@$(UV) pip install --quiet --require-hashes --python .venv -r requirements.lock
 	@$(UV) pip install --quiet --no-deps --python .venv -e .

@@ -30,6 +30,8 @@ from wellkeep.prove.registry import PROBES
 from wellkeep.prove.server import free_addresses
 
 SOURCE = Path(wellkeep.__file__).parent
+VERIFIER = Path(__file__).parents[2] / "verifiers/python/wellkeep_verify.py"
+"""Stands beside the package where it is installed, and so in a copy."""
 _SECONDS = 150
 
 
@@ -126,6 +128,7 @@ def copied(control: Control | None = None) -> Iterator[Copy]:
         if control is not None:
             package = folder / "patched" / "wellkeep"
             shutil.copytree(SOURCE, package)
+            shutil.copy(VERIFIER, package.parent)
             control.apply(package)
         copy = Copy(folder, package)
         imported = copy.run("-c", "import wellkeep; print(wellkeep.__file__)")

@@ -14,7 +14,7 @@ from verifiers.exporting import HOST, TENANTS, put
 from wellkeep.base.secrets import Secret
 from wellkeep.ledger.seal import origin
 
-PROGRAM = Path(__file__).parents[2] / "verifiers" / "wellkeep_verify.py"
+PROGRAM = Path(__file__).parents[2] / "verifiers" / "python" / "wellkeep_verify.py"
 ROOT = f"{HOST}/ledger/root"
 FIRST, SECOND, THIRD = (origin(HOST, tenant, 1) for tenant in TENANTS)
 THIEF = Secret(bytes(32))

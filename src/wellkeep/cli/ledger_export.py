@@ -56,4 +56,4 @@ def export(
         return
     done(f"{written.entries:,} entries of {written.logs:,} logs are in {directory}; that is on record.")
     done(f"Check it: wellkeep ledger verify --offline {directory} --vkey {vkey}")
-    done(f"Or without us: python3 verifiers/wellkeep_verify.py export {directory} --vkey {vkey}")
+    done(f"Or without us: python3 wellkeep_verify.py export {directory} --vkey {vkey}")

@@ -41,9 +41,7 @@ def proof(
     if output is not None:
         output.write_bytes(found.text())
         done(f"Written to {output}: seq {found.seq} of {found.signed.checkpoint.origin}.")
-        done(
-            f"Check it: python3 verifiers/wellkeep_verify.py proof {output} --vkey {found.signed.vkey} --event {event}"
-        )
+        done(f"Check it: python3 wellkeep_verify.py proof {output} --vkey {found.signed.vkey} --event {event}")
     elif json:
         print_json(found.document())
     else:

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from wellkeep.crypto.notes import split
@@ -20,7 +20,7 @@ from wellkeep.ledger.checkpoint import CheckpointSigner, note, parse
 from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.server import Ended, ended
 
-VERIFIER = "wellkeep_verify.py"
+VERIFIER = "wellkeep_verify"
 _OTHERS = frozenset({"cryptography"})
 _ACTOR = re.compile(rb'("actor":\{"id":")(.)')
 
@@ -34,16 +34,24 @@ class Outsider:
 
     @classmethod
     def settled(cls, folder: Path, vkey: str) -> Outsider:
-        """Give them the verifier that comes with the package."""
+        """Give them the verifier that is installed beside the package. Raises Unseen where there is none."""
+        installed = find_spec(VERIFIER)
+        if installed is None or installed.origin is None:
+            raise Unseen("the one-file verifier is not installed")
         folder.mkdir(mode=0o700)
-        source = resources.files("wellkeep.definitions").joinpath(VERIFIER).read_bytes()
-        (folder / VERIFIER).write_bytes(source)
-        return cls(folder, vkey)
+        outsider = cls(folder, vkey)
+        outsider.program.write_bytes(Path(installed.origin).read_bytes())
+        return outsider
+
+    @property
+    def program(self) -> Path:
+        """Their copy of the verifier."""
+        return self.folder / f"{VERIFIER}.py"
 
     def imports(self) -> set[str]:
         """Return what the verifier imports beyond the standard library."""
         found = set()
-        for node in ast.walk(ast.parse((self.folder / VERIFIER).read_bytes())):
+        for node in ast.walk(ast.parse(self.program.read_bytes())):
             if isinstance(node, ast.Import):
                 found |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -57,7 +65,7 @@ class Outsider:
     def verify(self, what: str, path: Path, *more: str) -> Ended:
         """Run the verifier on an `export` or a `proof`, with the key that is pinned. Raises Unseen."""
         arguments = (what, str(path), "--vkey", self.vkey, "--json", *more)
-        return ended(sys.executable, "-I", str(self.folder / VERIFIER), *arguments)
+        return ended(sys.executable, "-I", str(self.program), *arguments)
 
 
 def copied(export: Path, name: str) -> Path:
