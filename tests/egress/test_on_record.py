@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from uuid import UUID
@@ -92,6 +93,22 @@ async def test_a_loop_of_refusals_is_counted_and_not_entered_each(runtime: Runti
     counts = [event["count"] for event in (await events(home, "egress.denied"))[before:]]
     assert sum(counts) == 32
     assert len(counts) == 3
+
+
+async def test_who_is_refused_and_leaves_meanwhile_is_on_record(runtime: Runtime, home: Home) -> None:
+    """As an anchor whose time is over just then: the entry is on its way, and nobody waits for it."""
+    watch = denials(runtime, Clock())
+    before = len(await events(home, "egress.denied"))
+    for turns in range(6):
+        refused = asyncio.create_task(watch.denied("siem", Reason.OTHER_HOST, bytes([turns]) * 32))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        refused.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await refused
+    await watch.stop()
+    entered = [event["digest"] for event in (await events(home, "egress.denied"))[before:]]
+    assert entered == [(bytes([turns]) * 32).hex() for turns in range(1, 6)], "the first was never told of it"
 
 
 async def test_what_is_watched_is_bounded_and_none_is_lost(runtime: Runtime, home: Home) -> None:

@@ -4,11 +4,13 @@ Rules: the first refusal of a kind in a minute is entered at once, durably; more
 and entered as one, by the next refusal after it or when the process stops. So a place that is tried in a loop costs two
 entries a minute, and a stream of the ledger to a refused place does not feed itself. What is watched at a time is
 bounded; beyond that refusals of one place and reason share a count, without the digest of where they went. A ledger
-that takes no entry does not turn a refusal into anything else: the count waits, and the finding stands.
+that takes no entry does not turn a refusal into anything else: the count waits, and the finding stands. Whoever was
+refused may be cancelled while that is entered (its own time was over): it is entered all the same.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -51,6 +53,7 @@ class EgressDenials:
         self._findings = findings
         self._clock = clock
         self._windows: dict[_Key, _Window] = {}
+        self._entering: set[asyncio.Task[None]] = set()
 
     async def denied(self, place: str | None, reason: Reason, destination: bytes) -> None:
         """Enter or count a refusal, and report it; `destination` is a SHA-256."""
@@ -60,7 +63,10 @@ class EgressDenials:
             key = (place, reason, None)
         window = self._windows.setdefault(key, _Window(until=0.0))
         window.waiting += 1
-        await self.flush()
+        entering = asyncio.create_task(self.flush(), name="egress-denial")
+        self._entering.add(entering)
+        entering.add_done_callback(self._entering.discard)
+        await asyncio.shield(entering)
 
     async def flush(self, *, everything: bool = False) -> None:
         """Enter what is due, or all that waits; what the ledger does not take waits on."""
@@ -82,6 +88,7 @@ class EgressDenials:
 
     async def stop(self) -> None:
         """Enter all that waits."""
+        await asyncio.gather(*self._entering)
         await self.flush(everything=True)
 
     def _report(self, place: str | None, reason: Reason, destination: bytes) -> None:
@@ -116,9 +123,7 @@ class EgressDenials:
 def open_egress(
     stack: AsyncExitStack, *, home: Home, settings: Settings, gate: Gate, findings: Findings, clock: Clock
 ) -> Egress:
-    """Return the way out to the places of `settings`, closed with `stack`. Raises Misconfigured."""
+    """Return the way out to the places of `settings`; refusals are entered by `stack`'s end. Raises Misconfigured."""
     denials = EgressDenials(gate=gate, findings=findings, clock=clock)
     stack.push_async_callback(denials.stop)
-    egress = Egress(places=settings.egress.places, denials=denials, home=home.path)
-    stack.callback(egress.stop)
-    return egress
+    return Egress(places=settings.egress.places, denials=denials, home=home.path)
