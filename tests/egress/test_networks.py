@@ -171,6 +171,10 @@ def test_what_is_no_address_is_not_judged(text: str) -> None:
         ("::/127", False),
         ("fe80::/10", False),
         ("::ffff:127.0.0.0/104", False),
+        ("fd00:ec2::/32", False),
+        ("fd20:ce::254/128", False),
+        ("fd20:ce::/64", True),
+        ("168.63.129.16/32", False),
     ],
 )
 def test_only_networks_of_one_s_own_may_be_listed(text: str, may: bool) -> None:  # noqa: FBT001 -- a case

@@ -113,9 +113,12 @@ def judge(text: str) -> Judged:
 
 
 def may_be_listed(network: Network) -> bool:
-    """Say whether all of `network` is loopback, private or unique-local, so that a place may be let into it."""
+    """Say whether `network` lies in loopback, private or unique-local ones, so that a place may be let into it.
+
+    A metadata service that lies among them is let into by no list; a network that is nothing else is none to be listed.
+    """
     table = _V4_TABLE if isinstance(network, IPv4Network) else _V6_TABLE
-    return any(kind in LISTABLE and _inside(network, listed) for listed, kind in table)
+    return next((kind in LISTABLE for listed, kind in table if _inside(network, listed)), False)
 
 
 def _inside(network: Network, listed: Network) -> bool:
