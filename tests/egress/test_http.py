@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpcore
 import httpx
@@ -31,7 +32,6 @@ from egress.outside import (
     silent,
     way_out,
 )
-from wellkeep.base.errors import Misconfigured
 from wellkeep.egress.dialling import Dialler, Limits
 from wellkeep.egress.errors import EgressRefused, EgressUnreachable, Reason, Trouble
 from wellkeep.egress.places import destinations
@@ -354,13 +354,44 @@ async def test_an_unknown_place_is_refused_and_told(noted: Noted) -> None:
     assert SECRET not in refused.value.message
 
 
-async def test_authorities_that_are_none_are_a_fault_of_the_settings(
-    noted: Noted, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+async def test_a_place_whose_authorities_are_none_is_not_reached(
+    noted: Noted, certificates: Certificates, tmp_path: Path
 ) -> None:
-    empty = tmp_path_factory.mktemp("empty") / "ca.crt"
-    empty.write_text("")
+    """Nothing but that place: whoever tries several goes on with the others."""
+    (tmp_path / "empty.crt").write_text("")
     async with serving(POLITE, certificates.context()) as server:
-        for ca in (empty, empty.with_name("nowhere.crt")):
-            async with way_out(noted, place(server, None, ca=str(ca))).http("siem") as client:
-                with pytest.raises(Misconfigured, match="siem"):
+        for ca in ("empty.crt", "nowhere.crt"):
+            async with way_out(noted, place(server, None, ca=str(tmp_path / ca))).http("siem") as client:
+                with pytest.raises(EgressUnreachable, match="siem: its `ca`") as failed:
                     await client.get("/")
+                assert failed.value.trouble is Trouble.NO_AUTHORITIES
+        assert not server.connections
+
+
+async def test_authorities_are_read_once_whatever_the_limits(
+    noted: Noted, certificates: Certificates, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(certificates.authority.read_bytes())
+    async with serving(POLITE, certificates.context()) as server:
+        egress = way_out(noted, place(server, None, ca=str(ca)))
+        for limits in (None, QUICK, Limits(answer=7)):
+            async with egress.http("siem", limits=limits) as client:
+                assert (await client.get("/")).text == "ok"
+            ca.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked"), [(HOST, HOST), (f"{HOST}.", f"{HOST}."), (f"{HOST.upper()}.", f"{HOST}.")]
+)
+async def test_a_dot_at_the_end_is_the_resolver_s_and_nobody_else_s(
+    listed: str, asked: str, certificates: Certificates, noted: Noted
+) -> None:
+    """So that no search domain of the machine's is tried; the certificate and the header name the host without it."""
+    names = Names([["127.0.0.1"]])
+    async with serving(POLITE, certificates.context()) as server:
+        egress = way_out(noted, place(server, certificates, host=listed), names=names)
+        async with egress.http("siem") as client:
+            assert (await client.get("/")).text == "ok"
+    assert names.asked == [asked]
+    assert f"Host: {HOST}:{server.port}".encode() in server.heads[0]

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from wellkeep.base.errors import Misconfigured
 from wellkeep.egress.errors import Denials, EgressRefused, EgressUnreachable, Reason, Trouble
 from wellkeep.egress.networks import Address, Judged, judge
 from wellkeep.egress.places import Destination
@@ -25,6 +24,9 @@ _SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _MOST_ADDRESSES = 8
 _BUFFER_BYTES = 64 * 1024
 _GOODBYE_SECONDS = 2.0
+
+Trust = dict[tuple[str, tuple[str, ...]], ssl.SSLContext]
+"""By a place's name and the protocols that are offered to it (ALPN): what its certificate is checked with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +61,26 @@ class Line:
 class Dialler:
     """Makes every connection out."""
 
-    def __init__(self, *, resolver: Resolver, denials: Denials, limits: Limits) -> None:
-        """`denials` is told of every refusal before it is raised."""
+    def __init__(
+        self,
+        *,
+        resolver: Resolver,
+        denials: Denials,
+        limits: Limits,
+        trust: Trust | None = None,
+    ) -> None:
+        """`denials` is told of every refusal before it is raised; `trust` is what another dialler has made already."""
         self.limits = limits
         self._resolver = resolver
         self._denials = denials
-        self._trust: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}
+        self._trust: Trust = {} if trust is None else trust
+
+    def within(self, limits: Limits) -> Dialler:
+        """Return a dialler of other limits, which shares all else: authorities are read once, and not for each use."""
+        return Dialler(resolver=self._resolver, denials=self._denials, limits=limits, trust=self._trust)
 
     async def open(self, place: Destination, port: int, *, tls: bool, alpn: tuple[str, ...] = ()) -> Line:
-        """Return a connection to `place`. Raises EgressRefused, EgressUnreachable, Misconfigured (its `ca`)."""
+        """Return a connection to `place`. Raises EgressRefused, EgressUnreachable."""
         if port not in place.ports:
             await self.refuse(place, Reason.OTHER_PORT, port=port)
         if not tls and not place.clear:
@@ -78,7 +91,7 @@ class Dialler:
         """Resolve the place's name once and judge every address. Raises EgressUnreachable."""
         try:
             async with asyncio.timeout(self.limits.resolve):
-                found = [judge(text) for text in await self._resolver.addresses(place.host, port)]
+                found = [judge(text) for text in await self._resolver.addresses(place.asked, port)]
         except TimeoutError:
             raise EgressUnreachable(place=place.name, trouble=Trouble.TIMED_OUT) from None
         except (NotResolved, ValueError):
@@ -149,7 +162,7 @@ class Dialler:
 
 
 def _trusting(place: Destination) -> ssl.SSLContext:
-    """Return a context that demands a certificate of the place's name. Raises Misconfigured where its `ca` is none.
+    """Return a context that demands a certificate of the place's name. Raises EgressUnreachable where its `ca` is none.
 
     Not `ssl.create_default_context`: that one writes the session's keys to a file that the environment names.
     """
@@ -162,5 +175,5 @@ def _trusting(place: Destination) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cafile=place.ca)
     except OSError:  # ssl.SSLError is one
-        raise Misconfigured(f"The `ca` of the place {place.name} is no readable file of certificates (PEM)") from None
+        raise EgressUnreachable(place=place.name, trouble=Trouble.NO_AUTHORITIES) from None
     return context

@@ -22,7 +22,7 @@ _AGENT = "wellkeep"
 
 
 class Egress:
-    """One per process; safe to share by everything in it. `stop` it when nothing goes out any more."""
+    """One per process; safe to share by everything in it."""
 
     def __init__(
         self,
@@ -39,10 +39,7 @@ class Egress:
         """
         self._places = destinations(places, home=home)
         self._denials = denials
-        self._own_resolver = SystemResolver() if resolver is None else None
-        self._resolver: Resolver = resolver or self._own_resolver or SystemResolver()
-        self._limits = limits or Limits()
-        self._dialler = Dialler(resolver=self._resolver, denials=denials, limits=self._limits)
+        self._dialler = Dialler(resolver=resolver or SystemResolver(), denials=denials, limits=limits or Limits())
 
     @property
     def places(self) -> Mapping[str, Destination]:
@@ -58,9 +55,7 @@ class Egress:
         answers like any other. `limits` stand in for the usual ones.
         """
         found = await self._place(place)
-        dialler = self._dialler
-        if limits is not None:
-            dialler = Dialler(resolver=self._resolver, denials=self._denials, limits=limits)
+        dialler = self._dialler if limits is None else self._dialler.within(limits)
         host = f"[{found.host}]" if ":" in found.host else found.host
         async with httpx.AsyncClient(
             transport=PlaceTransport(dialler, found),
@@ -87,11 +82,6 @@ class Egress:
         """Try every port of `place` and return what was seen. Raises EgressRefused where no such place is listed."""
         found = await self._place(place)
         return [await examine(self._dialler, found, port) for port in found.ports]
-
-    def stop(self) -> None:
-        """End the threads that resolve names."""
-        if self._own_resolver is not None:
-            self._own_resolver.stop()
 
     async def _place(self, name: str) -> Destination:
         found = self._places.get(name)

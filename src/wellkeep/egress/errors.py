@@ -63,6 +63,7 @@ class Trouble(StrEnum):
     BROKEN_OFF = "broken-off"
     TOO_LARGE = "too-large"
     ENCODED = "encoded"
+    NO_AUTHORITIES = "no-authorities"
 
 
 _TROUBLES = {
@@ -73,6 +74,7 @@ _TROUBLES = {
     Trouble.BROKEN_OFF: "the connection broke off, or what came was no answer",
     Trouble.TOO_LARGE: "its answer is too large",
     Trouble.ENCODED: "its answer is compressed, which was not asked for",
+    Trouble.NO_AUTHORITIES: "its `ca` is no readable file of certificates (PEM)",
 }
 
 

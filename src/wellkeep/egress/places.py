@@ -25,10 +25,14 @@ _WIDE = 8
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One place, ready to be judged and dialled; `host` is in lower case, without a dot at its end."""
+    """One place, ready to be judged and dialled; `host` is in lower case, without a dot at its end.
+
+    `asked` is what a resolver is asked for: with the dot where the list has one, so that no search domain is tried.
+    """
 
     name: str
     host: str
+    asked: str
     ports: tuple[int, ...]
     networks: tuple[Network, ...]
     ca: Path | None
@@ -58,8 +62,9 @@ def destinations(places: Iterable[Place], *, home: Path | None = None) -> Mappin
         if place.clear and not networks:
             raise Misconfigured(f"The place {place.name} says clear and lists no networks of yours that it lies in")
         ca = None if place.ca is None else (home or Path()) / place.ca
-        host = place.host.lower().removesuffix(".")
-        found[place.name] = Destination(place.name, host, place.ports, networks, ca, place.clear)
+        asked = place.host.lower()
+        host = asked.removesuffix(".")
+        found[place.name] = Destination(place.name, host, asked, place.ports, networks, ca, place.clear)
     return found
 
 

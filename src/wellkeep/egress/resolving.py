@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
+
+from wellkeep.base.apart import Apart
 
 _THREADS = 4
 
@@ -28,19 +29,15 @@ class SystemResolver:
 
     def __init__(self) -> None:
         """Start no thread yet."""
-        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="egress-resolver")
+        self._apart = Apart(name="egress-resolver", threads=_THREADS)
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
         """Return every address of `host`, in the system's order. Raises NotResolved."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
+            found = await asyncio.wrap_future(self._apart.submit(lambda: _look_up(host, port)))
         except (OSError, UnicodeError):
             raise NotResolved from None
         return list(dict.fromkeys(found))
-
-    def stop(self) -> None:
-        """Take no more names; what hangs is left to end by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _look_up(host: str, port: int) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,13 +23,13 @@ from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.evidence import Notes, Where
 from wellkeep.prove.probe import Probe
 from wellkeep.prove.scratch import Scratch
+from wellkeep.prove.server import commanded
 from wellkeep.prove.world import World
 
 _ENTERED = """
 SELECT coalesce(sum((convert_from(entry, 'UTF8')::jsonb #>> '{event,count}')::int), 0)
 FROM ledger.entry WHERE action = 'egress.denied'
 """
-_COMMAND_SECONDS = 60.0
 _LIMITS = Limits(resolve=5.0, connect=3.0, read=5.0, total=10.0)
 _REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://other.example.org/\r\nContent-Length: 0\r\n\r\n"
 _HERE = "127.0.0.1"
@@ -218,31 +216,16 @@ async def _as_settings(scratch: Scratch, connection: Connection, here: _Listener
 
 
 async def _tested(scratch: Scratch, place: str) -> int:
-    command = [sys.executable, "-m", "wellkeep", "egress", "test", place, "--home", str(scratch.home.path)]
-    try:
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unseen("the command that tests a place did not end") from None
-    return ended.returncode
+    return (await asyncio.to_thread(commanded, scratch.home.path, "egress", "test", place)).code
 
 
 async def _attempt(denials: EgressDenials, place: Place, tried: _Tried, names: Resolver | None = None) -> None:
     """Connect to `place` over HTTP and by stream."""
     egress = _egress(denials, place, names)
     scheme = "http" if place.clear else "https"
-    try:
-        async with egress.http(place.name) as client:
-            await _outcome(client.get(f"{scheme}://{place.host}:{place.ports[0]}/"), tried)
-        await _outcome(egress.stream(place.name, tls=not place.clear), tried)
-    finally:
-        egress.stop()
+    async with egress.http(place.name) as client:
+        await _outcome(client.get(f"{scheme}://{place.host}:{place.ports[0]}/"), tried)
+    await _outcome(egress.stream(place.name, tls=not place.clear), tried)
 
 
 async def _outcome(attempt: Awaitable[httpx.Response | Stream], tried: _Tried) -> None:
