@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -19,11 +22,10 @@ def of(size: int, log: str = "a.test/ledger/root", root: int = 1) -> Checkpoint:
 
 def test_the_newest_of_each_log_is_remembered(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "made" / "remembered")
-    assert not memory.exists()
     assert memory.load() == {}
+    assert not memory.path.exists()
     memory.note([of(1), of(7, "b.test/ledger/root")])
     memory.note([of(3), of(2)])
-    assert memory.exists()
     assert memory.load() == {"a.test/ledger/root": of(3), "b.test/ledger/root": of(7, "b.test/ledger/root")}
     assert memory.path.stat().st_mode & 0o777 == 0o600
 
@@ -66,9 +68,46 @@ def test_a_long_file_is_written_anew(tmp_path: Path) -> None:
     for size in range(1, 40):
         memory.note([of(size)])
     assert memory.path.stat().st_size < 1_100
+    assert memory.path.stat().st_mode & 0o777 == 0o600
     assert memory.load() == {"a.test/ledger/root": of(39)}
     Memory(memory.path, compact_bytes=10).note([of(40)])  # longer than that, but all of it is needed
     assert memory.load() == {"a.test/ledger/root": of(40)}
+
+
+def test_a_file_with_a_line_of_others_is_left_as_it_is(tmp_path: Path) -> None:
+    """It is evidence; the next start and the next verification tell of it. Until then it is written to."""
+    memory = Memory(tmp_path / "remembered", compact_bytes=200)
+    memory.note([of(1)])
+    with memory.path.open("a") as stream:
+        stream.write("not a line of ours\n")
+    for size in range(2, 20):
+        memory.note([of(size)])
+    assert memory.path.read_text().count("\n") == 20
+    assert memory.salvage() == ({"a.test/ledger/root": of(19)}, 1)
+
+
+def test_a_disk_that_is_full_leaves_what_was_remembered(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "remembered", compact_bytes=1_500)
+    memory.note([of(size) for size in range(1, 11)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_200, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            memory.note([of(size) for size in range(11, 21)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert memory.load() == {"a.test/ledger/root": of(10)}
+    memory.note([of(11)])
+    assert memory.load() == {"a.test/ledger/root": of(11)}
+
+
+def test_what_a_crash_left_of_writing_it_anew_is_no_hindrance(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "remembered", compact_bytes=200)
+    (tmp_path / ".remembered.new").write_bytes(b"half a li")
+    for size in range(1, 10):
+        memory.note([of(size)])
+    assert memory.path.stat().st_size < 600
+    assert memory.load() == {"a.test/ledger/root": of(9)}
 
 
 def test_replacing_keeps_the_old_file_aside(tmp_path: Path) -> None:

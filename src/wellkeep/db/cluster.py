@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID
 
+from wellkeep.base.durable import sync_directory
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.db.account import Account
@@ -138,7 +139,7 @@ def create(data: Path, expected: Identity, binaries: Binaries, account: Account,
         _initdb(staging, binaries, account, password)
         _write_marker(staging, expected)
         staging.rename(data)
-        _sync_directory(data.parent)
+        sync_directory(data.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -223,7 +224,7 @@ def _write_marker(data: Path, expected: Identity) -> None:
         json.dump(asdict(expected), stream)
         stream.flush()
         os.fsync(stream.fileno())
-    _sync_directory(data)
+    sync_directory(data)
 
 
 def _read_marker(data: Path) -> Identity:
@@ -237,11 +238,3 @@ def _read_marker(data: Path) -> Identity:
     if found.format != _FORMAT:
         raise Misconfigured(f"{data} was made by a newer wellkeep. Use that one.")
     return found
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

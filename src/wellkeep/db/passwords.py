@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
+from wellkeep.base.durable import sync_directory
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 
@@ -77,8 +78,4 @@ def _write(path: Path, content: Mapping[str, str]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     staging.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

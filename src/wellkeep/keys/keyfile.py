@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+from wellkeep.base.durable import sync_directory
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 
@@ -93,21 +94,13 @@ def _create(path: Path, header: str) -> Secret[bytes]:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         written = True
     finally:
         if not written:
             with suppress(FileNotFoundError):  # gone already is what is wanted
                 path.unlink()
     return Secret(secret)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path, header: str) -> Secret[bytes]:

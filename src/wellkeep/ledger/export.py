@@ -22,12 +22,12 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.base.clock import iso
+from wellkeep.base.durable import sync_directory
 from wellkeep.base.errors import Conflict
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection
 from wellkeep.ledger.export_files import FORMAT, MANIFEST, LogManifest, Manifest, PairLine
 from wellkeep.ledger.export_log import ExportedLog, Keys, LogExport, Progress, write
-from wellkeep.ledger.memory import sync_directory
 from wellkeep.ledger.seal import origin
 
 _AT_ONCE: Final = 64

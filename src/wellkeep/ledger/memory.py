@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from wellkeep.base.durable import append_lines, cut_torn_line, sync_directory
 from wellkeep.base.errors import Misconfigured
 from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.seal import log_of
@@ -26,7 +27,7 @@ COMPACT_BYTES: Final = 4_000_000
 
 _LINE = re.compile(r"([a-z0-9./-]{1,400}) ([1-9][0-9]{0,15}) ([0-9a-f]{64})")
 _MOST_ENTRIES = 2**53 - 1
-_LONGEST_LINE = 512
+_MODE = 0o600
 _SLACK = 4
 
 
@@ -83,13 +84,11 @@ class Memory:
 
     def note(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Append `checkpoints` and make them durable; raises OSError where that can't be done."""
-        lines = "".join(_line(each) for each in checkpoints).encode("ascii")
+        lines = _lines(checkpoints)
         with self._locked() as file:
-            size = _without_torn_line(file)
-            _write(file, lines)
-            os.fsync(file)
-            grown = size + len(lines)
-        if grown > self._compact_bytes:
+            size = cut_torn_line(file)
+            append_lines(file, size, lines)
+        if size + len(lines) > self._compact_bytes:
             self._compact()
 
     def replace(self, checkpoints: Iterable[Checkpoint]) -> None:
@@ -101,18 +100,21 @@ class Memory:
             self._rewrite(checkpoints)
 
     def _compact(self) -> None:
+        """Write the file anew where most of it is past; one with a line of others is evidence, and left as it is."""
         with self._locked():
-            newest = self.load()
+            newest, odd = self.salvage()
             needed = sum(len(_line(each)) for each in newest.values())
-            if self.path.stat().st_size > _SLACK * needed:
+            if not odd and self.path.stat().st_size > _SLACK * needed:
                 self._rewrite(newest.values())
 
     def _rewrite(self, checkpoints: Iterable[Checkpoint]) -> None:
         staging = self.path.with_name(f".{self.path.name}.new")
-        with staging.open("wb") as stream:
-            stream.write("".join(_line(each) for each in checkpoints).encode("ascii"))
-            stream.flush()
-            os.fsync(stream.fileno())
+        staging.unlink(missing_ok=True)
+        file = os.open(staging, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+        try:
+            append_lines(file, 0, _lines(checkpoints))
+        finally:
+            os.close(file)
         staging.replace(self.path)
         sync_directory(self.path.parent)
 
@@ -122,7 +124,7 @@ class Memory:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             fresh = not self.path.exists()
-            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if _stamp(os.fstat(file)) == self._stamp():
@@ -156,30 +158,9 @@ def _line(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.origin} {checkpoint.size} {checkpoint.root.hex()}\n"
 
 
+def _lines(checkpoints: Iterable[Checkpoint]) -> bytes:
+    return "".join(_line(each) for each in checkpoints).encode("ascii")
+
+
 def _stamp(status: os.stat_result) -> _Stamp:
     return _Stamp(status.st_dev, status.st_ino)
-
-
-def _without_torn_line(file: int) -> int:
-    """Cut off what a writer that died left of a line; return how long the file is then."""
-    size = os.fstat(file).st_size
-    begin = max(size - _LONGEST_LINE, 0)
-    tail = os.pread(file, size - begin, begin)
-    size = begin + tail.rfind(b"\n") + 1
-    os.ftruncate(file, size)
-    return size
-
-
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def sync_directory(path: Path) -> None:
-    """Make durable which files a directory holds."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from wellkeep.base.clock import Clock
+from wellkeep.base.durable import append_lines, cut_torn_line, sync_directory
 from wellkeep.base.sink_settings import FileSink
 from wellkeep.ledger.sinks.receiver import FORMATS, written
 from wellkeep.ledger.sinks.records import Record
@@ -29,7 +30,6 @@ from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _MODE: Final = 0o600
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_PIECE: Final = 65_536
 
 
 class FileReceiver:
@@ -60,11 +60,11 @@ class FileReceiver:
         try:
             with self._opened() as (descriptor, size):
                 if not size or not self._is_due(descriptor, size + len(lines)):
-                    _write_all(descriptor, size, lines)
+                    append_lines(descriptor, size, lines)
                     return
                 self._rotate(descriptor)
             with self._opened() as (descriptor, size):
-                _write_all(descriptor, size, lines)
+                append_lines(descriptor, size, lines)
         except OSError as error:
             full = error.errno in _NO_SPACE
             raise SinkTrouble(Trouble.NO_SPACE if full else Trouble.NOT_WRITABLE) from None
@@ -82,13 +82,10 @@ class FileReceiver:
             except BlockingIOError:
                 raise SinkTrouble(Trouble.IN_USE) from None
             os.fchmod(descriptor, _MODE)
-            size = os.fstat(descriptor).st_size
-            whole = _whole_lines(descriptor, size)
-            if whole < size:
-                os.ftruncate(descriptor, whole)
-            if not whole:
-                _sync_directory(self._path.parent)
-            yield descriptor, whole
+            size = cut_torn_line(descriptor)
+            if not size:
+                sync_directory(self._path.parent)
+            yield descriptor, size
         finally:
             os.close(descriptor)
 
@@ -108,36 +105,4 @@ class FileReceiver:
         if os.path.samestat(there, os.fstat(descriptor)):
             moved = self._path.with_name(f"{self._path.name}.{self._clock.now():%Y%m%dT%H%M%S.%fZ}")
             self._path.rename(moved)
-            _sync_directory(self._path.parent)
-
-
-def _whole_lines(descriptor: int, size: int) -> int:
-    """Return where the last whole line ends."""
-    end = size
-    while end:
-        begin = max(end - _PIECE, 0)
-        found = os.pread(descriptor, end - begin, begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        end = begin
-    return 0
-
-
-def _write_all(descriptor: int, size: int, lines: bytes) -> None:
-    """Append `lines` and sync them; where not all of them fit, none of them stays."""
-    try:
-        left = memoryview(lines)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, size)
-        raise
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_directory(self._path.parent)
