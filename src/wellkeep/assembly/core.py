@@ -17,6 +17,7 @@ from wellkeep.assembly.egress_denials import open_egress
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.kms import open_epochs, open_kms
 from wellkeep.assembly.recording import Recording, open_recording
+from wellkeep.assembly.seal_keys import seal_keys
 from wellkeep.base.clock import Clock, SystemClock
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate
@@ -97,7 +98,12 @@ class Core:
     @property
     def seal_keys(self) -> dict[str, SealKey]:
         """Every SEAL key that verification may meet, by id."""
-        return {key.key_id: SealKey(key_id=key.key_id, secret=key.secret) for key in self.keys.seals}
+        return seal_keys(self.keys)
+
+    @property
+    def seal_key(self) -> SealKey:
+        """The key that seals now."""
+        return self.seal_keys[self.keys.seal.key_id]
 
 
 async def check(database: Database, settings: Settings, *, migrated: bool = True) -> None:

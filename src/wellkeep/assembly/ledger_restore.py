@@ -13,7 +13,6 @@ from wellkeep.ledger.actions import Action
 from wellkeep.ledger.append import Appender
 from wellkeep.ledger.event import Outcome
 from wellkeep.ledger.restore import Reopened, accept, remembered_after
-from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.setback import heads_of
 from wellkeep.ledger.splice import Splicer
 
@@ -34,8 +33,7 @@ async def accept_restore(core: Core, caller: Caller, *, reason: str) -> list[Reo
     told = event(decision, outcome=Outcome.DONE)
     sealed = core.reasons.seal(reason, tenant=PLATFORM_TENANT, event=told.request)
     told = event(decision, outcome=Outcome.DONE, reason=sealed.digest)
-    key = core.keys.seal
-    splicer = Splicer(host=core.settings.host, seal_key=SealKey(key_id=key.key_id, secret=key.secret))
+    splicer = Splicer(host=core.settings.host, seal_key=core.seal_key)
     async with core.ledger.connection() as connection:
         appender = Appender(splicer, clock=core.clock, reporter=core.findings)
         await connection.execute(_KEEP_REASON, PLATFORM_TENANT, told.request, sealed.sealed)

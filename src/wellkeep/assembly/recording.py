@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from wellkeep.assembly.home import Home
+from wellkeep.assembly.seal_keys import seal_keys
 from wellkeep.base.clock import Clock
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.settings import Settings
@@ -20,7 +21,6 @@ from wellkeep.ledger.checkpoint import CheckpointSigner
 from wellkeep.ledger.checkpointer import Checkpointer
 from wellkeep.ledger.memory import Memory
 from wellkeep.ledger.restore import remembered_after
-from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.setback import LedgerBehind, Setback, heads_of, setbacks
 from wellkeep.ledger.writer import LedgerWriter
 
@@ -61,12 +61,13 @@ async def open_recording(
     found, odd = await _compare(pool, memory, findings, behind=behind)
     if found and not behind:
         raise LedgerBehind(found)
-    seals = [SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals]
+    seals = seal_keys(keys)
+    newest, *older = seals.values()
     signers = tuple(CheckpointSigner(key.secret) for key in keys.checkpoints)
     checkpointer = Checkpointer(
         pool,
         signer=signers[0],
-        seal_keys={key.key_id: key for key in seals},
+        seal_keys=seals,
         memory=memory,
         clock=clock,
         reporter=findings,
@@ -74,8 +75,8 @@ async def open_recording(
     writer = LedgerWriter(
         pool,
         host=settings.host,
-        seal_key=seals[0],
-        older_keys=seals[1:],
+        seal_key=newest,
+        older_keys=older,
         clock=clock,
         reporter=findings,
         grown=checkpointer.grown,

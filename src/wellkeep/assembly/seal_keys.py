@@ -1,4 +1,4 @@
-"""The deployment's seal keys alone, for whoever checks an export with them."""
+"""The deployment's seal keys: as the ledger takes them, and alone, for whoever checks an export with them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from wellkeep.assembly.home import Home
 from wellkeep.assembly.kms import open_kms
 from wellkeep.base.settings import Settings
 from wellkeep.db.provision import connected
-from wellkeep.keys.deployment import load_deployment
+from wellkeep.keys.deployment import DeploymentKeys, load_deployment
 from wellkeep.ledger.seal import SealKey
+
+
+def seal_keys(keys: DeploymentKeys) -> dict[str, SealKey]:
+    """Return every seal key by its id, the one that seals now first."""
+    return {key.key_id: SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals}
 
 
 async def read_seal_keys(home: Home, settings: Settings, database: Database) -> dict[str, SealKey]:
     """Return every seal key by its id. Raises KeysUnavailable and what the database raises."""
     async with connected(database.endpoint("wk_app")) as connection:
-        keys = await load_deployment(connection, open_kms(home, settings))
-    return {key.key_id: SealKey(key_id=key.key_id, secret=key.secret) for key in keys.seals}
+        return seal_keys(await load_deployment(connection, open_kms(home, settings)))
