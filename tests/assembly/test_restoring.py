@@ -12,14 +12,14 @@ import pytest
 from assembly.conftest import Installed
 from deployments import command
 from wellkeep.access.operators import this_operator
-from wellkeep.assembly.core import open_core
+from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.ledger_check import Extent, verify_on_record
 from wellkeep.assembly.ledger_restore import accept_restore
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.base.errors import Conflict, IntegrityBroken, LedgerUnavailable, Validation
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.db.provision import connected
-from wellkeep.findings.grammar import Kind
+from wellkeep.findings.grammar import Kind, finding_key
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.setback import LedgerBehind
 
@@ -88,14 +88,27 @@ async def test_a_backup_put_back_is_refused_until_it_is_accepted(installed: Inst
     assert command("tenant", "list", "--home", installed.home.path).code == 0
 
 
-async def test_a_host_that_remembers_nothing_says_so_and_begins(installed: Installed) -> None:
+@pytest.mark.parametrize("left", [None, b"", b"half a li"], ids=["taken away", "emptied", "torn"])
+async def test_a_host_that_remembers_nothing_says_so_and_begins(installed: Installed, left: bytes | None) -> None:
+    async with open_core(installed.home, installed.settings, installed.database) as core:
+        told = await _times_unremembered(core)
     memory = installed.home.resolve(installed.settings.ledger.memory)
     memory.unlink()
+    if left is not None:
+        memory.write_bytes(left)
     async with open_core(installed.home, installed.settings, installed.database) as core:
         assert core.memory.load()
         assert core.setbacks == []
+        assert await _times_unremembered(core) == told + 1
     said = command("findings", "--json", "--home", installed.home.path)
     assert "ledger.behind" in said.out
+
+
+async def _times_unremembered(core: Core) -> int:
+    """Return how often a host was found to remember nothing."""
+    await core.findings.flush()
+    found = await core.findings.list(PLATFORM_TENANT)
+    return sum(one.count for one in found if one.key == finding_key(Kind.LEDGER_BEHIND, "unremembered"))
 
 
 async def test_what_can_not_be_read_of_the_memory_is_gone_on_from_too(installed: Installed) -> None:
@@ -113,6 +126,28 @@ async def test_what_can_not_be_read_of_the_memory_is_gone_on_from_too(installed:
         assert core.setbacks == []
         checked = await verify_on_record(core, installed.database, this_operator(), Extent())
         assert checked.report.ok, checked.report.bad
+
+
+async def test_a_crash_between_an_acceptance_and_what_is_remembered_costs_a_second_one(
+    installed: Installed, put_back: str
+) -> None:
+    """It is committed, and the file still says what was there before: that is behind again, and accepted again."""
+    memory = installed.home.resolve(installed.settings.ledger.memory)
+    kept = memory.read_bytes()
+    where = (installed.home, installed.settings, installed.database)
+    opened = []
+    for _ in range(2):
+        memory.write_bytes(kept)
+        async with open_core(*where, behind=True) as core:
+            reopened = await accept_restore(core, this_operator(), reason="the disk died, and then the power")
+            opened.append({one.tenant: one.epoch for one in reopened})
+    first, second = opened
+    assert second == {tenant: epoch + 1 for tenant, epoch in first.items()}
+    async with open_core(*where) as core:
+        assert core.setbacks == []
+        checked = await verify_on_record(core, installed.database, this_operator(), Extent())
+        assert checked.report.ok, checked.report.bad
+    assert command("tenant", "create", f"again-{uuid7().hex[-8:]}", "--home", installed.home.path).code == 0, put_back
 
 
 def test_a_reason_that_is_no_text_is_refused(installed: Installed) -> None:

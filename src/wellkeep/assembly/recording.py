@@ -89,13 +89,13 @@ async def _compare(pool: Pool, memory: Memory, findings: Findings, *, behind: bo
 
     A host that remembers nothing begins to. Raises Misconfigured for odd lines, unless `behind` says to go on.
     """
+    remembered, odd = memory.salvage() if behind else (memory.load(), 0)
     async with pool.connection() as connection:
-        if memory.exists():
-            remembered, odd = memory.salvage() if behind else (memory.load(), 0)
+        if remembered or odd:
             return await setbacks(connection, remembered), odd
         heads = await heads_of(connection)
     if heads:
-        # A new host, or one whose file was taken away so that an older database would pass.
+        # A new host, or one whose file was taken away or emptied so that an older database would pass.
         findings.note(
             PLATFORM_TENANT,
             kind=Kind.LEDGER_BEHIND,
