@@ -10,6 +10,7 @@ import pytest
 from anchors.authority import Authority
 from anchors.test_witnessing import VKEY
 from anchors.world import place, way_out
+from ledger.signing import SIGNER
 from wellkeep.base import settings as settings_of
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
@@ -51,7 +52,7 @@ def anchor(kind: str, name: str | None = None, *, more: str = "") -> str:
 
 def opened(home: Path, settings: Settings) -> tuple[Anchor, ...]:
     egress = way_out(*settings.egress.places)
-    return open_anchors(settings.ledger.anchors, home=home, egress=egress, clock=SystemClock())
+    return open_anchors(settings.ledger.anchors, home=home, egress=egress, signers=[SIGNER], clock=SystemClock())
 
 
 @pytest.fixture

@@ -12,10 +12,12 @@ import pytest
 from anchors.moto import PROGRAM, Moto
 from anchors.world import ORIGIN, REDIRECT, Asked, Handler, Reply, always, answering, end, never, outside, published
 from anchors.world import trouble as trouble_of
+from ledger.signing import SIGNER
 from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.secrets import Secret
-from wellkeep.ledger.anchors import s3, sigv4
+from wellkeep.crypto.notes import NoteSigner
+from wellkeep.ledger.anchors import reading_back, s3, sigv4
 from wellkeep.ledger.anchors.anchor import NEWEST, AnchorFailed, Seen, Trouble
 from wellkeep.ledger.anchors.s3 import S3
 from wellkeep.ledger.anchors.sigv4 import Credentials
@@ -42,7 +44,7 @@ def anchor(port: int, bucket: str, *, token: str | None = None, **changes: objec
     }
     credentials = Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token))
     settings = S3Anchor(**(told | changes))
-    return S3(outside(port), settings=settings, credentials=credentials, clock=SystemClock())
+    return S3(outside(port), settings=settings, credentials=credentials, signers=[SIGNER], clock=SystemClock())
 
 
 def store(*, lock: Reply | None = None, listing: Reply | None = None, kept: Reply | None = None) -> Handler:
@@ -139,6 +141,17 @@ async def test_old_notes_under_keys_that_sort_first_hide_nothing(moto: Moto) -> 
     assert await one.seen(ORIGIN, None) == Seen((newest, old), trouble=Trouble.ALTERED)
 
 
+async def test_locked_notes_that_nobody_of_ours_signed_hide_nothing(moto: Moto) -> None:
+    """In their right places, under lock, more than are handed on: whoever has the credentials can put them there."""
+    bucket = moto.bucket(locked=True)
+    one = anchor(moto.port, bucket)
+    note, _ = await published(one)
+    stranger = NoteSigner(name=ORIGIN, seed=Secret(b"z" * 32))
+    for size in range(20, 21 + NEWEST):
+        put(moto, f"/{bucket}/{FOLDER}{_name(size)}", stranger.sign(end(size)[1].body()))
+    assert await one.seen(ORIGIN, None) == Seen((note,), trouble=Trouble.ALTERED)
+
+
 async def test_a_listing_is_followed_to_its_end(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "_LISTED", "3")
     bucket = moto.bucket(locked=True)
@@ -164,7 +177,7 @@ async def test_a_listing_without_end_is_told_with_what_was_found(moto: Moto, mon
 
 
 async def test_so_many_objects_are_read_and_no_more(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "_MOST_READ", 2)
+    monkeypatch.setattr(reading_back, "MOST_READ", 2)
     bucket = moto.bucket(locked=True)
     one = anchor(moto.port, bucket)
     note, _ = await published(one)
@@ -172,7 +185,7 @@ async def test_so_many_objects_are_read_and_no_more(moto: Moto, monkeypatch: pyt
         moto.ask("PUT", f"/{bucket}/{FOLDER}{_name(size)}", content="no note")
     with pytest.raises(AnchorFailed, match="crowded"):
         await one.seen(ORIGIN, None)
-    monkeypatch.setattr(s3, "_MOST_READ", 3)
+    monkeypatch.setattr(reading_back, "MOST_READ", 3)
     assert await one.seen(ORIGIN, None) == Seen((note,), trouble=Trouble.NOT_LOCKED)
 
 

@@ -52,7 +52,7 @@ def open_anchoring(
 ) -> Anchoring:
     """Return what anchors the root log; `pool` is wk_ledger's. Raises Misconfigured where a secret or key is none."""
     return Anchoring(
-        open_anchors(settings.ledger.anchors, home=home.path, egress=egress, clock=clock),
+        open_anchors(settings.ledger.anchors, home=home.path, egress=egress, signers=signers, clock=clock),
         book=AnchorBook(pool, host=settings.host),
         signers=signers,
         policy=policy_of(settings.ledger),

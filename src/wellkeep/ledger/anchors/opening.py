@@ -5,7 +5,7 @@ Rule: what is wrong with a secret, a chain or a key stops the start; what is wro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,41 +21,41 @@ from wellkeep.base.clock import Clock
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secret_files import read_secret
 from wellkeep.base.secrets import Secret
-from wellkeep.egress.dialling import Limits
 from wellkeep.egress.egress import Egress
 from wellkeep.ledger.anchors.anchor import Anchor
 from wellkeep.ledger.anchors.file_drop import FileDrop
-from wellkeep.ledger.anchors.outside import LIMITS, Outside
+from wellkeep.ledger.anchors.outside import Outside
 from wellkeep.ledger.anchors.s3 import S3
 from wellkeep.ledger.anchors.sigv4 import Credentials
 from wellkeep.ledger.anchors.time_stamp import TimeStamp, read_chain
 from wellkeep.ledger.anchors.webhook import Webhook, read_key
 from wellkeep.ledger.anchors.witnessing import Witnessing, read_vkey
+from wellkeep.ledger.checkpoint import Verifies
 
 _SECRETS = "secrets"
 
 
 def open_anchors(
-    settings: Iterable[AnchorSettings], *, home: Path, egress: Egress, clock: Clock, limits: Limits = LIMITS
+    settings: Iterable[AnchorSettings], *, home: Path, egress: Egress, signers: Sequence[Verifies], clock: Clock
 ) -> tuple[Anchor, ...]:
     """Return the anchors of `settings`; connects to nothing. Raises Misconfigured.
 
-    Paths are relative to `home` or absolute; secrets lie in its `secrets/`. `limits` bound each exchange.
+    Paths are relative to `home` or absolute; secrets lie in its `secrets/`. `signers` are the deployment's keys.
     """
-    return tuple(_opened(one, home, egress, clock, limits) for one in settings)
+    return tuple(_opened(one, home, egress, signers, clock) for one in settings)
 
 
-def _opened(settings: AnchorSettings, home: Path, egress: Egress, clock: Clock, limits: Limits) -> Anchor:
+def _opened(settings: AnchorSettings, home: Path, egress: Egress, signers: Sequence[Verifies], clock: Clock) -> Anchor:
     name = settings.name
     if isinstance(settings, FileAnchor):
-        return FileDrop(name=name, path=home / settings.path, clock=clock)
-    outside = Outside(egress, settings.place, limits=limits)
+        return FileDrop(name=name, path=home / settings.path, signers=signers, clock=clock)
+    outside = Outside(egress, settings.place)
     if isinstance(settings, WebhookAnchor):
         secret = read_key(read_secret(home / _SECRETS / settings.secret), name=name)
         return Webhook(outside, name=name, path=settings.path, secret=secret, clock=clock)
     if isinstance(settings, S3Anchor):
         credentials = _credentials(read_secret(home / _SECRETS / settings.credentials), name)
-        return S3(outside, settings=settings, credentials=credentials, clock=clock)
+        return S3(outside, settings=settings, credentials=credentials, signers=signers, clock=clock)
     if isinstance(settings, Rfc3161Anchor):
         chain = read_chain(home / settings.chain, name=name)
         return TimeStamp(outside, name=name, path=settings.path, chain=chain, clock=clock)

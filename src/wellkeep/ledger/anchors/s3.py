@@ -4,52 +4,51 @@
 
 Rules: a bucket without Object Lock is refused before anything is put; what was put is read back, bytes, mode COMPLIANCE
 and date, before it counts; of a key the oldest version is the one, so that a later one, or a deletion, hides nothing;
-a key is that of the very note that lies there, so that an old note under a newer one's key hides nothing either.
-The threat beside the usual one is a store that says yes and keeps nothing, or keeps it as long as somebody likes.
+a key is that of the very note that lies there, and the note is one of ours, so that neither old ones under newer keys
+nor forged ones hide anything. The threat beside the usual one is a store that says yes and keeps nothing, or keeps it
+as long as somebody likes.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 import msgspec
 
 from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import Clock
-from wellkeep.crypto.errors import BadNote
-from wellkeep.crypto.notes import MAX_NOTE_BYTES, split
-from wellkeep.ledger.anchors import s3_answers, sigv4
-from wellkeep.ledger.anchors.anchor import ALARMS, NEWEST, AnchorFailed, Consistency, Evidence, Seen, Trouble
+from wellkeep.crypto.notes import MAX_NOTE_BYTES
+from wellkeep.ledger.anchors import own_word, s3_answers, sigv4
+from wellkeep.ledger.anchors.anchor import AnchorFailed, Consistency, Evidence, Seen, Trouble
 from wellkeep.ledger.anchors.outside import Answer, Outside
+from wellkeep.ledger.anchors.own_word import OwnWord
+from wellkeep.ledger.anchors.reading_back import ReadingBack
 from wellkeep.ledger.anchors.s3_answers import Page, Version
-from wellkeep.ledger.checkpoint import Checkpoint, parse
+from wellkeep.ledger.checkpoint import Checkpoint, Verifies
 
 MODE = "COMPLIANCE"
 _LAST = 10**16 - 1
 _NAME = re.compile(r"[0-9]{16}-([0-9]{1,16})\.note")
 _LISTED = "100"
 _MOST_PAGES = 50
-_MOST_READ = 8 * NEWEST
 _MODE = "x-amz-object-lock-mode"
 _UNTIL = "x-amz-object-lock-retain-until-date"
 _ASKED_UNTIL = "x-amz-meta-retain-until"
 _NOT_FOUND = 404
-_OF_ONE = frozenset({Trouble.ALTERED, Trouble.NOT_KEPT, Trouble.NOT_LOCKED, Trouble.REFUSED})
+_OF_ONE = frozenset({Trouble.NOT_KEPT, Trouble.NOT_LOCKED, Trouble.REFUSED})
 """What is wrong with one object, and says nothing of the next."""
 
 
-class _Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Receipt(OwnWord, frozen=True, forbid_unknown_fields=True, kw_only=True):
     bucket: str
     key: str
     version: str
-    sha256: str
     retain_until: datetime
-    at: datetime
 
 
 class S3:
@@ -57,12 +56,21 @@ class S3:
 
     kind = "s3"
 
-    def __init__(self, outside: Outside, *, settings: S3Anchor, credentials: sigv4.Credentials, clock: Clock) -> None:
-        """Put into the bucket of `settings`; asks nothing yet."""
+    def __init__(
+        self,
+        outside: Outside,
+        *,
+        settings: S3Anchor,
+        credentials: sigv4.Credentials,
+        signers: Sequence[Verifies],
+        clock: Clock,
+    ) -> None:
+        """Put into the bucket of `settings`; `signers` are the deployment's keys. Asks nothing yet."""
         self.name = settings.name
         self._outside = outside
         self._settings = settings
         self._credentials = credentials
+        self._signers = tuple(signers)
         self._clock = clock
         self._locks = False
 
@@ -80,66 +88,44 @@ class S3:
         if kept != note:
             raise AnchorFailed(Trouble.ALTERED)
         receipt = _Receipt(
-            self._settings.bucket, key, found.version, sha256(note).hexdigest(), until, self._clock.now()
+            bucket=self._settings.bucket,
+            key=key,
+            version=found.version,
+            retain_until=until,
+            sha256=own_word.digest(note),
+            at=self._clock.now(),
         )
         return msgspec.json.encode(receipt)
 
     async def seen(self, origin: str, newest: bytes | None) -> Seen:  # noqa: ARG002 -- the objects say it themselves
         """Return the newest notes that lie under lock, and what is wrong with what lies beside them."""
-        notes: list[bytes] = []
-        wrong: list[Trouble] = []
+        reading = ReadingBack(self._signers, origin=origin, place=self._key)
         try:
-            async with aclosing(self._believed(origin, wrong)) as believed:
-                async for note in believed:
-                    notes.append(note)
-                    if len(notes) == NEWEST:
-                        break
+            await self._read_newest(self._folder(origin), reading)
         except AnchorFailed as failed:
-            wrong.append(failed.trouble)
-        trouble = next((one for one in wrong if one in ALARMS), wrong[0] if wrong else None)
-        if trouble is not None and not notes:
-            raise AnchorFailed(trouble)
-        return Seen(tuple(notes), trouble=trouble)
+            reading.wrong(failed.trouble)
+        return reading.seen()
 
-    async def _believed(self, origin: str, wrong: list[Trouble]) -> AsyncGenerator[bytes, None]:
-        """Yield the notes of a log that lie where they belong, the newest first; the others add to `wrong`."""
-        folder, read = self._folder(origin), 0
+    async def _read_newest(self, folder: str, reading: ReadingBack) -> None:
         async with aclosing(self._oldest(folder)) as oldest:
             async for one in oldest:
                 if not _is_name(one.key.removeprefix(folder)):
-                    wrong.append(Trouble.ALTERED)
+                    reading.wrong(Trouble.ALTERED)
                     continue
-                read += 1
-                if read > _MOST_READ:
-                    raise AnchorFailed(Trouble.CROWDED)
+                if not reading.more():
+                    return
                 try:
                     note, _ = await self._kept(one)
-                    self._require_place(note, origin, one.key)
                 except AnchorFailed as failed:
                     if failed.trouble not in _OF_ONE:
                         raise
-                    wrong.append(failed.trouble)
+                    reading.wrong(failed.trouble)
                 else:
-                    yield note
-
-    def _require_place(self, note: bytes, origin: str, key: str) -> None:
-        """Raise AnchorFailed unless `key` is where a note of this log and size is put; who signed it is not asked."""
-        try:
-            found = parse(split(note)[0])
-        except BadNote:
-            raise AnchorFailed(Trouble.ALTERED) from None
-        if found.origin != origin or self._key(found) != key:
-            raise AnchorFailed(Trouble.ALTERED)
+                    reading.take(note, at=one.key)
 
     def check(self, receipt: bytes, note: bytes) -> Evidence:
         """Return our own word for when it was put; the lock itself is asked of the bucket."""
-        try:
-            told = msgspec.json.decode(receipt, type=_Receipt)
-        except ValueError:
-            raise AnchorFailed(Trouble.NOT_PROVEN) from None
-        if told.sha256 != sha256(note).hexdigest() or told.at.tzinfo is None:
-            raise AnchorFailed(Trouble.NOT_PROVEN)
-        return Evidence(told.at.astimezone(UTC), independent=False)
+        return own_word.evidence(receipt, note, kind=_Receipt)
 
     def _folder(self, origin: str) -> str:
         return f"{self._settings.prefix}{origin.replace('/', '_')}/"
