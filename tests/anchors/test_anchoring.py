@@ -20,9 +20,16 @@ from wellkeep.base.secrets import Secret
 from wellkeep.db.queue import QueuedJob
 from wellkeep.findings.grammar import Kind
 from wellkeep.jobs.anchoring import ANCHOR, PERIODIC, AnchoringJob
-from wellkeep.ledger.anchors.anchor import AnchorFailed, Seen, Trouble
+from wellkeep.ledger.anchors.anchor import (
+    MAX_RECEIPT_BYTES,
+    AnchorFailed,
+    Consistency,
+    Evidence,
+    Seen,
+    Trouble,
+)
 from wellkeep.ledger.anchors.status import AnchorStatus, metrics
-from wellkeep.ledger.checkpoint import CheckpointSigner, note
+from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, note
 
 
 @pytest.fixture
@@ -210,6 +217,72 @@ async def test_it_is_read_back_once_an_hour(root: Root) -> None:
     assert errors(await work.run()) == [None]
     later(root, minutes=61)
     assert errors(await work.run()) == ["not-kept"]
+
+
+async def test_it_is_read_back_however_fast_the_log_grows(root: Root) -> None:
+    """A log that grows every minute is handed over every minute: what lies there is looked at all the same."""
+    a = Shelf("a")
+    work = anchoring(root, [a])
+    for _ in range(3):
+        await root.grow()
+        assert errors(await work.run()) == [None]
+        later(root, seconds=60)
+    a.notes.append(end(2, root=b"x" * 32)[0])
+    await root.grow()
+    assert errors(await work.run()) == [None], "not an hour after the last time"
+    later(root, minutes=61)
+    await root.grow()
+    assert (errors(await work.run()), sizes(a)[:2]) == (["forked"], [6, 5])
+
+
+async def test_an_alarm_lasts_until_what_lies_there_was_read_and_is_right(root: Root) -> None:
+    a = Shelf("a")
+    work = anchoring(root, [a])
+    await root.grow()
+    await work.run()
+    a.notes.append(end(2, root=b"x" * 32)[0])
+    assert await looked(root, a) == "forked"
+    for _ in range(2):
+        later(root, seconds=60)
+        await root.grow()
+        status = await work.run()
+        assert (errors(status), status.holding) == (["forked"], 0), "handing over more does not end it"
+    a.notes.pop()
+    later(root, seconds=60)
+    await root.grow()
+    assert errors(await work.run()) == [None]
+
+
+async def test_a_receipt_that_is_too_long_is_none(root: Root) -> None:
+    class Wordy(Shelf):
+        """An anchor whose receipts hold, however long they are."""
+
+        async def publish(self, note: bytes, checkpoint: Checkpoint, consistency: Consistency) -> bytes:
+            return await super().publish(note, checkpoint, consistency) + bytes(MAX_RECEIPT_BYTES)
+
+        def check(self, receipt: bytes, note: bytes) -> Evidence:
+            return super().check(receipt.rstrip(b"\0"), note)
+
+    await root.grow()
+    work = anchoring(root, [Wordy("a")])
+    assert errors(await work.run()) == ["rubbish"]
+    assert not await work.book.kept("a", most=1)
+
+
+async def test_what_was_taken_and_not_written_down_is_handed_over_again(root: Root, database: Database) -> None:
+    """As where a process is killed in between: its turn ends, and the anchor is asked once more."""
+    a = Shelf("a")
+    work = anchoring(root, [a])
+    await root.grow()
+    await change(database, "ALTER FUNCTION ledger.add_anchored RENAME TO gone")
+    with pytest.raises(WellkeepError):
+        await work.run()
+    await change(database, "ALTER FUNCTION ledger.gone RENAME TO add_anchored")
+    assert errors(await work.run()) == [None], "whose turn it was has not ended it"
+    assert len(a.notes) == 1
+    await change(database, "UPDATE ledger.anchor_state SET busy_until = now() - interval '1 second'")
+    assert (await work.run()).holding == 1
+    assert len(a.notes) == 2
 
 
 async def test_a_database_that_was_set_back_behind_its_anchor(root: Root, database: Database) -> None:

@@ -12,6 +12,7 @@ from anchors.standing import Shelf, anchoring
 from anchors.world import ENDED, ORIGIN, Root, end, root_log
 from database import Database
 from ledger.making import change
+from wellkeep.base.errors import WellkeepError
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.secrets import Secret
 from wellkeep.ledger.anchors import gathering
@@ -63,10 +64,26 @@ async def test_who_can_t_be_asked_or_believed_is_named(root: Root, monkeypatch: 
     monkeypatch.setattr(gathering, "ANCHOR_SECONDS", 0.2)
     dead, slow = Shelf("dead", fails=AnchorFailed(Trouble.UNREACHABLE)), Shelf("slow", hangs=True)
     liar = Shelf("liar", notes=[f"{ORIGIN}\n99\n".encode()])
+    odd = Shelf("odd", fails=ValueError("what a library makes of a strange answer"))
     await root.grow()
     async with asyncio.timeout(5):
-        found = await gather(anchoring(root, [dead, slow, liar]))
-    assert (found.notes, found.failed) == ((), {"dead": "unreachable", "slow": "timed-out", "liar": "altered"})
+        found = await gather(anchoring(root, [dead, slow, liar, odd]))
+    assert found.notes == ()
+    assert found.failed == {"dead": "unreachable", "slow": "timed-out", "liar": "altered", "odd": "internal"}
+
+
+async def test_a_database_that_is_away_is_no_fault_of_an_anchor(root: Root, database: Database) -> None:
+    class Asking(Shelf):
+        """An anchor that needs the database meanwhile."""
+
+        async def seen(self, origin: str, newest: bytes | None) -> Seen | None:
+            await change(database, "ALTER FUNCTION ledger.root_end RENAME TO gone")
+            await work.book.root_end()
+            return await super().seen(origin, newest)
+
+    work = anchoring(root, [Asking("a")])
+    with pytest.raises(WellkeepError):
+        await gather(work)
 
 
 async def test_what_is_wrong_beside_them_takes_no_notes_away(root: Root) -> None:

@@ -19,6 +19,10 @@ NEWEST = 8
 """How many notes an anchor reads back: one commits to all that lies before it, so older ones prove nothing more."""
 
 
+MAX_RECEIPT_BYTES = 128 * 1024
+"""More is no receipt, and the database takes no more (migration 0010)."""
+
+
 class Trouble(StrEnum):
     """Why an anchor did not take a checkpoint, or does not hold what it took; codes of findings."""
 

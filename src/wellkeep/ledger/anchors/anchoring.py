@@ -14,20 +14,19 @@ from collections.abc import Sequence
 import structlog
 
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import WellkeepError
 from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.crypto.errors import BadNote, BadProof
+from wellkeep.crypto.errors import BadProof
 from wellkeep.findings.grammar import Kind, Severity, finding_key
-from wellkeep.ledger.anchors.anchor import ALARMS, Anchor, AnchorFailed, Seen, Trouble
+from wellkeep.ledger.anchors.anchor import ALARMS, MAX_RECEIPT_BYTES, Anchor, AnchorFailed, Trouble
+from wellkeep.ledger.anchors.attempt import ANCHOR_SECONDS, attempted
 from wellkeep.ledger.anchors.book import AnchorBook, RootEnd, Standing
+from wellkeep.ledger.anchors.reading_back import read_note
 from wellkeep.ledger.anchors.status import AnchorStatus, Policy, weigh
 from wellkeep.ledger.append import Reporter
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner
 
-ANCHOR_SECONDS = 40.0
-"""How long one anchor may take, all its exchanges together."""
-
-_LEASE_SECONDS = ANCHOR_SECONDS + 20.0
+_GRACE_SECONDS = 20.0
+"""How much longer a turn lasts than an attempt: its end is written down within it."""
 _EARLY_SECONDS = 10
 """By how much a minute's clock may be early: else every second turn would be skipped."""
 
@@ -81,47 +80,43 @@ class Anchoring:
         return status
 
     async def _turn(self, anchor: Anchor, standing: Standing, end: RootEnd, at_once: bool) -> None:  # noqa: FBT001
-        due, look = self._due(standing, end, at_once=at_once)
-        if not (due or look) or not await self.book.take(standing, seconds=_LEASE_SECONDS):
+        publish, look = self._due(standing, end, at_once=at_once)
+        if not (publish or look) or not await self.book.take(standing, seconds=self._seconds + _GRACE_SECONDS):
             return
-        trouble = await self._tried(anchor, standing, end, publish=due)
-        failures = await self.book.leave(anchor.name, trouble=trouble, looked=look)
+        work = self._try(anchor, standing, end, publish=publish, look=look)
+        trouble = await attempted(anchor.name, work, seconds=self._seconds)
+        failures = await self.book.leave(anchor.name, trouble=trouble, looked=look and trouble is None)
         if trouble is not None:
             self._tell_failed(anchor.name, trouble, failures)
 
     def _due(self, standing: Standing, end: RootEnd, *, at_once: bool) -> tuple[bool, bool]:
-        """Say whether the end is to be handed over, and else whether what was taken is to be read back."""
+        """Say whether the end is to be handed over, and whether what was taken is to be read back.
+
+        It is read back however fast the log grows, and until that went well: an alarm is not over by handing over more.
+        """
         if _ahead(standing, end):
             return False, True
         now, every = self._clock.now(), self._policy.every.total_seconds() - _EARLY_SECONDS
         rested = standing.at is None or (now - standing.at).total_seconds() >= every
         newer = (standing.epoch, standing.size) != (end.epoch, end.checkpoint.size)
-        if newer and (at_once or rested):
-            return True, False
+        publish = newer and (at_once or rested)
         seen_long_ago = standing.looked_at is None or now - standing.looked_at >= self._policy.stale
-        return False, at_once or seen_long_ago
+        return publish, seen_long_ago or standing.error in ALARMS or (at_once and not publish)
 
-    async def _tried(self, anchor: Anchor, standing: Standing, end: RootEnd, *, publish: bool) -> Trouble | None:
-        try:
-            if not end.signed(self.signers):
-                return Trouble.NOT_SIGNED
-            if _ahead(standing, end):
-                return Trouble.AHEAD
-            async with asyncio.timeout(self._seconds):
-                await (self._publish(anchor, end) if publish else self._look(anchor, standing, end))
-        except AnchorFailed as failed:
-            return failed.trouble
-        except TimeoutError:
-            return Trouble.TIMED_OUT
-        except WellkeepError:
-            raise  # the database, not the anchor
-        except Exception as fault:  # noqa: BLE001 -- whatever a library makes of a strange answer holds up no other anchor
-            _log.error("anchor_broken", anchor=anchor.name, error=type(fault).__name__)
-            return Trouble.INTERNAL
-        return None
+    async def _try(self, anchor: Anchor, standing: Standing, end: RootEnd, *, publish: bool, look: bool) -> None:
+        if not end.signed(self.signers):
+            raise AnchorFailed(Trouble.NOT_SIGNED)
+        if _ahead(standing, end):
+            raise AnchorFailed(Trouble.AHEAD)
+        if publish:
+            await self._publish(anchor, end)
+        if look:
+            await self._look(anchor, standing, end)
 
     async def _publish(self, anchor: Anchor, end: RootEnd) -> None:
         receipt = await anchor.publish(end.note, end.checkpoint, self.book.consistency(end))
+        if len(receipt) > MAX_RECEIPT_BYTES:
+            raise AnchorFailed(Trouble.RUBBISH)
         anchor.check(receipt, end.note)
         await self.book.add(anchor.name, end, at=self._clock.now(), receipt=receipt)
 
@@ -130,7 +125,7 @@ class Anchoring:
         found = await anchor.seen(end.checkpoint.origin, end.note)
         if found is None:
             return
-        known = self.read(found, origin=end.checkpoint.origin)
+        known = [read_note(self.signers, note, origin=end.checkpoint.origin) for note in found.notes]
         size = max([found.size or 0, *(one.size for one in known)])
         newest = await self.book.root_end() or end  # it may have grown, and been taken, meanwhile
         if newest.epoch == end.epoch and size > newest.checkpoint.size:
@@ -149,19 +144,6 @@ class Anchoring:
             same = False
         if not same:
             raise AnchorFailed(Trouble.FORKED)
-
-    def read(self, found: Seen, *, origin: str) -> list[Checkpoint]:
-        """Return the checkpoints that were seen. Raises AnchorFailed where one is no note of ours of this log."""
-        return [self.read_note(note, origin=origin) for note in found.notes]
-
-    def read_note(self, note: bytes, *, origin: str) -> Checkpoint:
-        """Return the checkpoint of the log `origin` that a key of the deployment signed. Raises AnchorFailed."""
-        for signer in self.signers:
-            try:
-                return signer.verify(note, origin=origin)
-            except BadNote:
-                continue
-        raise AnchorFailed(Trouble.ALTERED)
 
     def _tell_failed(self, anchor: str, trouble: Trouble, failures: int) -> None:
         _log.warning("anchor_failed", anchor=anchor, error=trouble.value)

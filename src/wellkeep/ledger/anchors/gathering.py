@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from wellkeep.base.turns import give_way
 from wellkeep.ledger.anchors.anchor import Anchor, AnchorFailed, Trouble
-from wellkeep.ledger.anchors.anchoring import ANCHOR_SECONDS, Anchoring
+from wellkeep.ledger.anchors.anchoring import Anchoring
+from wellkeep.ledger.anchors.attempt import ANCHOR_SECONDS, attempted
 from wellkeep.ledger.anchors.book import Kept, RootEnd
+from wellkeep.ledger.anchors.reading_back import read_note
 
 _EPOCHS = 4
 RECEIPTS = 2_000
+_AT_ONCE = 4
+"""So many receipts are checked before others have their turn: a time stamp takes a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +57,18 @@ async def gather(anchoring: Anchoring, *, most: int = RECEIPTS) -> Gathered:
     notes: list[AnchoredNote] = []
     failed: dict[str, str] = {}
     outside = await asyncio.gather(*(_asked(anchoring, one, end) for one in anchoring.anchors))
-    for anchor, found in zip(anchoring.anchors, outside, strict=True):
-        kept = await anchoring.book.kept(anchor.name, most=most)
-        for one in kept:
+    for anchor, asked in zip(anchoring.anchors, outside, strict=True):
+        troubles = list(asked.troubles)
+        for number, one in enumerate(await anchoring.book.kept(anchor.name, most=most)):
+            if number % _AT_ONCE == 0:
+                await give_way()
             try:
                 notes.append(_receipt(anchoring, anchor, one))
             except AnchorFailed as trouble:
-                failed[anchor.name] = trouble.trouble.value
-        notes += found.notes
-        if found.troubles:
-            failed[anchor.name] = found.troubles[0].value
+                troubles.append(trouble.trouble)
+        notes += asked.notes
+        if troubles:
+            failed[anchor.name] = troubles[0].value
     return Gathered(tuple(notes), failed)
 
 
@@ -75,13 +82,9 @@ class _Asked:
 
 async def _asked(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None) -> _Asked:
     asked = _Asked()
-    try:
-        async with asyncio.timeout(ANCHOR_SECONDS):
-            await _ask(anchoring, anchor, end, asked)
-    except AnchorFailed as failed:
-        asked.troubles.append(failed.trouble)
-    except TimeoutError:
-        asked.troubles.append(Trouble.TIMED_OUT)
+    trouble = await attempted(anchor.name, _ask(anchoring, anchor, end, asked), seconds=ANCHOR_SECONDS)
+    if trouble is not None:
+        asked.troubles.append(trouble)
     return asked
 
 
@@ -98,7 +101,7 @@ async def _ask(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None, asked:
             asked.troubles.append(found.trouble)
         for note in found.notes:
             try:
-                size = anchoring.read_note(note, origin=origin).size
+                size = read_note(anchoring.signers, note, origin=origin).size
             except AnchorFailed as failed:
                 asked.troubles.append(failed.trouble)
             else:
@@ -109,7 +112,7 @@ async def _ask(anchoring: Anchoring, anchor: Anchor, end: RootEnd | None, asked:
 
 def _receipt(anchoring: Anchoring, anchor: Anchor, kept: Kept) -> AnchoredNote:
     """Return a stored receipt that holds over a note of ours which says what its row says. Raises AnchorFailed."""
-    checkpoint = anchoring.read_note(kept.note, origin=anchoring.book.origin(kept.epoch))
+    checkpoint = read_note(anchoring.signers, kept.note, origin=anchoring.book.origin(kept.epoch))
     if (checkpoint.size, checkpoint.root) != (kept.size, kept.root):
         raise AnchorFailed(Trouble.NOT_PROVEN)
     evidence = anchor.check(kept.receipt, kept.note)

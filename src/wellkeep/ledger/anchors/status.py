@@ -14,8 +14,6 @@ from typing import Protocol
 from wellkeep.ledger.anchors.anchor import ALARMS
 from wellkeep.ledger.anchors.book import Standing
 
-_ALARMS = frozenset(one.value for one in ALARMS)
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -100,7 +98,7 @@ def metrics(status: AnchorStatus) -> str:
 
 def _state(anchor: Named, standing: Standing, policy: Policy, now: datetime) -> AnchorState:
     behind = timedelta() if standing.waiting_since is None else max(now - standing.waiting_since, timedelta())
-    late = behind > policy.stale or standing.error in _ALARMS
+    late = behind > policy.stale or standing.error in ALARMS
     return AnchorState(
         name=anchor.name,
         kind=anchor.kind,
