@@ -19,6 +19,21 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a second PostgreSQL run what stands on one: the rest would do the very same again."""
+    if os.environ.get("WELLKEEP_TEST_SERVER") != "system":
+        return
+    apart = [item for item in items if not _stands_on_a_server(item)]
+    config.hook.pytest_deselected(items=apart)
+    items[:] = [item for item in items if _stands_on_a_server(item)]
+
+
+def _stands_on_a_server(item: pytest.Item) -> bool:
+    """Say whether a test has the session's server, or its module starts servers by itself."""
+    assert isinstance(item, pytest.Function)
+    return "pg_server" in item.fixturenames or hasattr(item.module, "launch")
+
+
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[Server]:
     """Start the session's PostgreSQL (one for each xdist worker), its template database migrated once."""
