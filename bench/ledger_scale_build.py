@@ -37,7 +37,7 @@ _ENTRY_COLUMNS = (
     *("subject", "outcome", "request", "leaf", "entry"),
 )
 _SEAL_COLUMNS = ("tenant_id", "epoch", "size", "key_id", "leaf", "root", "mac")
-_SUBJECT_COLUMNS = ("tenant_id", "subject", "epoch", "seq")
+_SUBJECT_COLUMNS = ("tenant_id", "subject", "epoch", "seq", "time")
 _MONTH = """
 SELECT format('CREATE TABLE ledger.%1$I (LIKE ledger.entry INCLUDING ALL);
                ALTER TABLE ledger.%1$I OWNER TO wk_owner;

@@ -74,8 +74,12 @@ async def rebuild(database: Database, tenant: UUID, rows: list[dict[str, Any]]) 
         await connection.executemany(RESTORED, [tuple(row.values()) for row in rows])
         places = {row["event_id"]: row["seq"] for row in rows}
         await connection.executemany(
-            "INSERT INTO ledger.entry_subject VALUES ($1, $2, 1, $3)",
-            [(tenant, row["subject"], places[row["event_id"]]) for row in several if row["event_id"] in places],
+            "INSERT INTO ledger.entry_subject VALUES ($1, $2, 1, $3, $4)",
+            [
+                (tenant, row["subject"], places[row["event_id"]], row["time"])
+                for row in several
+                if row["event_id"] in places
+            ],
         )
         await connection.execute("DELETE FROM ledger.seal WHERE tenant_id = $1 AND size > $2", tenant, len(rows))
         await connection.execute(
@@ -276,14 +280,18 @@ FOUND: list[tuple[str, Attack, int, What]] = [
     ),
     (
         "who saw this patient: one access made up",
-        sql("INSERT INTO ledger.entry_subject VALUES ($1, gen_random_uuid(), 1, 13)"),
+        sql(
+            "INSERT INTO ledger.entry_subject "
+            'SELECT tenant_id, gen_random_uuid(), epoch, seq, "time" FROM ledger.entry '
+            "WHERE tenant_id = $1 AND seq = 13"
+        ),
         13,
         What.ENTRY_SUBJECT,
     ),
     (
         "who saw this patient: one access told twice",
         sql(
-            "INSERT INTO ledger.entry_subject SELECT tenant_id, subject, epoch, seq FROM ledger.entry "
+            'INSERT INTO ledger.entry_subject SELECT tenant_id, subject, epoch, seq, "time" FROM ledger.entry '
             "WHERE tenant_id = $1 AND seq = 13"
         ),
         13,
@@ -294,6 +302,16 @@ FOUND: list[tuple[str, Attack, int, What]] = [
         sql(
             "ALTER TABLE ledger.entry_subject DROP CONSTRAINT entry_subject_pkey",
             "INSERT INTO ledger.entry_subject SELECT * FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = 3",
+        ),
+        3,
+        What.ENTRY_SUBJECT,
+    ),
+    (
+        "who saw this patient: one of several put into another month",
+        sql(
+            ONE_HIDDEN.replace("DELETE FROM", "UPDATE").replace(
+                " WHERE", " SET \"time\" = now() - interval '1 year' WHERE", 1
+            )
         ),
         3,
         What.ENTRY_SUBJECT,
@@ -374,7 +392,7 @@ async def test_an_event_entered_twice_for_want_of_the_index(written: Database, t
         await change(written, without_event_index())
         assert (await verified(written)).ok
         await writer.append(tenant, events[1:])
-        await change(written, "INSERT INTO ledger.entry_subject VALUES ($1, gen_random_uuid(), 1, 24)", tenant)
+        await change(written, "INSERT INTO ledger.entry_subject VALUES ($1, gen_random_uuid(), 1, 24, now())", tenant)
     report = await verified(written)
     assert report.first_bad is not None
     assert (report.first_bad.seq, report.first_bad.what) == (ENTRIES + 2, What.EVENT_ID)

@@ -17,7 +17,7 @@ INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action
                           subject, outcome, request, leaf, entry)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
-_SUBJECTS = "INSERT INTO ledger.entry_subject VALUES ($1, $2, $3, $4)"
+_SUBJECTS = "INSERT INTO ledger.entry_subject VALUES ($1, $2, $3, $4, $5)"
 _LOG = """
 INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (tenant_id, epoch) DO UPDATE SET size = $4, leaf = $5, "time" = $6, frontier = $7

@@ -33,9 +33,10 @@ INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action
   FROM generate_series(0, $2 - 1) AS n
 """
 _NAMED = """
-INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
-  SELECT $1::uuid, gen_random_uuid(), 1, n FROM generate_series(0, $2 - 1) AS n
-  UNION ALL SELECT $1::uuid, $3::uuid, 1, 6
+INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq, "time")
+  SELECT e.tenant_id, gen_random_uuid(), e.epoch, e.seq, e."time" FROM ledger.entry AS e WHERE e.tenant_id = $1
+  UNION ALL
+  SELECT e.tenant_id, $2, e.epoch, e.seq, e."time" FROM ledger.entry AS e WHERE e.tenant_id = $1 AND e.seq = 6
 """
 _LOG = """
 INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
@@ -56,7 +57,7 @@ async def person(database: Database, tenant: UUID) -> UUID:
     somebody = uuid7()
     async with database.connect() as connection:
         await connection.execute(_FILL, tenant, HELD, somebody)
-        await connection.execute(_NAMED, tenant, HELD, somebody)
+        await connection.execute(_NAMED, tenant, somebody)
         await connection.execute(_LOG, tenant, HELD)
         await connection.execute("ANALYZE")
     return somebody

@@ -18,6 +18,7 @@ import msgspec
 
 from wellkeep.db.connection import Connection, Record
 from wellkeep.ledger.event import Event
+from wellkeep.ledger.grammar import refuse
 from wellkeep.ledger.reading import parse
 from wellkeep.ledger.search import Place, Window
 
@@ -26,22 +27,23 @@ _MOST_PARTS: Final = 64
 # $1 .. $6: the window; $7: the patient's ids; $8: the ids of their records; $9: how many.
 _NAMING = """
 SELECT w.epoch, w.seq, e.entry FROM (
-  SELECT a.epoch, a.seq FROM (
-    SELECT h.epoch, h.seq FROM unnest($7::uuid[]) AS p (id) CROSS JOIN LATERAL (
-      SELECT e.epoch, e.seq FROM ledger.entry AS e
+  SELECT a.epoch, a.seq, a."time" FROM (
+    SELECT h.epoch, h.seq, h."time" FROM unnest($7::uuid[]) AS p (id) CROSS JOIN LATERAL (
+      SELECT e.epoch, e.seq, e."time" FROM ledger.entry AS e
       WHERE (e.subject, e.epoch, e.seq) < (p.id, $1, $2) AND (e.subject, e.epoch, e.seq) >= (p.id, $3, $4)
         AND e.subject IS NOT NULL AND e."time" >= $5 AND e."time" < $6
       ORDER BY e.subject DESC, e.epoch DESC, e.seq DESC LIMIT $9
     ) AS h
     UNION
-    SELECT h.epoch, h.seq FROM unnest($7::uuid[]) AS p (id) CROSS JOIN LATERAL (
-      SELECT s.epoch, s.seq FROM ledger.entry_subject AS s
-      WHERE s.subject = p.id AND (s.epoch, s.seq) < ($1, $2) AND (s.epoch, s.seq) >= ($3, $4)
-      ORDER BY s.epoch DESC, s.seq DESC LIMIT $9
+    SELECT h.epoch, h.seq, h."time" FROM unnest($7::uuid[]) AS p (id) CROSS JOIN LATERAL (
+      SELECT s.epoch, s.seq, s."time" FROM ledger.entry_subject AS s
+      WHERE (s.subject, s.epoch, s.seq) < (p.id, $1, $2) AND (s.subject, s.epoch, s.seq) >= (p.id, $3, $4)
+        AND s."time" >= $5 AND s."time" < $6
+      ORDER BY s.subject DESC, s.epoch DESC, s.seq DESC LIMIT $9
     ) AS h
     UNION
-    SELECT h.epoch, h.seq FROM unnest($8::text[]) AS r (id) CROSS JOIN LATERAL (
-      SELECT e.epoch, e.seq FROM ledger.entry AS e
+    SELECT h.epoch, h.seq, h."time" FROM unnest($8::text[]) AS r (id) CROSS JOIN LATERAL (
+      SELECT e.epoch, e.seq, e."time" FROM ledger.entry AS e
       WHERE (e.resource_id, e.epoch, e.seq) < (r.id, $1, $2) AND (e.resource_id, e.epoch, e.seq) >= (r.id, $3, $4)
         AND e.outcome = 'denied' AND e."time" >= $5 AND e."time" < $6
       ORDER BY e.resource_id DESC, e.epoch DESC, e.seq DESC LIMIT $9
@@ -49,17 +51,20 @@ SELECT w.epoch, w.seq, e.entry FROM (
   ) AS a
   ORDER BY a.epoch DESC, a.seq DESC LIMIT $9
 ) AS w
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
   SELECT n.entry FROM ledger.entry AS n
-  WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" >= $5 AND n."time" < $6 OFFSET 0
-) AS e
+  WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" = w."time" AND n."time" >= $5 AND n."time" < $6 OFFSET 0
+) AS e ON true
 ORDER BY w.epoch DESC, w.seq DESC
 """
+# A day is far more than parts that were appended together lie apart, and leaves out all months but one or two.
 _PARTS = """
-SELECT e.epoch, e.seq, e.entry FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS p (epoch, first, last)
+SELECT e.epoch, e.seq, e.entry
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::timestamptz[]) AS p (epoch, first, last, "time")
 CROSS JOIN LATERAL (
   SELECT n.epoch, n.seq, n.entry FROM ledger.entry AS n
-  WHERE n.epoch = p.epoch AND n.seq >= p.first AND n.seq <= p.last OFFSET 0
+  WHERE n.epoch = p.epoch AND n.seq >= p.first AND n.seq <= p.last
+    AND n."time" >= p."time" - interval '1 day' AND n."time" <= p."time" + interval '1 day' OFFSET 0
 ) AS e
 """
 
@@ -110,6 +115,8 @@ async def naming(
 
 
 def _read(row: Record) -> Naming:
+    if row["entry"] is None:
+        raise refuse("entry")  # somebody is said to be named where no entry is
     entry = _decode(row["entry"])
     return Naming(Place(row["epoch"], row["seq"]), entry.time, parse(bytes(entry.event)).event)
 
@@ -118,7 +125,7 @@ async def _parts(connection: Connection, split: Sequence[Naming]) -> dict[Place,
     """Return the entries around each of `split` where its other parts were appended with it."""
     if not split:
         return {}
-    spans = {_span(one) for one in split}
+    spans = {(*_span(one), one.time) for one in split}
     rows = await connection.fetch(_PARTS, *(list(column) for column in zip(*spans, strict=True)))
     return {one.place: one.event for one in map(_read, rows)}
 

@@ -92,13 +92,14 @@ _SUBJECT_ROWS = """
  LIMIT $12)
 UNION ALL
 (SELECT w.epoch, w.seq, e.leaf, e.entry FROM (
-   SELECT s.epoch, s.seq FROM ledger.entry_subject AS s
-   WHERE s.subject = $7::uuid AND (s.epoch, s.seq) < ($1, $2) AND (s.epoch, s.seq) >= ($3, $4)
-   ORDER BY s.epoch DESC, s.seq DESC LIMIT 10000
+   SELECT s.epoch, s.seq, s."time" FROM ledger.entry_subject AS s
+   WHERE (s.subject, s.epoch, s.seq) < ($7::uuid, $1, $2) AND (s.subject, s.epoch, s.seq) >= ($7::uuid, $3, $4)
+     AND s."time" >= $5 AND s."time" < $6
+   ORDER BY s.subject DESC, s.epoch DESC, s.seq DESC LIMIT 10000
  ) AS w
  CROSS JOIN LATERAL (
    SELECT n.leaf, n.entry, n.actor, n.action, n.purpose, n.outcome FROM ledger.entry AS n
-   WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" >= $5 AND n."time" < $6 OFFSET 0
+   WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" = w."time" AND n."time" >= $5 AND n."time" < $6 OFFSET 0
  ) AS e
  WHERE ($8::text IS NULL OR e.actor = $8) AND ($9::text IS NULL OR e.action = $9)
    AND ($10::text IS NULL OR e.purpose = $10) AND ($11::text IS NULL OR e.outcome = $11)
@@ -112,8 +113,9 @@ _SUBJECT_END = """
  ORDER BY e.subject DESC, e.epoch DESC, e.seq DESC OFFSET 9999 LIMIT 1)
 UNION ALL
 (SELECT s.epoch, s.seq FROM ledger.entry_subject AS s
- WHERE s.subject = $7::uuid AND (s.epoch, s.seq) < ($1, $2) AND (s.epoch, s.seq) >= ($3, $4)
- ORDER BY s.epoch DESC, s.seq DESC OFFSET 9999 LIMIT 1)
+ WHERE (s.subject, s.epoch, s.seq) < ($7::uuid, $1, $2) AND (s.subject, s.epoch, s.seq) >= ($7::uuid, $3, $4)
+   AND s."time" >= $5 AND s."time" < $6
+ ORDER BY s.subject DESC, s.epoch DESC, s.seq DESC OFFSET 9999 LIMIT 1)
 ORDER BY epoch DESC, seq DESC LIMIT 1
 """
 

@@ -51,7 +51,7 @@ FROM ledger.entry e WHERE e.tenant_id = $1 AND e.seq = $2
 """
 _ADD_SUBJECTS = """
 INSERT INTO ledger.entry_subject
-SELECT tenant_id, subject, epoch, $3 FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2
+SELECT tenant_id, subject, epoch, $3, "time" FROM ledger.entry_subject WHERE tenant_id = $1 AND seq = $2
 """
 _REMOVE = (
     "DELETE FROM ledger.entry_subject WHERE tenant_id = $1",

@@ -118,10 +118,13 @@ CREATE TABLE ledger.entry_subject (
     subject   uuid    NOT NULL,
     epoch     integer NOT NULL,
     seq       bigint  NOT NULL,
+    "time"    timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, subject, epoch, seq)
 );
 COMMENT ON TABLE ledger.entry_subject IS
-    'Who saw this patient, beside the column of the entry: the further subjects that an entry names; re-derived by verify.';
+    'Who saw this patient, beside the column of the entry: the further subjects that an entry names, and its time, which says in which month it lies; re-derived by verify.';
+-- What verifying a run of entries compares, and what goes with a month: without it both would read all of a tenant's.
+CREATE INDEX entry_subject_place ON ledger.entry_subject (tenant_id, epoch, seq);
 
 CREATE TABLE ledger.outbox (
     tenant_id  uuid               NOT NULL,
@@ -207,7 +210,7 @@ CREATE TYPE ledger.entry_in AS (
     entry         bytea
 );
 COMMENT ON TYPE ledger.entry_in IS 'An entry as it is handed in; tenant, epoch and time are those of its step (from 1).';
-CREATE TYPE ledger.subject_in AS (tenant_id uuid, subject uuid, epoch integer, seq bigint);
+CREATE TYPE ledger.subject_in AS (tenant_id uuid, subject uuid, epoch integer, seq bigint, "time" timestamptz);
 COMMENT ON TYPE ledger.subject_in IS 'A subject that an entry names beside the one in its column.';
 CREATE TYPE ledger.event_ref AS (tenant_id uuid, event_id uuid);
 CREATE TYPE ledger.event_at AS (tenant_id uuid, event_id uuid, epoch integer, seq bigint, leaf bytea, entry bytea);
@@ -355,8 +358,8 @@ BEGIN
             END IF;
         END IF;
         IF cardinality(subjects) > 0 THEN
-            INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq)
-                SELECT s.tenant_id, s.subject, s.epoch, s.seq FROM unnest(subjects) AS s;
+            INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq, "time")
+                SELECT s.tenant_id, s.subject, s.epoch, s.seq, s."time" FROM unnest(subjects) AS s;
         END IF;
     EXCEPTION WHEN SQLSTATE 'WK012' THEN
         SELECT CASE WHEN bool_and(CASE WHEN s.old_size = 0 THEN l.size IS NULL

@@ -1,0 +1,170 @@
+"""Promise: what looks for one patient, or goes on verifying, reads no more of a ledger that is years old.
+
+PostgreSQL counts the pages that it looks at. A month that a question has no business with may cost the descent of an
+index, where nothing says in which months the patient stands; it never costs one for every entry that is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from database import Database
+from ledger.making import HOST, change, prepared
+from ledger.past import make_month
+from wellkeep.base.ids import uuid7
+from wellkeep.db.connection import Connection
+from wellkeep.ledger.disclosures import Patient, naming
+from wellkeep.ledger.grammar import EventRefused
+from wellkeep.ledger.report import State
+from wellkeep.ledger.seal import origin
+from wellkeep.ledger.search import PLANNED, Filters, search, window
+from wellkeep.ledger.splice import Head
+from wellkeep.ledger.verify import one_state
+from wellkeep.ledger.verify_beside import beside
+from wellkeep.ledger.walk import LogWalk
+
+NAMED = 40
+OLDER = 18
+PER_MONTH = 20
+NEWEST_SEQ = 1_000_000
+NOW = datetime.now(UTC)
+ENTRY = b'{"event":%b,"time":"2026-05-04T00:00:00.000000Z"}' % prepared()[0].encoded
+_DESCENT, _OTHERWISE = 2, 5
+"""Pages from an index's root to a row, here where few stand in each; and what may be due to chance."""
+
+_PATIENT = """
+WITH made AS (
+  INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, outcome, request, leaf, entry)
+    SELECT $1, 1, $3 + n, ('f' || substr(gen_random_uuid()::text, 2))::uuid, now() - ($4 - n) * interval '1 second',
+           'a', 'record.search', 'authorised', gen_random_uuid(), sha256(n::text::bytea), $5
+    FROM generate_series(1, $4) AS n
+    RETURNING tenant_id, epoch, seq, "time"
+)
+INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq, "time")
+  SELECT m.tenant_id, s.id, m.epoch, m.seq, m."time"
+  FROM made AS m CROSS JOIN LATERAL (VALUES ($2::uuid), (gen_random_uuid())) AS s (id)
+"""
+_OTHERS = """
+WITH made AS (
+  INSERT INTO ledger.entry (tenant_id, epoch, seq, event_id, "time", actor, action, subject, outcome, request, leaf,
+                            entry)
+    SELECT $1, 1, $2 + n, ('f' || substr(gen_random_uuid()::text, 2))::uuid,
+           $3::timestamptz + n * interval '1 second', 'b', 'record.read', gen_random_uuid(), 'authorised',
+           gen_random_uuid(), sha256(n::text::bytea), '{}'
+    FROM generate_series(1, $4) AS n
+    RETURNING tenant_id, epoch, seq, "time"
+)
+INSERT INTO ledger.entry_subject (tenant_id, subject, epoch, seq, "time")
+  SELECT m.tenant_id, gen_random_uuid(), m.epoch, m.seq, m."time" FROM made AS m
+"""
+_LOG = """
+INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier)
+  VALUES ($1, 1, $2, $3, sha256(''), now(), '{}')
+"""
+_PAGES = """
+SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class WHERE relnamespace = 'ledger'::regnamespace
+"""
+_BESIDE = """
+SELECT seq, subject::text FROM ledger.entry_subject WHERE tenant_id = $1 AND epoch = 1 AND seq >= $2
+"""
+
+Question = Callable[[Connection, UUID, UUID], Awaitable[object]]
+
+
+async def by_subject(connection: Connection, _tenant: UUID, patient: UUID) -> None:
+    assert len((await search(connection, Filters(subject=patient), limit=NAMED)).entries) == NAMED
+
+
+async def by_subject_since(connection: Connection, _tenant: UUID, patient: UUID) -> None:
+    filters = Filters(subject=patient, since=NOW - timedelta(hours=1))
+    assert len((await search(connection, filters, limit=NAMED)).entries) == NAMED
+
+
+async def accounting(connection: Connection, _tenant: UUID, patient: UUID) -> None:
+    await connection.execute(PLANNED)
+    span = await window(connection, since=NOW - timedelta(days=365 * 6), until=None)
+    found, _ = await naming(connection, Patient(frozenset({patient}), [uuid7()]), span, most=NAMED)
+    assert len(found) == NAMED
+
+
+async def going_on(connection: Connection, tenant: UUID, _patient: UUID) -> None:
+    """Compare what stands beside the newest entries alone."""
+    size, first = NEWEST_SEQ + NAMED + 1, NEWEST_SEQ + NAMED - 2
+    frontier = (bytes(32),) * size.bit_count()
+    head = Head(tenant, 1, origin(HOST, tenant, 1), size, bytes(32), NOW, frontier)
+    walk = LogWalk(head, keys=None, start=State(size, frontier, bytes(32), NOW))
+    rows = await connection.fetch(_BESIDE, tenant, first)
+    walk.further_subjects = {(row["seq"], row["subject"]) for row in rows}
+    await beside(connection, walk, begin=first)
+    assert (len(rows), walk.bad) == (3 * 2, None)
+
+
+QUESTIONS: dict[str, tuple[Question, int]] = {
+    "a patient's entries since then": (by_subject_since, 0),
+    "a patient's entries": (by_subject, 1),
+    "an accounting: of the patient, of a record, the place of its beginning": (accounting, 3),
+    "verifying on: old ids, logs opened": (going_on, 2),
+}
+"""And how many indexes each looks into in every month that it can't leave out."""
+
+
+@pytest.fixture
+async def patient(database: Database, tenant: UUID) -> UUID:
+    """Have one patient named in forty entries of today, each of which names somebody else too."""
+    somebody = uuid7()
+    await change(database, _PATIENT, tenant, somebody, NEWEST_SEQ, NAMED, ENTRY)
+    await change(database, _LOG, tenant, origin(HOST, tenant, 1), NEWEST_SEQ + NAMED + 1)
+    await change(database, "ANALYZE")
+    return somebody
+
+
+@asynccontextmanager
+async def verifying(database: Database) -> AsyncIterator[Connection]:
+    async with database.connect("wk_migrate") as connection, one_state(connection):
+        yield connection
+
+
+async def pages(database: Database, question: Question, tenant: UUID, patient: UUID) -> int:
+    """Return how many pages of the ledger a question looks at, once it was planned and has met every index."""
+    by_owner = question is going_on
+    async with verifying(database) if by_owner else database.entered(tenant) as connection:
+        await question(connection, tenant, patient)
+        before = await connection.fetchval(_PAGES)
+        await question(connection, tenant, patient)
+        return int(await connection.fetchval(_PAGES) - before)
+
+
+@pytest.mark.parametrize("what", QUESTIONS)
+async def test_old_months_cost_no_entry_that_is_found_anything(
+    database: Database, tenant: UUID, patient: UUID, what: str
+) -> None:
+    question, indexes = QUESTIONS[what]
+    young = await pages(database, question, tenant, patient)
+    async with database.connect() as connection:
+        for month in range(OLDER):
+            time = datetime(2020 + month // 12, month % 12 + 1, 3, tzinfo=UTC)
+            await make_month(connection, time)
+            await connection.execute(_OTHERS, tenant, month * PER_MONTH, time, PER_MONTH)
+        await connection.execute("ANALYZE")
+    old = await pages(database, question, tenant, patient)
+    assert young > 0
+    assert old - young <= OLDER * indexes * _DESCENT + _OTHERWISE
+
+
+async def test_a_row_that_names_a_patient_where_no_entry_is_refuses_the_accounting(
+    database: Database, tenant: UUID, patient: UUID
+) -> None:
+    """Its time is how the entry is found: whoever moves that may not take an access out of what is told."""
+    await change(
+        database,
+        'UPDATE ledger.entry_subject SET "time" = "time" - interval \'1 second\' WHERE seq = $1',
+        NEWEST_SEQ + 7,
+    )
+    async with database.entered(tenant) as connection:
+        with pytest.raises(EventRefused):
+            await accounting(connection, tenant, patient)
