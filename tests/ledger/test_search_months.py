@@ -26,6 +26,7 @@ from wellkeep.ledger.search import PLANNED, Filters, search, window
 from wellkeep.ledger.splice import Head
 from wellkeep.ledger.verify import one_state
 from wellkeep.ledger.verify_beside import beside
+from wellkeep.ledger.verify_orphans import orphans
 from wellkeep.ledger.walk import LogWalk
 
 NAMED = 40
@@ -104,11 +105,16 @@ async def going_on(connection: Connection, tenant: UUID, _patient: UUID) -> None
     assert (len(rows), walk.bad) == (3 * 2, None)
 
 
+async def looking_for_orphans(connection: Connection, _tenant: UUID, _patient: UUID) -> None:
+    assert await orphans(connection, None) == []
+
+
 QUESTIONS: dict[str, tuple[Question, int]] = {
     "a patient's entries since then": (by_subject_since, 0),
     "a patient's entries": (by_subject, 1),
     "an accounting: of the patient, of a record, the place of its beginning": (accounting, 3),
     "verifying on: old ids, logs opened": (going_on, 2),
+    "orphans: the first log, and beyond the last": (looking_for_orphans, 2),
 }
 """And how many indexes each looks into in every month that it can't leave out."""
 
@@ -131,7 +137,7 @@ async def verifying(database: Database) -> AsyncIterator[Connection]:
 
 async def pages(database: Database, question: Question, tenant: UUID, patient: UUID) -> int:
     """Return how many pages of the ledger a question looks at, once it was planned and has met every index."""
-    by_owner = question is going_on
+    by_owner = question in {going_on, looking_for_orphans}
     async with verifying(database) if by_owner else database.entered(tenant) as connection:
         await question(connection, tenant, patient)
         before = await connection.fetchval(_PAGES)

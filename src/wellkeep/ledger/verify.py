@@ -29,6 +29,7 @@ from wellkeep.ledger.told import readable
 from wellkeep.ledger.verify_beside import beside
 from wellkeep.ledger.verify_covers import left_out, stray_pairs
 from wellkeep.ledger.verify_log import Progress, Task, walk_log
+from wellkeep.ledger.verify_orphans import orphans
 from wellkeep.ledger.verify_ranges import Crew, walk_together
 from wellkeep.ledger.verify_tiles import check_tiles
 
@@ -46,16 +47,6 @@ SELECT seq, entry FROM ledger.entry WHERE tenant_id = $1 AND action = 'ledger.re
 _EARLIER = """
 SELECT seq, entry FROM ledger.entry
 WHERE tenant_id = $1 AND epoch = $2 AND seq < $3 AND action IN ('ledger.restored', 'ledger.pruned') ORDER BY seq
-"""
-_ORPHANS = """
-SELECT found.tenant_id, found.epoch, min(found.seq) AS seq FROM (
-    SELECT tenant_id, epoch, seq FROM ledger.entry
-    UNION ALL SELECT tenant_id, epoch, size FROM ledger.seal
-    UNION ALL SELECT tenant_id, epoch, seq FROM ledger.entry_subject
-) AS found
-WHERE ($1::uuid IS NULL OR found.tenant_id = $1)
-  AND NOT EXISTS (SELECT FROM ledger.log AS l WHERE l.tenant_id = found.tenant_id AND l.epoch = found.epoch)
-GROUP BY found.tenant_id, found.epoch ORDER BY found.tenant_id, found.epoch
 """
 _OUTBOX_AGE = "SELECT max(seconds) FROM ledger.outbox_ages()"
 _QUARANTINED = """
@@ -190,11 +181,13 @@ class _Run:
 
     async def _heaped(self) -> tuple[list[Bad], int]:
         """Return what belongs to no log: rows without a head, changes in quarantine; and how many of those."""
-        orphans = await self._connection.fetch(_ORPHANS, self._tenant)
         quarantined = await self._connection.fetch(_QUARANTINED, self._tenant)
         ends = {log.place[0]: log.bad(log.walk.head.size, What.QUARANTINE) for log in self._logs}
         host = self._logs[0].origin.partition("/ledger/")[0] if self._logs else NO_HOST
-        bad = [Bad(origin(host, tenant, epoch), seq, What.ORPHAN) for tenant, epoch, seq in orphans]
+        bad = [
+            Bad(origin(host, tenant, epoch), seq, What.ORPHAN)
+            for tenant, epoch, seq in await orphans(self._connection, self._tenant)
+        ]
         bad += [ends.get(tenant, Bad(origin(host, tenant, 1), 0, What.QUARANTINE)) for tenant, _ in quarantined]
         return bad, sum(row[1] for row in quarantined)
 
