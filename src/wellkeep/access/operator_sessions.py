@@ -24,12 +24,12 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.ids import uuid7
+from wellkeep.base.ids import derived, earliest, uuid7
 from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.db.connection_log import Session
 from wellkeep.db.roles import SERVICE_ROLES
 from wellkeep.gate.acts import Caller
-from wellkeep.ledger.event import Action, Event, Outcome
+from wellkeep.ledger.event import Action, Event, Outcome, system_event
 
 GOOD_FOR: Final = timedelta(minutes=5)
 """After an announcement; it is also how far clocks of ours may differ."""
@@ -42,8 +42,6 @@ _SECRET_BYTES = 15
 _NAME = re.compile(rf"{_PREFIX}(?P<id>[0-9a-f]{{32}})[A-Za-z0-9_-]{{20}}")
 _ROLE = re.compile(r"[a-z][a-z_]*[0-9]{0,2}")
 _LONGEST = 63
-_VARIABLE = (0xFFF << 64) | ((1 << 62) - 1)
-_VERSION_7 = (0x7 << 76) | (0b10 << 62)
 
 
 class Judgement(StrEnum):
@@ -127,12 +125,12 @@ def announced_by(session: Session) -> UUID | None:
 
 def bound_id(announcement: UUID) -> UUID:
     """Return the id of the entry that binds an announcement to its session: there can be but one."""
-    return _following(announcement.int >> 80, b"bound\n" + announcement.bytes)
+    return _derived(announcement.int >> 80, b"bound\n" + announcement.bytes)
 
 
 def unannounced_id(session: Session) -> UUID:
     """Return the id of the entry of a session that nobody announced: the same whoever sees it, and when."""
-    return _following(session.started * 1000, b"seen\n" + _place(session))
+    return _derived(session.started * 1000, b"seen\n" + _place(session))
 
 
 def binding(session: Session) -> bytes:
@@ -172,15 +170,10 @@ def bound_entry(session: Session, announcement: Entered) -> Event:
 
 def unannounced_entry(session: Session, judged: Judgement) -> Event:
     """Return the entry of a session that was not announced."""
-    event = unannounced_id(session)
-    return Event(
-        id=event,
-        action=Action.OPERATOR_SESSION,
-        actor_type=ActorType.SYSTEM,
-        actor_id=WATCHER,
-        method=AuthMethod.NONE,
-        outcome=Outcome.DONE,
-        request=event,
+    return system_event(
+        unannounced_id(session),
+        Action.OPERATOR_SESSION,
+        actor=WATCHER,
         resource_type="role",
         resource_id=known_role(session.role),
         ip=_source(session),
@@ -212,7 +205,5 @@ def _place(session: Session) -> bytes:
     return f"{session.pid}.{session.started}".encode()
 
 
-def _following(milliseconds: int, of: bytes) -> UUID:
-    """Return a UUIDv7 of that time whose other bits follow from `of`."""
-    spread = int.from_bytes(hashlib.sha256(b"wellkeep/session/v1\n" + of).digest()[:16], "big")
-    return UUID(int=(milliseconds << 80) | _VERSION_7 | (spread & _VARIABLE))
+def _derived(milliseconds: int, of: bytes) -> UUID:
+    return derived(earliest(milliseconds), b"wellkeep/session/v1\n" + of)

@@ -17,11 +17,10 @@ import msgspec
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
-from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.base.purpose import Purpose
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import FIELD_GROUPS, Role, RoleSet
-from wellkeep.ledger.event import Action, Event, Outcome
+from wellkeep.ledger.event import Action, SystemFacts, system_event
 
 _FILE = "roles.toml"
 
@@ -118,18 +117,7 @@ async def announce(gate: Gate, roles: RoleSet, *, event: UUID | None = None) -> 
 
     `event` is its id, and its request's, where several processes may enter the same: it is chained once.
     """
-    one = event or uuid7()
-    entry = Event(
-        id=one,
-        action=Action.DEFINITIONS_LOADED,
-        actor_type=ActorType.SYSTEM,
-        actor_id="wellkeep",
-        method=AuthMethod.NONE,
-        outcome=Outcome.DONE,
-        request=one,
-        resource_type="definition",
-        resource_id="roles",
-        digest=roles.digest,
-    )
+    facts = SystemFacts(resource_type="definition", resource_id="roles", digest=roles.digest)
+    entry = system_event(event or uuid7(), Action.DEFINITIONS_LOADED, actor="wellkeep", **facts)
     await gate.enter(entry, tenant=PLATFORM_TENANT)
     return entry.id

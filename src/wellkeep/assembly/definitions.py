@@ -8,17 +8,15 @@ from the digest and from the entry before.
 
 from __future__ import annotations
 
-import hashlib
 from uuid import UUID
 
 import msgspec
 
 from wellkeep.access import roles
 from wellkeep.assembly.core import Core
-from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.base.principal import ActorType, AuthMethod
+from wellkeep.base.ids import PLATFORM_TENANT, derived
 from wellkeep.egress.places import digest
-from wellkeep.ledger.event import Action, Event, Outcome
+from wellkeep.ledger.event import Action, Event, SystemFacts, system_event
 from wellkeep.ledger.search import Filters, search
 
 
@@ -37,8 +35,6 @@ class _Entry(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Entry).decode
-_VARIABLE = (0xFFF << 64) | ((1 << 62) - 1)
-"""The random bits of a UUID of version 7."""
 _ROLES = "roles"
 _PLACES = "places"
 
@@ -64,21 +60,10 @@ async def announce(core: Core) -> UUID | None:
 
 
 def _places_loaded(places: bytes, event: UUID) -> Event:
-    return Event(
-        id=event,
-        action=Action.DEFINITIONS_LOADED,
-        actor_type=ActorType.SYSTEM,
-        actor_id="wellkeep",
-        method=AuthMethod.NONE,
-        outcome=Outcome.DONE,
-        request=event,
-        resource_type="definition",
-        resource_id=_PLACES,
-        digest=places,
-    )
+    facts = SystemFacts(resource_type="definition", resource_id=_PLACES, digest=places)
+    return system_event(event, Action.DEFINITIONS_LOADED, actor="wellkeep", **facts)
 
 
 def _following(last: UUID, digest: bytes) -> UUID:
     """Return the id of the entry of `digest` after the entry `last`: the same whoever makes it."""
-    spread = int.from_bytes(hashlib.sha256(b"wellkeep/definitions\n" + last.bytes + digest).digest()[:16], "big")
-    return UUID(int=(last.int & ~_VARIABLE) | (spread & _VARIABLE))
+    return derived(last, b"wellkeep/definitions\n" + last.bytes + digest)

@@ -20,14 +20,13 @@ from wellkeep.assembly.home import Home
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
-from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.base.settings import Settings
 from wellkeep.egress.egress import Egress
 from wellkeep.egress.errors import Reason
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.gate import Gate
-from wellkeep.ledger.event import Action, Event, Outcome
+from wellkeep.ledger.event import Action, Outcome, system_event
 
 WINDOW = 60.0
 _WATCHED = 1024
@@ -103,14 +102,11 @@ class EgressDenials:
 
     async def _enter(self, key: _Key, count: int) -> None:
         place, reason, destination = key
-        entry = Event(
-            id=uuid7(),
-            action=Action.EGRESS_DENIED,
-            actor_type=ActorType.SYSTEM,
-            actor_id="egress",
-            method=AuthMethod.NONE,
+        entry = system_event(
+            uuid7(),
+            Action.EGRESS_DENIED,
+            actor="egress",
             outcome=Outcome.DENIED,
-            request=uuid7(),
             resource_type="place",
             resource_id=place,
             count=count,

@@ -1,12 +1,14 @@
 """Ids: UUIDv7 (RFC 9562), made by the application, so that no global sequence exists and a shard can move.
 
-A UUIDv7 tells its time of making. It tells nothing else: it is never derived from data.
+A UUIDv7 tells its time of making. It tells nothing else: it is never derived from data. What several processes may do
+at once, and is to be done once, has an id that follows from what it is about (`derived`).
 """
 
 from __future__ import annotations
 
 import os
 import time
+from hashlib import sha256
 from uuid import UUID
 
 PLATFORM_TENANT = UUID("00000000-0000-7000-8000-000000000000")
@@ -25,6 +27,17 @@ def uuid7() -> UUID:
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big") & _RANDOM_MASK
     return UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT | random)
+
+
+def earliest(milliseconds: int) -> UUID:
+    """Return the least UUIDv7 of a Unix millisecond."""
+    return UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT)
+
+
+def derived(first: UUID, named: bytes) -> UUID:
+    """Return the id of the time of `first` whose random bits follow from `named`: the same, whoever makes it."""
+    spread = int.from_bytes(sha256(named).digest()[:16], "big")
+    return UUID(int=(first.int & ~_RANDOM_MASK) | (spread & _RANDOM_MASK))
 
 
 def uuid7s(count: int) -> list[UUID]:

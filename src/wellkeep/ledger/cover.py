@@ -16,14 +16,13 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
-from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.crypto.merkle import Frontier, leaf_hash
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Pool
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.ledger.append import Reporter
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, signed_by
-from wellkeep.ledger.event import Action, Event, Outcome, PreparedEvent, prepare
+from wellkeep.ledger.event import Action, PreparedEvent, SystemFacts, prepare, system_event
 from wellkeep.ledger.splice import Appended
 
 MOST: Final = 10_000
@@ -87,18 +86,6 @@ def _ours(row: Record, signers: Sequence[CheckpointSigner], reporter: Reporter) 
 
 
 def _entry(checkpoints: Sequence[Checkpoint]) -> PreparedEvent:
-    event_id = uuid7()
-    return prepare(
-        Event(
-            id=event_id,
-            action=Action.LEDGER_COVERED,
-            actor_type=ActorType.SYSTEM,
-            actor_id="ledger",
-            method=AuthMethod.NONE,
-            outcome=Outcome.DONE,
-            request=event_id,
-            resource_type="ledger",
-            count=len(checkpoints),
-            digest=cover_root(checkpoints),
-        )
-    )
+    root = cover_root(checkpoints)
+    facts = SystemFacts(resource_type="ledger", count=len(checkpoints), digest=root)
+    return prepare(system_event(uuid7(), Action.LEDGER_COVERED, actor="ledger", **facts))

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 from uuid import UUID
 
 import msgspec
 import orjson
 
+from wellkeep.base.ids import derived
 from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.base.purpose import Purpose
 from wellkeep.ledger import grammar
@@ -34,8 +34,10 @@ __all__ = [
     "EventRefused",
     "Outcome",
     "PreparedEvent",
+    "SystemFacts",
     "prepare",
     "split",
+    "system_event",
 ]
 
 ENTRY_LIMIT = 32 * 1024
@@ -172,6 +174,37 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 raise refuse("part")
 
 
+class SystemFacts(TypedDict, total=False):
+    """What an event of the system itself may say beside who, what and how it ended."""
+
+    resource_type: str
+    resource_id: str | None
+    ip: str | None
+    count: int
+    span: tuple[int, int, int] | None
+    digest: bytes | None
+    error: str
+
+
+def system_event(
+    event_id: UUID, action: Action, *, actor: str, outcome: Outcome = Outcome.DONE, **facts: Unpack[SystemFacts]
+) -> Event:
+    """Return the event of something that the system did of its own accord, `actor` names which part of it.
+
+    Nobody asked for it: so it is its own request, and nobody was authenticated.
+    """
+    return Event(
+        id=event_id,
+        action=action,
+        actor_type=ActorType.SYSTEM,
+        actor_id=actor,
+        method=AuthMethod.NONE,
+        outcome=outcome,
+        request=event_id,
+        **facts,
+    )
+
+
 class PreparedEvent(NamedTuple):
     """An event and its bytes, checked and ready to be chained."""
 
@@ -238,14 +271,8 @@ def _fill(event: Event, room: int) -> list[dict[str, list[Any]]]:
 
 
 def _part_id(first: UUID, number: int) -> UUID:
-    """Return the id of part `number`: the first one's time, and random bits that follow from the first one's id."""
-    if number == 1:
-        return first
-    spread = int.from_bytes(
-        sha256(b"wellkeep/ledger/part\n" + first.bytes + number.to_bytes(4, "big")).digest()[:16], "big"
-    )
-    variable = (0xFFF << 64) | ((1 << 62) - 1)
-    return UUID(int=(first.int & ~variable) | (spread & variable))
+    """Return the id of part `number`, which follows from the first one's."""
+    return first if number == 1 else derived(first, b"wellkeep/ledger/part\n" + first.bytes + number.to_bytes(4, "big"))
 
 
 def _uuid(key: str, value: UUID) -> UUID:

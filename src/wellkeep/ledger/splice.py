@@ -21,10 +21,9 @@ import msgspec
 
 from wellkeep.base.clock import iso
 from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.crypto.merkle import Frontier
-from wellkeep.ledger.actions import Action, Outcome
-from wellkeep.ledger.event import Event, PreparedEvent, prepare
+from wellkeep.ledger.actions import Action
+from wellkeep.ledger.event import PreparedEvent, prepare, system_event
 from wellkeep.ledger.seal import SealKey, origin
 from wellkeep.ledger.told import opened_id
 
@@ -156,15 +155,10 @@ class Splicer:
 
     def _opened(self, log: UUID, about: UUID, epoch: int) -> Submitted:
         """Return the event in `log` that the log of `about` was opened; its id follows from both and the epoch."""
-        event_id = opened_id(log, origin(self._host, about, epoch))
-        event = Event(
-            id=event_id,
-            action=Action.LOG_OPENED,
-            actor_type=ActorType.SYSTEM,
-            actor_id="ledger",
-            method=AuthMethod.NONE,
-            outcome=Outcome.DONE,
-            request=event_id,
+        event = system_event(
+            opened_id(log, origin(self._host, about, epoch)),
+            Action.LOG_OPENED,
+            actor="ledger",
             resource_type="log",
             resource_id=str(about),
             span=(epoch, 0, 0) if epoch > 1 else None,
@@ -205,15 +199,15 @@ class Splicer:
             )
             places[number, event_id.int] = Appended(tenant, epoch, seq, leaf)
             if event.subjects or submitted.outbox:
-                self._beside(submitted, epoch, seq, time, result)
+                self._beside(submitted, epoch, seq, result)
             seq += 1
         self._step(head, Head(tenant, epoch, name, seq, leaf, time, ()), leaves, result)
 
-    def _beside(self, submitted: Submitted, epoch: int, seq: int, time: datetime, result: Spliced) -> None:
+    def _beside(self, submitted: Submitted, epoch: int, seq: int, result: Spliced) -> None:
         """Put down what an entry takes beside its own row: further subjects, and the outbox row that it came from."""
         tenant, prepared = submitted.tenant, submitted.prepared
         others = prepared.named_subjects() - {prepared.event.subject}
-        result.subjects.extend((tenant, other, epoch, seq, time) for other in others)
+        result.subjects.extend((tenant, other, epoch, seq) for other in others)
         if submitted.outbox:
             result.outboxed.append((tenant, prepared.event.id))
 

@@ -13,12 +13,11 @@ from uuid import UUID
 
 from wellkeep.assembly.ledger_check import Extent, check
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
-from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto.notes import NoteVerifier
 from wellkeep.db.connection import Connection
 from wellkeep.ledger.checkpoint import Checkpoint, note
-from wellkeep.ledger.event import Action, Event, Outcome, prepare
+from wellkeep.ledger.event import Action, prepare, system_event
 from wellkeep.ledger.report import Report, What
 from wellkeep.ledger.witness import Witness
 from wellkeep.ledger.witness_store import WitnessStore
@@ -208,17 +207,7 @@ async def _two_views(stage: Scene, notes: Notes) -> None:
 async def _outbox_forged(stage: Scene, notes: Notes) -> None:
     """Write an event into the outbox as if a change had left it there."""
     forged, connection = uuid7(), stage.connection
-    made_up = prepare(
-        Event(
-            id=forged,
-            action=Action.RECORD_READ,
-            actor_type=ActorType.SYSTEM,
-            actor_id="somebody",
-            method=AuthMethod.NONE,
-            outcome=Outcome.DONE,
-            request=forged,
-        )
-    )
+    made_up = prepare(system_event(forged, Action.RECORD_READ, actor="somebody"))
     event = os.urandom(32) + made_up.encoded
     await connection.execute(_FORGE_OUTBOX, stage.tenant, forged, event)
     await stage.scratch.operator.core.writer.drain_outbox(older_than=0.0)
