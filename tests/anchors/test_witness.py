@@ -212,14 +212,39 @@ def test_of_two_at_once_exactly_one_wins(witness: Witness, store: WitnessStore) 
         thread.join()
     assert sorted(reply.status for reply in replies) == [200, 409, 409, 409]
     assert [(one.size) for one in store.all()] == [8]
+    assert forks(store) == {end(8, root=merkle.root(each))[0] for each in leaves.values()}, "all four histories"
+
+
+@pytest.mark.parametrize("old", [0, 5, 7])
+def test_another_root_of_its_size_is_evidence_whatever_it_is_said_to_go_on_from(
+    witness: Witness, store: WitnessStore, old: int
+) -> None:
+    witness.add_checkpoint(request(0, 7))
+    other = end(7, root=b"x" * 32)[0]
+    reply = witness.add_checkpoint(request(old, 7, proof=[], note=other))
+    assert (reply.status, reply.body) == (409, b"7\n")
+    assert forks(store) == {end(7)[0], other}
 
 
 def test_the_store_moves_only_from_where_it_was_told(store: WitnessStore) -> None:
     first, second = End(3, b"r" * 32), End(4, b"s" * 32)
-    assert store.move(ORIGIN, old=None, new=first, note=b"n", at=1) is None
-    assert store.move(ORIGIN, old=None, new=second, note=b"n", at=1) == first
-    assert store.move("gone", old=first, new=second, note=b"n", at=1) == End(0, b"")
-    assert store.end(ORIGIN) == first
+    assert store.move(ORIGIN, old=None, new=first, note=b"n", at=1)
+    assert not store.move(ORIGIN, old=None, new=second, note=b"n", at=1)
+    assert not store.move("gone", old=first, new=second, note=b"n", at=1)
+    assert (store.end(ORIGIN), store.end("gone")) == (first, None)
+
+
+@pytest.mark.parametrize("found", ["a file", "another's", "closed"])
+def test_a_place_that_can_t_be_kept_in_is_told(tmp_path: Path, found: str) -> None:
+    place = tmp_path / "state"
+    if found == "a file":
+        place.write_text("mine")
+    else:
+        place.mkdir()
+        file = place / witness_store.FILE_NAME
+        file.write_bytes(b"no database at all" * 100) if found == "another's" else file.mkdir()
+    with pytest.raises(Misconfigured, match="can't keep its state"):
+        WitnessStore(place)
 
 
 def test_a_race_that_was_lost_after_all_checks_is_told(store: WitnessStore) -> None:

@@ -239,6 +239,8 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     assert said("keygen", NAME, "--key", key) == 0
     assert said("keygen", NAME, "--key", key) == 1, "a key is never replaced"
     assert said("status", "--state", tmp_path) == 1
+    (tmp_path / "witness.sqlite3").write_text("mine")
+    assert said("status", "--state", tmp_path) == 1, "that is no state of a witness"
     assert said("--state", tmp_path / "state") == 2
     whole = ("--state", tmp_path / "state", "--key", key, "--log", SIGNER.vkey(ORIGIN))
     assert said(*whole, "--certificate", key) == 2

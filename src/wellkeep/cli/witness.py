@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured, WellkeepError
 from wellkeep.cli.console import WRONG_USAGE, done, err, out, print_json, refuse, refuse_error, table
-from wellkeep.cli.local import Json
+from wellkeep.cli.options import Json
 from wellkeep.crypto.errors import BadNote
 from wellkeep.crypto.notes import NoteVerifier
 from wellkeep.ledger.witness import Witness
@@ -97,8 +96,8 @@ def status(state: State, json: Json = False) -> None:
         refuse(f"There is no witness's state in {state}.")
     try:
         found = WitnessStore(state).all()
-    except sqlite3.Error:
-        refuse(f"The state in {state} can't be read.", hint="Has this account the right to?")
+    except WellkeepError as error:
+        refuse_error(error)
     if json:
         print_json([_told(one) for one in found])
     else:

@@ -12,7 +12,8 @@ r"""A witness (c2sp.org/tlog-witness): it cosigns a checkpoint that goes on from
 | 422 | the proof does not lead from one to the other |
 
 Rules: persisted, then signed; a size never falls, and of one size there is one root. What the log signed and does not
-fit is kept as evidence. The threat is a log that shows two parties two histories.
+fit is kept as evidence: without a proof that holds, or of the size that it is at with another root, whatever old size
+came with it and whoever was quicker. The threat is a log that shows two parties two histories.
 """
 
 from __future__ import annotations
@@ -101,21 +102,23 @@ class Witness:
 
     def _advance(self, request: _Request) -> None:
         """Put the checkpoint where the log's end was, if it goes on from there."""
+        while not self._moved(request):
+            continue  # somebody was quicker: it is judged anew, by where the log is now, which is further on
+
+    def _moved(self, request: _Request) -> bool:
         found, new = request.checkpoint, End(request.checkpoint.size, request.checkpoint.root)
         stands = self._store.end(found.origin)
         size = 0 if stands is None else stands.size
-        if request.old != size:
-            raise _RefusedError(_conflict(size))
-        if stands is not None and stands.size == new.size and stands.root != new.root:
+        if stands is not None and size == new.size and stands.root != new.root:
             self._keep(request)
+            raise _RefusedError(_conflict(size))
+        if request.old != size:
             raise _RefusedError(_conflict(size))
         if not _goes_on(stands, new, request.proof):
             self._keep(request)
             raise _RefusedError(Reply(422, b"the proof does not lead to this checkpoint\n"))
         now = int(self._clock.seconds())
-        other = self._store.move(found.origin, old=stands, new=new, note=request.note, at=now)
-        if other is not None:
-            raise _RefusedError(_conflict(other.size))
+        return self._store.move(found.origin, old=stands, new=new, note=request.note, at=now)
 
     def _keep(self, request: _Request) -> None:
         found = request.checkpoint

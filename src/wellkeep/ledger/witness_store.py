@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from wellkeep.base.errors import Misconfigured
+
 FILE_NAME = "witness.sqlite3"
 _BUSY_SECONDS = 5.0
 _EVIDENCE_KEPT = 1_000
@@ -81,31 +83,36 @@ class WitnessStore:
     """The file, opened for each use; safe to share by threads and processes."""
 
     def __init__(self, directory: Path) -> None:
-        """Keep the file in `directory`, which is made, 0700, where there is none."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Keep the file in `directory`, which is made, 0700, where there is none. Raises Misconfigured."""
         self.path = directory / FILE_NAME
-        with self._transaction() as database:
-            database.execute(_SCHEMA)
-            database.execute(_EVIDENCE)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._transaction() as database:
+                database.execute(_SCHEMA)
+                database.execute(_EVIDENCE)
+        except (OSError, sqlite3.Error):
+            raise Misconfigured(
+                f"A witness can't keep its state in {directory}: is it this account's to write, with room, and what "
+                f"lies there as {FILE_NAME} a witness's?"
+            ) from None
 
     def end(self, origin: str) -> End | None:
         """Return how far it has gone with a log, None where it never signed it."""
         with self._transaction() as database:
             return _end(database, origin)
 
-    def move(self, origin: str, *, old: End | None, new: End, note: bytes, at: int) -> End | None:
-        """Move a log's end on if it is still `old`, durably; return the end that stands instead where it is not."""
+    def move(self, origin: str, *, old: End | None, new: End, note: bytes, at: int) -> bool:
+        """Move a log's end on, durably; return False, and nothing moved, where it is no more `old`."""
         with self._transaction() as database:
-            stands = _end(database, origin)
-            if stands != old:
-                return stands or End(0, b"")
+            if _end(database, origin) != old:
+                return False
             database.execute(_WRITE, (origin, new.size, new.root, note, at))
-        return None
+        return True
 
     def keep(self, origin: str, end: End, note: bytes, *, at: int) -> None:
         """Keep a note that the log signed and that fits no history of it, with what stood beside it of its size.
 
-        A thousand at most of each log that prove two histories, and a thousand that prove nothing yet.
+        Until there are a thousand of that log that prove two histories, or a thousand that prove nothing yet.
         """
         told = {"origin": origin, "size": end.size, "root": end.root, "note": note, "at": at, "most": _EVIDENCE_KEPT}
         with self._transaction() as database:
