@@ -23,17 +23,24 @@ import msgspec
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.crypto.errors import BadNote, BadProof
 from wellkeep.crypto.merkle import inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
-from wellkeep.db.connection import Connection
+from wellkeep.db.connection import Connection, Record
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, note
 from wellkeep.ledger.seal import origin
 from wellkeep.ledger.tile_store import TileStore
-from wellkeep.ledger.tiles import consistency, inclusion
 
-_ENTRY = "SELECT epoch, seq, entry FROM ledger.entry WHERE tenant_id = $1 AND event_id = $2"
-_ORIGIN = "SELECT origin FROM ledger.log WHERE tenant_id = $1 AND epoch = $2"
+_ENTRY = """
+SELECT e.epoch, e.seq, e.entry, l.origin, c.size, c.root, c.signature FROM ledger.entry AS e
+LEFT JOIN ledger.log AS l ON l.tenant_id = e.tenant_id AND l.epoch = e.epoch
+LEFT JOIN LATERAL (
+    SELECT k.size, k.root, k.signature FROM ledger.checkpoint AS k
+    WHERE k.tenant_id = e.tenant_id AND k.epoch = e.epoch AND k.size > e.seq ORDER BY k.size DESC LIMIT 1
+) AS c ON true
+WHERE e.tenant_id = $1 AND e.event_id = $2
+"""
 _NEWEST = """
-SELECT epoch, size, root, signature FROM ledger.checkpoint
-WHERE tenant_id = $1 AND ($2::integer IS NULL OR epoch = $2) AND size > $3 ORDER BY epoch DESC, size DESC LIMIT 1
+SELECT c.epoch, l.origin, c.size, c.root, c.signature FROM ledger.checkpoint AS c
+LEFT JOIN ledger.log AS l ON l.tenant_id = c.tenant_id AND l.epoch = c.epoch
+WHERE c.tenant_id = $1 ORDER BY c.epoch DESC, c.size DESC LIMIT 1
 """
 _COVERED = """
 SELECT v.cover, v.size, v.root, c.signature FROM ledger.covered AS v
@@ -122,15 +129,15 @@ class _Entry(msgspec.Struct, frozen=True):
     seq: int
 
 
-async def newest(
-    readers: Readers, signers: Sequence[CheckpointSigner], tenant: UUID, *, epoch: int | None = None, beyond: int = 0
-) -> Signed | None:
-    """Return the newest checkpoint of a tenant's log of more than `beyond` entries; raises BadNote if none of ours."""
-    row = await readers.rows.fetchrow(_NEWEST, tenant, epoch, beyond)
-    if row is None:
-        return None
-    name = await readers.rows.fetchval(_ORIGIN, tenant, row["epoch"])
-    return _signed(signers, Checkpoint(name, row["size"], row["root"]), row["epoch"], row["signature"])
+async def newest(readers: Readers, signers: Sequence[CheckpointSigner], tenant: UUID) -> Signed | None:
+    """Return the newest checkpoint of a tenant's log; raises BadNote if it is none of ours."""
+    row = await readers.rows.fetchrow(_NEWEST, tenant)
+    return None if row is None else _stored(signers, row)
+
+
+def _stored(signers: Sequence[CheckpointSigner], row: Record) -> Signed:
+    checkpoint = Checkpoint(row["origin"], row["size"], row["root"])
+    return _signed(signers, checkpoint, row["epoch"], row["signature"])
 
 
 def _signed(signers: Sequence[CheckpointSigner], checkpoint: Checkpoint, epoch: int, signature: bytes) -> Signed:
@@ -154,13 +161,12 @@ async def prove_entry(
     row = await readers.rows.fetchrow(_ENTRY, tenant, event)
     if row is None:
         raise LookupError
-    epoch, seq, entry = row["epoch"], row["seq"], row["entry"]
-    signed = await newest(readers, signers, tenant, epoch=epoch, beyond=seq)
-    if signed is None:
+    if row["size"] is None:
         return None
-    size = signed.checkpoint.size
-    hashes = await inclusion(TileStore(readers.trees, tenant=tenant, epoch=epoch), seq, size)
-    proof = EntryProof(entry, seq, tuple(hashes), signed)
+    signed = _stored(signers, row)
+    store = TileStore(readers.trees, tenant=tenant, epoch=signed.epoch)
+    hashes = await store.inclusion(row["seq"], signed.checkpoint.size)
+    proof = EntryProof(row["entry"], row["seq"], tuple(hashes), signed)
     _check(proof, event)
     return proof
 
@@ -233,7 +239,7 @@ async def _prove_place(
 
 async def _prove_growth(root: Readers, tenant: UUID, known: Signed, signed: Signed) -> list[bytes]:
     old, new = known.checkpoint, signed.checkpoint
-    growth = await consistency(TileStore(root.trees, tenant=tenant, epoch=signed.epoch), old.size, new.size)
+    growth = await TileStore(root.trees, tenant=tenant, epoch=signed.epoch).consistency(old.size, new.size)
     verify_consistency(old_size=old.size, old_root=old.root, new_size=new.size, new_root=new.root, proof=growth)
     return growth
 

@@ -140,24 +140,56 @@ AS $body$
 $body$;
 COMMENT ON FUNCTION ledger.tile_counts(uuid, integer) IS 'How many full tiles of each level a log has; null where none.';
 
-CREATE FUNCTION ledger.leaf_run(of_tenant uuid, of_epoch integer, first bigint, upto bigint) RETURNS bytea
-LANGUAGE sql STABLE SECURITY DEFINER
+CREATE FUNCTION ledger.read_runs(of_tenant uuid, of_epoch integer, levels integer[], firsts bigint[], ends bigint[])
+RETURNS SETOF bytea
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+-- One plan for good: to plan a look into every month costs more than the look.
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
 AS $body$
-    SELECT string_agg(e.leaf, '' ORDER BY e.seq) FROM ledger.entry AS e
-    WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq >= first AND e.seq < upto
+DECLARE
+    hashes bytea;
+    rest   bytea;
+    begins bigint;
+    since  timestamptz;
+    until  timestamptz;
+BEGIN
+    FOR place IN 1 .. cardinality(levels) LOOP
+        -- From the run's own tile, full or kept of a pruned month, as far as that goes; the rest from below.
+        SELECT substr(t.hashes, (firsts[place] % 256 * 32 + 1)::integer, ((ends[place] - firsts[place]) * 32)::integer)
+            INTO hashes FROM ledger.tile AS t
+            WHERE t.tenant_id = of_tenant AND t.epoch = of_epoch AND t.level = levels[place]
+              AND t.index = firsts[place] / 256;
+        hashes := coalesce(hashes, '');
+        begins := firsts[place] + length(hashes) / 32;
+        rest := NULL;
+        IF begins < ends[place] AND levels[place] > 0 THEN
+            SELECT string_agg(t.root, '' ORDER BY t.index) INTO rest FROM ledger.tile AS t
+                WHERE t.tenant_id = of_tenant AND t.epoch = of_epoch AND t.level = levels[place] - 1
+                  AND t.index >= begins AND t.index < ends[place]
+                HAVING count(t.root) = ends[place] - begins;
+        ELSIF begins < ends[place] THEN
+            -- Checkpoints around the leaves say in which months to look first. Nothing depends on their word.
+            SELECT c."time" - interval '1 day' INTO since FROM ledger.checkpoint AS c
+                WHERE c.tenant_id = of_tenant AND c.epoch = of_epoch AND c.size <= begins ORDER BY c.size DESC LIMIT 1;
+            SELECT c."time" + interval '1 day' INTO until FROM ledger.checkpoint AS c
+                WHERE c.tenant_id = of_tenant AND c.epoch = of_epoch AND c.size >= ends[place] ORDER BY c.size LIMIT 1;
+            SELECT string_agg(e.leaf, '' ORDER BY e.seq) INTO rest FROM ledger.entry AS e
+                WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq >= begins AND e.seq < ends[place]
+                  AND e."time" >= coalesce(since, '-infinity') AND e."time" < coalesce(until, 'infinity')
+                HAVING count(*) = ends[place] - begins;
+            IF rest IS NULL THEN
+                SELECT string_agg(e.leaf, '' ORDER BY e.seq) INTO rest FROM ledger.entry AS e
+                    WHERE e.tenant_id = of_tenant AND e.epoch = of_epoch AND e.seq >= begins AND e.seq < ends[place]
+                    HAVING count(*) = ends[place] - begins;
+            END IF;
+        END IF;
+        RETURN NEXT hashes || coalesce(rest, '');
+    END LOOP;
+END
 $body$;
-COMMENT ON FUNCTION ledger.leaf_run(uuid, integer, bigint, bigint) IS 'The leaf hashes of a run of entries, joined.';
-
-CREATE FUNCTION ledger.root_run(of_tenant uuid, of_epoch integer, of_level integer, first bigint, upto bigint) RETURNS bytea
-LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $body$
-    SELECT string_agg(t.root, '' ORDER BY t.index) FROM ledger.tile AS t
-    WHERE t.tenant_id = of_tenant AND t.epoch = of_epoch AND t.level = of_level AND t.index >= first AND t.index < upto
-$body$;
-COMMENT ON FUNCTION ledger.root_run(uuid, integer, integer, bigint, bigint) IS
-    'The hashes above a run of full tiles, joined: the hashes of a tile of the next level.';
+COMMENT ON FUNCTION ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]) IS
+    'The hashes of runs of the tree''s rows, each within one tile, joined: from its first on without a gap; fewer where one is missing.';
 
 CREATE TYPE ledger.tile_in AS (tenant_id uuid, epoch integer, level integer, index bigint, hashes bytea, root bytea);
 CREATE FUNCTION ledger.add_tiles(given ledger.tile_in[]) RETURNS void
@@ -242,7 +274,7 @@ GRANT USAGE ON TYPE ledger.checkpoint_in, ledger.sealed_head, ledger.tile_in, le
 GRANT EXECUTE ON FUNCTION
     ledger.add_checkpoints(ledger.checkpoint_in[]), ledger.unsigned_heads(), ledger.all_heads(),
     ledger.thin_checkpoints(timestamptz, integer), ledger.tile_counts(uuid, integer),
-    ledger.leaf_run(uuid, integer, bigint, bigint), ledger.root_run(uuid, integer, integer, bigint, bigint),
+    ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]),
     ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(integer),
     ledger.add_reason(uuid, uuid, bytea), ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea)
     TO wk_ledger;
