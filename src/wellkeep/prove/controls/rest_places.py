@@ -34,7 +34,7 @@ _LIMITS = Limits(resolve=5.0, connect=3.0, read=5.0, total=10.0)
 _REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://other.example.org/\r\nContent-Length: 0\r\n\r\n"
 _HERE = "127.0.0.1"
 _BESIDE = "127.0.0.2"
-_SPELLINGS = ("0x7f.1", "2130706433", "127.1", "localhost.", _HERE)
+_SPELLINGS = ("0x7f.1", "2130706433", "127.1", "localhost", _HERE)
 """Of this machine, as resolvers take them."""
 _FORBIDDEN = (
     *("0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "127.0.0.3", "169.254.169.254"),  # noqa: S104
