@@ -199,15 +199,15 @@ class Splicer:
             )
             places[number, event_id.int] = Appended(tenant, epoch, seq, leaf)
             if event.subjects or submitted.outbox:
-                self._beside(submitted, epoch, seq, result)
+                self._beside(submitted, epoch, seq, time, result)
             seq += 1
         self._step(head, Head(tenant, epoch, name, seq, leaf, time, ()), leaves, result)
 
-    def _beside(self, submitted: Submitted, epoch: int, seq: int, result: Spliced) -> None:
+    def _beside(self, submitted: Submitted, epoch: int, seq: int, time: datetime, result: Spliced) -> None:
         """Put down what an entry takes beside its own row: further subjects, and the outbox row that it came from."""
         tenant, prepared = submitted.tenant, submitted.prepared
         others = prepared.named_subjects() - {prepared.event.subject}
-        result.subjects.extend((tenant, other, epoch, seq) for other in others)
+        result.subjects.extend((tenant, other, epoch, seq, time) for other in others)
         if submitted.outbox:
             result.outboxed.append((tenant, prepared.event.id))
 
