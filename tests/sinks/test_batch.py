@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -9,13 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egress.outside import Noted, way_out
 from ledger.making import HOST
 from sinks.making import LOG, TENANT, TIME, due, entry, row
+from wellkeep.base.sink_settings import SyslogSink
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.seal import origin
 from wellkeep.ledger.sinks.batch import Batch, plan
 from wellkeep.ledger.sinks.desk import Due, Row
+from wellkeep.ledger.sinks.receiver import FORMATS
 from wellkeep.ledger.sinks.records import Entry, Gap, Why, encode
+from wellkeep.ledger.sinks.syslog import SyslogReceiver
 
 MOST = 1_000_000
 
@@ -151,3 +156,37 @@ def test_bytes_that_somebody_broke_go_out_as_they_are() -> None:
     assert entry(3, body={"x": 1}).event == {"x": 1}
     assert entry(3, raw=b'{"event":[],"prev":7}').event == {}
     assert b'"seq":3' in encode(broken)
+
+
+_LEAF = "0" * 64
+_PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+_KEYS = st.sampled_from(
+    ["action", "actor", "auth", "error", "outcome", "resource", "rule", "session", "source", "span"]
+)
+
+
+@given(
+    event=st.dictionaries(_KEYS, _PARTS) | _PARTS, prev=st.sampled_from([_LEAF, "x" * 20_000, 7, "A" * 64, "0" * 65])
+)
+def test_no_entry_is_one_that_can_t_be_sent(event: Any, prev: object) -> None:
+    """Whatever somebody who owns the database made of it: it goes out in each form, and holds up none behind it."""
+    sent = entry(3, raw=json.dumps({"event": event, "prev": prev}).encode())
+    assert sent.prev == (_LEAF if prev == _LEAF else "")
+    for write in FORMATS.values():
+        assert write(sent)
+    messages = SyslogReceiver(SyslogSink(name="siem", place="siem"), egress=way_out(Noted()), host=HOST)._messages(sent)
+    assert sum(map(len, messages)) < 3 * len(sent.text) + 8_192
+
+
+@pytest.mark.parametrize(("depth", "read"), [(30, True), (31, False), (300, False), (2_000, False)])
+def test_what_lies_too_deep_is_sent_and_not_read(depth: int, read: bool) -> None:  # noqa: FBT001
+    """What reads JSON goes deeper than what writes it: such an entry went out as it is, and never in OCSF's form."""
+    raw = b'{"event":{"action":"record.read","more":' + b"[" * depth + b"]" * depth + b'},"prev":"' + b"0" * 64 + b'"}'
+    sent = entry(3, raw=raw)
+    assert sent.event.get("action") == ("record.read" if read else None)
+    for write in FORMATS.values():
+        assert write(sent)

@@ -58,7 +58,6 @@ async def receiver(
             clock=SetClock(),
         )
         yield made
-        made.stop()
 
 
 @pytest.mark.parametrize(("format_", "index"), [("raw", None), ("ocsf", "audit")])
@@ -120,6 +119,9 @@ async def test_whatever_is_not_its_word_for_done_is_trouble(
         ("nan", 0, 0),
         ("inf", 0, 0),
         ("soon", 0, 0),
+        ("9" * 5_000, 0, 0),
+        ("Sun, 03 May 99999999999999999999 14:02:00 GMT", 0, 0),
+        ("Sun, 03 May 2026 14:02:00 +99999999", 0, 0),
         ("in a minute", 30, 61),
         ("Sun, 03 May 2026 14:02:00 -0000", 0, 0),
     ],

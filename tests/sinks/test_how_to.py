@@ -17,6 +17,8 @@ from database import Database
 from ledger.making import change
 from sinks.streaming import fill, log, streaming, until
 from wellkeep.base.sink_settings import FileSink
+from wellkeep.egress.errors import Trouble as Unreached
+from wellkeep.ledger.sinks.trouble import Trouble
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "siem.md"
 Lines = list[dict[str, Any]]
@@ -44,6 +46,12 @@ def rehashed(lines: Lines) -> Lines:
 
 def twice(lines: Lines) -> Lines:
     return [*lines[:6], *lines[3:]]
+
+
+@pytest.mark.parametrize("code", [*Trouble, *Unreached])
+def test_every_error_of_a_sink_is_explained(code: str) -> None:
+    _, _, explained = HOW_TO.read_text().partition("## When a sink fails")
+    assert f"`{code}`" in explained
 
 
 CASES: dict[str, tuple[Callable[[Lines], Lines], str]] = {

@@ -46,6 +46,15 @@ def test_what_is_told_is_read_back(
     assert read.body == body
 
 
+def test_what_is_told_makes_no_more_parts_than_there_is_room_for() -> None:
+    told = {"log": "x" * 20_000}
+    parts = header().parts(
+        b"y" * 32_768, severity=Severity.INFORMATIONAL, time=TIME, kind="entry", told=told, most=8_192
+    )
+    assert len(parts) == 16
+    assert b"".join(parse(part).body for part in parts) == b"y" * 32_768
+
+
 @given(body=st.text(st.characters(codec="ascii"), max_size=40_000), most=st.integers(2_048, 9_000))
 def test_what_is_too_long_goes_in_parts_that_fit_and_join(body: str, most: int) -> None:
     told = {"log": "vault.example.org/ledger/root", "leaf": "0" * 64}

@@ -342,9 +342,6 @@ class Faulty:
             raise ValueError(batch)
         self.got += batch
 
-    def stop(self) -> None:
-        pass
-
 
 @asynccontextmanager
 async def delivering(database: Database, faulty: Faulty, reports: Reports, *, pace: Pace = PACE) -> AsyncIterator[None]:

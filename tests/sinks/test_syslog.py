@@ -36,7 +36,6 @@ async def receiver(
             host=HOST,
         )
         yield made
-        made.stop()
 
 
 async def test_messages_say_who_and_how_bad_and_hold_the_stored_bytes(certificates: Certificates, noted: Noted) -> None:

@@ -14,12 +14,13 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from wellkeep.base.apart import Apart
 from wellkeep.base.clock import Clock
 from wellkeep.base.durable import append_lines, cut_torn_line, sync_directory
 from wellkeep.base.sink_settings import FileSink
@@ -41,7 +42,7 @@ class FileReceiver:
         self._path = path
         self._clock = clock
         self._write = FORMATS[sink.format]
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-sink")
+        self._thread = Apart(name="ledger-sink")
         self._last: Future[None] | None = None
 
     async def send(self, batch: Sequence[Record]) -> None:
@@ -49,12 +50,8 @@ class FileReceiver:
         if self._last is not None and not self._last.done():
             raise SinkTrouble(Trouble.TIMED_OUT)
         lines = b"".join(line + b"\n" for line in await written(batch, self._write))
-        self._last = self._thread.submit(self._append, lines)
+        self._last = self._thread.submit(lambda: self._append(lines))
         await asyncio.wrap_future(self._last)
-
-    def stop(self) -> None:
-        """Take nothing more; what hangs is left to end by itself."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _append(self, lines: bytes) -> None:
         try:

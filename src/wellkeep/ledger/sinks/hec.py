@@ -60,9 +60,6 @@ class HecReceiver:
             raise SinkTrouble(_said(answer.status_code), retry_after=self._asked(answer.headers))
         _check(answer.content)
 
-    def stop(self) -> None:
-        """Hold nothing."""
-
     def _event(self, record: Record) -> bytes:
         time = datetime.fromisoformat(record.time).timestamp()
         told = orjson.dumps({"time": round(time, 6), **self._told})
@@ -80,7 +77,7 @@ class HecReceiver:
     def _until(self, date: str) -> float:
         try:
             until = parsedate_to_datetime(date)
-        except ValueError:
+        except (ValueError, OverflowError):  # a year, or a day, that no calendar has
             return 0.0
         aware = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
         return (aware - self._clock.now()).total_seconds()

@@ -37,7 +37,3 @@ class Receiver(Protocol):
         Raises SinkTrouble, or an error of egress; then none of it counts as arrived. May be cancelled at any time.
         """
         ...
-
-    def stop(self) -> None:
-        """Let go of what is held."""
-        ...

@@ -3,12 +3,14 @@
     {"entry":"<stored bytes>","leaf":"<hex>","log":"<origin>","prev":"<hex>","seq":n,"time":"…","type":"entry","v":1}
     {"from":n,"log":"<origin>","reason":"missing","time":"…","to":n,"type":"gap","v":1}
 
-Rule: the stored bytes go out as they are, whatever is in them: a receiver hashes them (leaf = SHA-256(0x00 ‖ entry)),
-and what somebody tampered with must look tampered with there, too.
+Rules: the stored bytes go out as they are, whatever is in them: a receiver hashes them (leaf = SHA-256(0x00 ‖ entry)),
+and what somebody tampered with must look tampered with there, too. What is told beside them is taken from them only
+where it has its form: no entry, whatever somebody made of it, is one that can't be sent.
 """
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,6 +21,9 @@ from wellkeep.base.clock import iso
 from wellkeep.ledger.sinks.desk import Row
 
 _VERSION = 1
+_LEAF = re.compile(r"[0-9a-f]{64}")
+_DEEPEST = 32
+"""So far may parts of an entry lie in each other; ours do so four deep, and what writes JSON ends at 254."""
 
 
 class Why(StrEnum):
@@ -57,7 +62,10 @@ class Gap(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry of a log; `body` is what its bytes say, empty where they say nothing that can be read."""
+    """One entry of a log; `body` is what its bytes say, empty where they say nothing that can be read.
+
+    `prev` is empty where they name no leaf.
+    """
 
     tenant: UUID
     origin: str
@@ -100,7 +108,7 @@ def entry_of(tenant: UUID, origin: str, row: Row) -> Entry:
         origin=origin,
         seq=row.seq,
         leaf=row.leaf.hex(),
-        prev=prev if isinstance(prev, str) else "",
+        prev=prev if isinstance(prev, str) and _LEAF.fullmatch(prev) else "",
         time=iso(row.time),
         text=row.entry.decode("utf-8", "backslashreplace"),
         body=body,
@@ -117,4 +125,10 @@ def _read(entry: bytes) -> dict[str, Any]:
         body = orjson.loads(entry)
     except orjson.JSONDecodeError:
         return {}
-    return body if isinstance(body, dict) else {}
+    return body if isinstance(body, dict) and _is_shallow(body, _DEEPEST) else {}
+
+
+def _is_shallow(part: object, left: int) -> bool:
+    """Say whether nothing lies more than `left` deep in `part`."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return left > 0 and all(_is_shallow(one, left - 1) for one in inner if isinstance(one, dict | list))

@@ -5,7 +5,8 @@ r"""The syslog protocol's messages (RFC 5424) and their frames over TLS (RFC 542
 Rules: what is told about a record stands in structured data, escaped as section 6.3.3 says (`"`, `\`, `]`); MSG is
 ASCII without a byte-order mark, so a receiver hands it on as it is. A receiver need not take more than 2,048 octets
 (RFC 5425, section 4.3.1), so what would be longer than it was said to take goes in parts: `part` i of `parts`, which
-share `leaf` (a gap's `log`, `from`, `to`), and whose MSGs joined in order are the record.
+share `leaf` (a gap's `log`, `from`, `to`), and whose MSGs joined in order are the record. A part has room for a quarter
+of what the receiver takes, whatever is told before it, so that no record becomes more than it can send.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ FACILITIES: Final[Mapping[str, int]] = {
     **{f"local{number}": 16 + number for number in range(8)},
 }
 _APPLICATION = "wellkeep"
+_LEAST_ROOM = 4
 _ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "]": "\\]"})
 
 
@@ -58,7 +60,7 @@ class Header:
             return [whole]
         numbered = dict(told) | {"part": len(body), "parts": len(body)}
         head = len(self.message(b"", severity=severity, time=time, kind=kind, told=numbered))
-        room = max(most - head, 1)
+        room = max(most - head, most // _LEAST_ROOM)
         pieces = [body[at : at + room] for at in range(0, len(body), room)]
         return [
             self.message(

@@ -84,8 +84,7 @@ class Stream:
             await asyncio.sleep(pause)
 
     async def stop(self) -> None:
-        """Give the turn back and let the receiver go. Raises DatabaseUnavailable; then the turn ends by itself."""
-        self._receiver.stop()
+        """Give the turn back. Raises DatabaseUnavailable; then it ends by itself."""
         await self._desk.release()
 
     async def _turn(self) -> float:

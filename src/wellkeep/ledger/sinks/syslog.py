@@ -52,9 +52,6 @@ class SyslogReceiver:
         finally:
             writer.transport.abort()
 
-    def stop(self) -> None:
-        """Hold nothing."""
-
     async def _hand_over(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, frames: bytes) -> None:
         socket = writer.get_extra_info("socket")
         writer.write(frames)
