@@ -209,6 +209,24 @@ async def test_a_clock_that_jumps_is_refused_with_a_finding(
     assert (await verified(database)).ok
 
 
+async def test_a_clock_that_takes_postgresql_s_along_is_refused_all_the_same(database: Database, tenant: UUID) -> None:
+    """On one machine both clocks jump together: here PostgreSQL's stands between two that are ours."""
+    clock, reports = SetClock(), Reports()
+    clock.off = timedelta(minutes=-4)
+    async with writing(database, clock=clock, reports=reports) as writer:
+        await writer.append(tenant, prepared())
+        clock.off = timedelta(minutes=4)  # within PostgreSQL's five minutes, and after the head
+        with pytest.raises(LedgerUnavailable):
+            await writer.append(tenant, prepared())
+        assert writer.healthy
+        clock.off = timedelta(minutes=-3)
+        await writer.append(tenant, prepared())
+    [(kind, detail)] = zip(reports.kinds, reports.details, strict=True)
+    assert kind is Kind.LEDGER_CLOCK
+    assert 479 <= int(detail["seconds"]) <= 481
+    assert (await verified(database)).ok
+
+
 async def test_a_log_that_is_gone_is_not_opened_again(database: Database, tenant: UUID) -> None:
     reports = Reports()
     async with writing(database, reports=reports) as writer:

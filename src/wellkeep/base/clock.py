@@ -22,7 +22,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards, for durations alone."""
+        """Return seconds that never run backwards and that nobody can set, for durations alone."""
         ...
 
 
@@ -38,8 +38,8 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards, for durations alone."""
-        return time.monotonic()
+        """Return seconds that never run backwards and that nobody can set; the machine's sleep is among them."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def iso(moment: datetime) -> str:

@@ -6,6 +6,8 @@ keeps its old place and leaves the batch, so no hole and no second entry arises.
 not repeated here: a read that was never answered needs no second entry, and an outbox row that is still there is found
 again.
 
+A clock that was set forward is refused (`pace`), as one that was set back is by the heads, and either by PostgreSQL's.
+
 What this process saw of a log it never takes back: a database that was put back to an older state beneath it would
 otherwise get a second history, so nothing more is appended to it.
 """
@@ -23,7 +25,8 @@ from wellkeep.db.connection import Connection, Record
 from wellkeep.db.pool import take_packed
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.ledger import packed
-from wellkeep.ledger.splice import Appended, Head, Place, Splicer, Submitted
+from wellkeep.ledger.pace import Pace
+from wellkeep.ledger.splice import TOLERANCE, Appended, Head, Place, Splicer, Submitted
 
 _APPEND = "SELECT answer, already, current FROM ledger.append_batch($1, $2, $3, $4)"
 _HEADS = 'SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.heads($1)'
@@ -53,6 +56,7 @@ class Appender:
         """Take what splices, what tells the time, who is told of what is wrong, and who of the heads that moved."""
         self._splicer = splicer
         self._clock = clock
+        self._pace = Pace(clock, tolerance=TOLERANCE)
         self._reporter = reporter
         self._grown = grown
         self._heads: dict[UUID, Head] = {}
@@ -112,7 +116,12 @@ class Appender:
         self, connection: Connection, batch: Sequence[Submitted], places: dict[Place, Appended]
     ) -> Sequence[Submitted]:
         """Splice and call once; fill `places` and return what has to be spliced again."""
-        spliced = self._splicer.splice(self._heads, batch, now=self._clock.now())
+        now, ahead = self._pace.look()
+        if ahead:
+            for tenant in {submitted.tenant for submitted in batch}:
+                self._report_clock(tenant, int(ahead.total_seconds()))
+            return ()
+        spliced = self._splicer.splice(self._heads, batch, now=now)
         for tenant, seconds in spliced.refused.items():
             self._report_clock(tenant, seconds)
         if not spliced.entries:
