@@ -81,6 +81,26 @@ async def test_json_names_the_program_what_it_did_and_the_entry(opened: Stack) -
     assert SECRET not in answer.text
 
 
+async def test_a_denied_change_that_is_about_nobody_yet_is_an_entry_and_no_disclosure(opened: Stack) -> None:
+    """As the how-to says: it was refused before anybody looked whose it is, and nothing of anybody's was disclosed."""
+    tenant, person, key = await charted(opened)
+    body = {"subject": person, "fields": {"birth_date": "1956-08-01"}}
+    records = "/v1/collections/charts/records"
+    async with opened.client(await opened.key(tenant, "auditor")) as denied:
+        answers = [
+            await denied.post(f"{records}/batch", json={"records": [body]}),
+            await denied.put(f"{records}/by-external-id/m1", json=body),
+            await denied.post(records, json=body),
+        ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+    async with opened.client(key) as officer:
+        found = (await officer.get(where(person))).json()["disclosures"]
+    told = [one["what"]["action"] for one in found if one["outcome"] == "denied"]
+    assert told == ["record.create", "record.read"], "of one record that names the patient it is told"
+    entered = [event for event in await entries(opened, tenant) if event["outcome"] == "denied"]
+    assert len(entered) == 4
+
+
 async def test_the_page_is_whole_strict_and_gives_nothing_away(opened: Stack) -> None:
     _, person, key = await charted(opened)
     browser = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
