@@ -46,10 +46,6 @@ class Memory:
         self.path = path
         self._compact_bytes = compact_bytes
 
-    def exists(self) -> bool:
-        """Say whether this host remembers anything."""
-        return self.path.exists()
-
     def load(self) -> dict[str, Checkpoint]:
         """Return the newest checkpoint of each log, by its origin; a torn last line is no line.
 
