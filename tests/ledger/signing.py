@@ -34,13 +34,22 @@ class Signing:
 
 
 @asynccontextmanager
-async def signing(database: Database, path: Path, *, clock: Clock | None = None) -> AsyncIterator[Signing]:
+async def signing(
+    database: Database, path: Path, *, clock: Clock | None = None, catch_up: float = 60.0
+) -> AsyncIterator[Signing]:
     """Run both on `database`; what is remembered lies in `path`."""
     reports, told = Reports(), clock or SystemClock()
     memory = Memory(path / "ledger" / "remembered")
     async with database.pool("wk_ledger", limits=Limits(max_size=3)) as pool:
         checkpointer = Checkpointer(
-            pool, signer=SIGNER, seal_keys=KEYS, memory=memory, clock=told, reporter=reports, period=0.05
+            pool,
+            signer=SIGNER,
+            seal_keys=KEYS,
+            memory=memory,
+            clock=told,
+            reporter=reports,
+            period=0.05,
+            catch_up=catch_up,
         )
         await checkpointer.start()
         writer = LedgerWriter(

@@ -30,7 +30,7 @@ _ROOT = "A" * 43 + "="
 async def test_a_log_that_grew_is_signed_and_remembered(database: Database, tenant: UUID, tmp_path: Path) -> None:
     async with signing(database, tmp_path) as parts:
         await parts.writer.append(tenant, prepared(3))
-        await until(parts.memory.exists)
+        await until(parts.memory.path.exists)
         await parts.writer.append(tenant, prepared(2))
     assert parts.checkpointer.healthy is False
     name = origin(HOST, tenant, 1)
@@ -121,11 +121,75 @@ async def test_a_checkpoint_that_can_not_be_stored_is_tried_again(
         await parts.writer.append(tenant, prepared(3))
         await until(lambda: not parts.checkpointer.healthy)
         await parts.writer.append(tenant, prepared(1))  # an append waits for no checkpoint
-        assert not parts.memory.exists()
+        assert not parts.memory.path.exists()
         await change(database, f"GRANT EXECUTE {function} TO wk_ledger")
         await until(lambda: parts.checkpointer.healthy)
     async with database.connect() as connection:
         assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [5]
+
+
+async def test_what_a_process_that_died_left_is_signed_by_one_that_runs(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    """A command that was killed, or a commit whose answer was lost: nobody told the checkpointer."""
+    async with signing(database, tmp_path, catch_up=0.2) as parts:
+        assert await parts.checkpointer.sign_now()
+        async with writing(database) as writer:
+            await writer.append(tenant, prepared(3))
+        name = origin(HOST, tenant, 1)
+        await until(lambda: name in parts.memory.load())
+        assert parts.memory.load()[name].size == 4
+        async with database.connect() as connection:
+            assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [4]
+
+
+async def test_what_a_crash_kept_from_being_remembered_is_remembered_at_the_start(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    """It was signed and stored, and the process died before it wrote to the file."""
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(1))
+        assert await parts.checkpointer.sign_now()
+        before = parts.memory.path.read_bytes()
+        await parts.writer.append(tenant, prepared(1))
+    parts.memory.path.write_bytes(before)
+    async with signing(database, tmp_path) as again:
+        assert await again.checkpointer.sign_now()
+        assert again.memory.load()[origin(HOST, tenant, 1)].size == 3
+        signed = again.memory.path.read_bytes()
+    assert again.memory.path.read_bytes() == signed, "what is remembered is not written again"
+    assert again.reports.kinds == []
+
+
+async def test_what_is_not_remembered_is_not_believed_without_our_seal(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(1))
+        assert await parts.checkpointer.sign_now()
+        before = parts.memory.path.read_bytes()
+        await parts.writer.append(tenant, prepared(1))
+    parts.memory.path.write_bytes(before)
+    await change(database, "UPDATE ledger.seal SET mac = sha256(mac) WHERE tenant_id = $1", tenant)
+    async with signing(database, tmp_path) as again:
+        assert await again.checkpointer.sign_now()
+    assert again.memory.load()[origin(HOST, tenant, 1)].size == 2
+    assert again.reports.details == [{"what": "head", "size": 3}]
+
+
+async def test_a_tile_that_can_not_be_stored_keeps_nothing_from_being_remembered(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    function = "ON FUNCTION ledger.add_tiles(ledger.tile_in[])"
+    await change(database, f"REVOKE EXECUTE {function} FROM wk_ledger")
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(256))
+        await until(lambda: not parts.checkpointer.healthy)
+        assert parts.memory.load()[origin(HOST, tenant, 1)].size == 257
+        await change(database, f"GRANT EXECUTE {function} TO wk_ledger")
+        await until(lambda: parts.checkpointer.healthy)
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM ledger.tile") == 1
 
 
 async def test_full_tiles_are_kept_and_lead_to_the_root(database: Database, tenant: UUID, tmp_path: Path) -> None:

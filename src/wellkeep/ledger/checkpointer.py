@@ -1,8 +1,10 @@
 """The checkpointer: signs each log that grew, within a second of the commit; one task a process, beside its writer.
 
-Rules: what is signed is what this process itself appended, not what the database says; only at the start are heads of
-others signed (of a process that died), and only where our own seal holds over them. A checkpoint that could not be
-stored is tried again with the next one; appends never wait for it. What was stored is remembered outside the database.
+Rules: what is signed is what this process itself appended, not what the database says. Others' heads are signed only
+where our own seal holds over them: at the start and each minute those that nobody signed (of a process that died, or of
+a commit whose answer was lost). A checkpoint that could not be stored is tried again with the next one; appends never
+wait for it. What was stored is remembered outside the database, and before anything else is done with it; what a crash
+kept from being remembered is remembered at the start.
 """
 
 from __future__ import annotations
@@ -34,8 +36,11 @@ from wellkeep.ledger.tiles import WIDTH
 PERIOD_SECONDS: Final = 0.8
 """From one round to the next while logs grow; with a round's own time the checkpoint is there within a second."""
 
-_UNSIGNED = """
-SELECT tenant_id, epoch, origin, size, leaf, "time", frontier, key_id, root, mac FROM ledger.unsigned_heads()
+CATCH_UP_SECONDS: Final = 60.0
+"""How long a log may stay unsigned whose writer could not say that it grew."""
+
+_SEALED = """
+SELECT tenant_id, epoch, origin, size, leaf, "time", frontier, key_id, root, mac, signed FROM ledger.sealed_heads($1)
 """
 _ADD = "SELECT ledger.add_checkpoints($1)"
 _AT_ONCE = 16
@@ -58,6 +63,7 @@ class Checkpointer:
         clock: Clock,
         reporter: Reporter,
         period: float = PERIOD_SECONDS,
+        catch_up: float = CATCH_UP_SECONDS,
     ) -> None:
         """`pool` is wk_ledger's; `memory` is where this host remembers what was signed."""
         self._pool = pool
@@ -67,12 +73,13 @@ class Checkpointer:
         self._clock = clock
         self._reporter = reporter
         self._period = period
+        self._catch_up = catch_up
         self._grown: dict[_Log, Head] = {}
         self._tiled: dict[_Log, int] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._round = asyncio.Lock()
-        self._caught_up = False
+        self._caught_up_at: float | None = None
         self._failed = False
 
     @property
@@ -122,7 +129,8 @@ class Checkpointer:
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._catch_up)
             self._wake.clear()
             began = self._clock.monotonic()
             if not await self.sign_now():
@@ -131,17 +139,19 @@ class Checkpointer:
 
     async def _sign(self, grown: dict[_Log, Head]) -> None:
         async with self._pool.connection() as connection:
-            if not self._caught_up:
-                grown |= {log: head for log, head in (await self._unsigned(connection)).items() if log not in grown}
-            if not grown:
-                self._caught_up = True
-                return
-            rows, checkpoints = await self._signed(grown, self._clock.now())
-            await connection.execute(_ADD, rows)
-            for log, head in grown.items():
-                await self._tile(connection, log, head.size)
-        await asyncio.to_thread(self._memory.note, checkpoints)
-        self._caught_up = True
+            began = self._clock.monotonic()
+            catching_up = self._caught_up_at is None or began - self._caught_up_at >= self._catch_up
+            if catching_up:
+                for log, head in (await self._left(connection)).items():
+                    grown.setdefault(log, head)
+            if grown:
+                rows, checkpoints = await self._signed(grown, self._clock.now())
+                await connection.execute(_ADD, rows)
+                await asyncio.to_thread(self._memory.note, checkpoints)
+                for log, head in grown.items():
+                    await self._tile(connection, log, head.size)
+        if catching_up:
+            self._caught_up_at = began
 
     async def _signed(
         self, grown: Mapping[_Log, Head], now: datetime
@@ -165,21 +175,27 @@ class Checkpointer:
                 self._tiled.clear()
             self._tiled[log] = full
 
-    async def _unsigned(self, connection: Connection) -> dict[_Log, Head]:
-        """Return the heads that nobody signed and that our own seal vouches for; of the others a finding tells."""
+    async def _left(self, connection: Connection) -> dict[_Log, Head]:
+        """Return the heads that nobody signed, at the start also those that are not remembered here.
+
+        Our own seal must vouch for them; of those that it does not a finding tells.
+        """
+        remembered = await asyncio.to_thread(self._memory.load) if self._caught_up_at is None else None
         heads: dict[_Log, Head] = {}
-        for row in await connection.fetch(_UNSIGNED):
-            tenant, epoch, name, size, leaf, time, frontier, key_id, root, mac = row
+        for row in await connection.fetch(_SEALED, remembered is not None):
+            tenant, epoch, name, size, leaf, time, frontier, key_id, root, mac, signed = row
+            if signed and remembered is not None and name in remembered and remembered[name].size >= size:
+                continue
             head = Head(tenant, epoch, name, size, leaf, time, tuple(frontier))
             if self._sealed(head, key_id, root, mac):
-                heads[head.tenant, head.epoch] = head
+                heads[tenant, epoch] = head
             else:
                 self._reporter.note(
-                    head.tenant,
+                    tenant,
                     kind=Kind.LEDGER_BROKEN,
                     severity=Severity.CRITICAL,
                     key=finding_key(Kind.LEDGER_BROKEN, "head"),
-                    detail={"what": "head", "size": head.size},
+                    detail={"what": "head", "size": size},
                 )
         return heads
 

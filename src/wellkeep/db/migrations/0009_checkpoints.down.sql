@@ -1,6 +1,7 @@
 DROP FUNCTION ledger.add_cover(uuid, ledger.covered_in[], bytea);
 DROP TYPE ledger.covered_in;
 DROP FUNCTION ledger.take_cover();
+DROP FUNCTION ledger.uncovered_before(uuid, integer, bigint, integer);
 DROP FUNCTION ledger.uncovered(integer);
 DROP TYPE ledger.uncovered;
 DROP FUNCTION ledger.read_tile(uuid, integer, integer, bigint);
@@ -10,7 +11,7 @@ DROP FUNCTION ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]);
 DROP FUNCTION ledger.tile_counts(uuid, integer);
 DROP FUNCTION ledger.thin_checkpoints(timestamptz, integer);
 DROP FUNCTION ledger.all_heads();
-DROP FUNCTION ledger.unsigned_heads();
+DROP FUNCTION ledger.sealed_heads(boolean);
 DROP TYPE ledger.sealed_head;
 DROP FUNCTION ledger.add_checkpoints(ledger.checkpoint_in[]);
 DROP TYPE ledger.checkpoint_in;

@@ -79,20 +79,27 @@ COMMENT ON FUNCTION ledger.add_checkpoints(ledger.checkpoint_in[]) IS 'Store sig
 
 CREATE TYPE ledger.sealed_head AS (
     tenant_id uuid, epoch integer, origin text, size bigint, leaf bytea, "time" timestamptz, frontier bytea[],
-    key_id text, root bytea, mac bytea
+    key_id text, root bytea, mac bytea, signed boolean
 );
-CREATE FUNCTION ledger.unsigned_heads() RETURNS SETOF ledger.sealed_head
+CREATE FUNCTION ledger.sealed_heads(signed_too boolean) RETURNS SETOF ledger.sealed_head
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    SELECT l.tenant_id, l.epoch, l.origin, l.size, l.leaf, l."time", l.frontier, s.key_id, s.root, s.mac
+    -- LIMIT keeps both from being joined as wholes: they hold a row for every batch there ever was.
+    SELECT l.tenant_id, l.epoch, l.origin, l.size, l.leaf, l."time", l.frontier, s.key_id, s.root, s.mac, c.size IS NOT NULL
     FROM ledger.log AS l
-    LEFT JOIN ledger.seal AS s ON s.tenant_id = l.tenant_id AND s.epoch = l.epoch AND s.size = l.size AND s.leaf = l.leaf
-    WHERE NOT EXISTS (SELECT FROM ledger.checkpoint AS c
-                      WHERE c.tenant_id = l.tenant_id AND c.epoch = l.epoch AND c.size = l.size)
+    LEFT JOIN LATERAL (
+        SELECT k.size FROM ledger.checkpoint AS k
+        WHERE k.tenant_id = l.tenant_id AND k.epoch = l.epoch AND k.size = l.size LIMIT 1
+    ) AS c ON true
+    LEFT JOIN LATERAL (
+        SELECT k.key_id, k.root, k.mac FROM ledger.seal AS k
+        WHERE k.tenant_id = l.tenant_id AND k.epoch = l.epoch AND k.size = l.size AND k.leaf = l.leaf LIMIT 1
+    ) AS s ON true
+    WHERE signed_too OR c.size IS NULL
 $body$;
-COMMENT ON FUNCTION ledger.unsigned_heads() IS
-    'Heads without a checkpoint, with the seal over each: what a process that died had not signed yet.';
+COMMENT ON FUNCTION ledger.sealed_heads(boolean) IS
+    'Heads with the seal over each: those without a checkpoint, which a process that died had not signed yet, or all.';
 
 CREATE FUNCTION ledger.all_heads() RETURNS SETOF ledger.head
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -215,13 +222,13 @@ COMMENT ON FUNCTION ledger.read_tile(uuid, integer, integer, bigint) IS 'The has
 -- --------------------------------------------------------------------------------------------------------- covers
 
 CREATE TYPE ledger.uncovered AS (
-    tenant_id uuid, epoch integer, origin text, size bigint, root bytea, signature bytea
+    tenant_id uuid, epoch integer, origin text, head bigint, size bigint, root bytea, signature bytea
 );
 CREATE FUNCTION ledger.uncovered(most integer) RETURNS SETOF ledger.uncovered
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
-    SELECT l.tenant_id, l.epoch, l.origin, c.size, c.root, c.signature
+    SELECT l.tenant_id, l.epoch, l.origin, l.size, c.size, c.root, c.signature
     FROM ledger.log AS l
     CROSS JOIN LATERAL (
         SELECT k.size, k.root, k.signature FROM ledger.checkpoint AS k
@@ -234,6 +241,20 @@ AS $body$
 $body$;
 COMMENT ON FUNCTION ledger.uncovered(integer) IS
     'The newest checkpoint of each tenant''s log that has grown since the root log covered it, by origin.';
+
+CREATE FUNCTION ledger.uncovered_before(of_tenant uuid, of_epoch integer, before bigint, most integer)
+RETURNS TABLE (size bigint, root bytea, signature bytea)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    SELECT k.size, k.root, k.signature FROM ledger.checkpoint AS k
+    WHERE k.tenant_id = of_tenant AND k.epoch = of_epoch AND k.size < before
+      AND k.size > coalesce((SELECT max(v.size) FROM ledger.covered AS v
+                             WHERE v.tenant_id = of_tenant AND v.epoch = of_epoch), 0)
+    ORDER BY k.size DESC LIMIT most
+$body$;
+COMMENT ON FUNCTION ledger.uncovered_before(uuid, integer, bigint, integer) IS
+    'The newest checkpoints of one log below a size that the root log has not covered: for where the newest is not ours.';
 
 CREATE FUNCTION ledger.take_cover() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -272,9 +293,10 @@ COMMENT ON FUNCTION ledger.add_reason(uuid, uuid, bytea) IS 'Keep a sealed reaso
 GRANT USAGE ON TYPE ledger.checkpoint_in, ledger.sealed_head, ledger.tile_in, ledger.uncovered, ledger.covered_in
     TO wk_ledger;
 GRANT EXECUTE ON FUNCTION
-    ledger.add_checkpoints(ledger.checkpoint_in[]), ledger.unsigned_heads(), ledger.all_heads(),
+    ledger.add_checkpoints(ledger.checkpoint_in[]), ledger.sealed_heads(boolean), ledger.all_heads(),
     ledger.thin_checkpoints(timestamptz, integer), ledger.tile_counts(uuid, integer),
     ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]),
     ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(integer),
+    ledger.uncovered_before(uuid, integer, bigint, integer),
     ledger.add_reason(uuid, uuid, bytea), ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea)
     TO wk_ledger;
