@@ -37,7 +37,7 @@ _SIGN_TRIES = 100
 _SIGN_PAUSE_SECONDS = 0.05
 _OLD = "wk_probe_old"
 
-_UNSIGNED = "SELECT count(*) FROM ledger.unsigned_heads()"
+_UNSIGNED = "SELECT count(*) FROM ledger.sealed_heads(false)"
 _SEALED = "SELECT size FROM ledger.seal WHERE tenant_id = $1 AND epoch = 1 ORDER BY size"
 _HEAD = "SELECT origin, size FROM ledger.log WHERE tenant_id = $1 AND epoch = 1"
 _PATIENCE = "SET lock_timeout = '20s'"
