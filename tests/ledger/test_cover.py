@@ -10,16 +10,21 @@ import msgspec
 import pytest
 
 from database import Database
-from ledger.making import HOST, change, prepared, verified
+from ledger.making import HOST, change, prepared, verified, writing
 from ledger.signing import SIGNER, Signing, signing
 from wellkeep.base.errors import LedgerUnavailable
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.findings.grammar import Kind
+from wellkeep.ledger import cover as cover_module
 from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.cover import cover, cover_root
 from wellkeep.ledger.seal import origin
 
 _COVERED = "SELECT tenant_id, epoch, size, root, cover, place FROM ledger.covered ORDER BY cover, place"
+_MADE_UP = """
+INSERT INTO ledger.checkpoint
+SELECT tenant_id, epoch, $2::bigint, root, time, signature FROM ledger.checkpoint WHERE tenant_id = $1 LIMIT 1
+"""
 _ENTRIES = "SELECT entry FROM ledger.entry WHERE action = 'ledger.covered' ORDER BY seq"
 
 
@@ -55,18 +60,58 @@ async def test_a_cover_names_what_grew_and_nothing_else(
     assert (await verified(database)).ok
 
 
-async def test_what_no_key_of_ours_signed_is_not_covered(database: Database, tenant: UUID, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [4, 99], ids=["within the log", "beyond its end"])
+async def test_what_no_key_of_ours_signed_is_not_covered_and_holds_up_nothing(
+    database: Database, tenant: UUID, tmp_path: Path, size: int
+) -> None:
+    """Somebody puts a checkpoint on top of ours: a finding each time, and what we signed is covered."""
     async with signing(database, tmp_path) as parts:
         await parts.writer.append(tenant, prepared(2))
         await parts.checkpointer.sign_now()
-        await change(
-            database,
-            "INSERT INTO ledger.checkpoint SELECT tenant_id, epoch, 99, root, time, signature FROM ledger.checkpoint "
-            "WHERE tenant_id = $1",
-            tenant,
-        )
-        assert await covered(parts) == 0
-    assert parts.reports.kinds == [Kind.LEDGER_BROKEN]
+        async with writing(database) as writer:  # a process that signs nothing
+            await writer.append(tenant, prepared(2))
+        await change(database, _MADE_UP, tenant, size)
+        assert await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports) == 1
+        assert await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports) == 0
+        assert parts.reports.kinds == [Kind.LEDGER_BROKEN] * 2
+        assert parts.reports.details == [{"what": "checkpoint", "size": size}] * 2
+    async with database.connect() as connection:
+        assert [(row["tenant_id"], row["size"]) for row in await connection.fetch(_COVERED)] == [(tenant, 3)]
+
+
+async def test_what_is_signed_beyond_a_log_s_end_is_not_covered(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    """The tail was cut off behind what was signed: what is not there is not vouched for, and a finding tells."""
+    async with signing(database, tmp_path) as parts:
+        for _ in range(2):
+            await parts.writer.append(tenant, prepared(2))
+            assert await parts.checkpointer.sign_now()
+        await parts.writer.stop()
+        await parts.checkpointer.stop()
+        await change(database, "UPDATE ledger.log SET size = 3 WHERE tenant_id = $1", tenant)
+        await parts.writer.start()
+        assert await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports) == 1
+    assert {"what": "checkpoint", "size": 5} in parts.reports.details
+    async with database.connect() as connection:
+        assert [row["size"] for row in await connection.fetch(_COVERED)] == [3]
+
+
+async def test_a_log_full_of_what_is_not_ours_waits_until_it_has_grown(
+    database: Database, tenant: UUID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cover_module, "BELOW", 1)
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(2))
+        await parts.checkpointer.sign_now()
+        for size in (98, 99):
+            await change(database, _MADE_UP, tenant, size)
+        async with writing(database) as writer:
+            await writer.append(tenant, prepared(2))
+        await change(database, _MADE_UP, tenant, 4)
+        assert await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports) == 0
+        await parts.writer.append(tenant, prepared(1))
+        assert await covered(parts) == 1
 
 
 async def test_one_covers_at_a_time(database: Database, tenant: UUID, tmp_path: Path) -> None:
