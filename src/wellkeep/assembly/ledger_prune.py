@@ -2,12 +2,13 @@
 
 Rules: each step is found done by whoever runs it again, so a crash costs nothing but the time; the month goes last, and
 the database itself refuses one that is too young, held, or not on record. Without an anchor there is no pruning: a
-deletion that only the database vouches for is no retention.
+deletion that only the database vouches for is no retention. A sink that was not given the month keeps it, unless
+whoever prunes names that sink: what goes then is a gap in its stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,7 @@ from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.cover import cover
 from wellkeep.ledger.event import Outcome
 from wellkeep.ledger.retention import Month, MonthRun, due, keep_leaves, recorded, runs_of, told
+from wellkeep.ledger.sinks.owed import owed
 
 _DROP = "SELECT ledger.drop_month($1)"
 _REFUSED: Final = {
@@ -63,11 +65,29 @@ async def months_due(core: Core) -> list[Month]:
         return await due(connection, now=core.clock.now(), years=years)
 
 
-async def prune(core: Core, database: Database, caller: Caller, *, month: str, export: Export) -> Pruned:
-    """Prune `month` (2019-05), or go on with it.
+async def owed_of(core: Core, month: Month) -> dict[str, int]:
+    """Return how many entries of `month` each sink was not given yet, by its name; nothing where all were."""
+    sinks = core.settings.ledger.sinks
+    if not sinks:
+        return {}
+    async with core.ledger.connection() as connection:
+        return await owed(connection, sinks, await runs_of(connection, month))
 
-    Raises Forbidden, NotFound for a month that is not there, Conflict for one that is too young or not the oldest, or
-    where no anchor is configured, LegalHold, and what export, ledger and database raise.
+
+async def prune(
+    core: Core,
+    database: Database,
+    caller: Caller,
+    *,
+    month: str,
+    export: Export,
+    without_sinks: Collection[str] = (),
+) -> Pruned:
+    """Prune `month` (2019-05), or go on with it, whatever the sinks named in `without_sinks` were given of it.
+
+    Raises Forbidden, NotFound for a month or a sink that is not there, Conflict for one that is too young or not the
+    oldest, or where no anchor is configured, or for a sink that was not given it all, LegalHold, and what export,
+    ledger and database raise.
     """
     act = Act(Permission.DEPLOYMENT_OPERATE, Action.LEDGER_PRUNED, "ledger")
     decision = await core.gate.decide(caller, act)
@@ -76,6 +96,7 @@ async def prune(core: Core, database: Database, caller: Caller, *, month: str, e
         runs = await runs_of(connection, chosen)
         unsaid = [run for run in runs if await recorded(connection, run) is None]
     await _no_hold(core, runs)
+    await _no_sink_waits(core, chosen, without_sinks)
     if unsaid:
         await export(runs)
         of = event(decision, outcome=Outcome.DONE)
@@ -111,6 +132,17 @@ async def _no_hold(core: Core, runs: Sequence[MonthRun]) -> None:
     standing = [hold for hold in await holds(core) if hold.tenant in of_month or hold.tenant == PLATFORM_TENANT]
     if standing:
         raise LegalHold(f"A legal hold stands ({standing[0].id}): nothing of that month goes. See: wellkeep hold list")
+
+
+async def _no_sink_waits(core: Core, month: Month, without: Collection[str]) -> None:
+    if not {one.name for one in core.settings.ledger.sinks}.issuperset(without):
+        raise NotFound("There is no sink of that name to leave out. Those that are: wellkeep ledger sinks")
+    for name, count in (await owed_of(core, month)).items():
+        if name not in without:
+            raise Conflict(
+                f"The sink {name} was not given {count:,} entries of {month.name} yet. Wait for it (wellkeep ledger "
+                f"sinks), or leave a gap in its stream: --without-sink {name}"
+            )
 
 
 async def _anchored(core: Core, runs: Sequence[MonthRun], status: AnchorStatus) -> int:

@@ -11,7 +11,7 @@ import typer
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import open_core
 from wellkeep.assembly.ledger_export import export_month
-from wellkeep.assembly.ledger_prune import Pruned, months_due
+from wellkeep.assembly.ledger_prune import Pruned, months_due, owed_of
 from wellkeep.assembly.ledger_prune import prune as prune_month
 from wellkeep.cli.console import FAILED, done, err, print_json, refuse, table
 from wellkeep.cli.local import HomeOption, Json, locate, run, started
@@ -23,21 +23,26 @@ def prune(
     export: Annotated[
         Path | None, typer.Option("--export", "-e", help="Where the month is exported to first: an empty directory")
     ] = None,
+    without_sink: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Do not wait for this sink: what it was not given is a gap in its stream"),
+    ] = None,
     home: HomeOption = None,
     json: Json = False,
 ) -> None:
     """List the months that are past their retention, or let one go: exported, verified, recorded, anchored, dropped.
 
-    Six years are kept at least. Run again, it goes on where it stopped. Exit 0 gone, 1 not gone yet or refused.
+    Six years are kept at least, and a month that a sink was not given waits for it. Run again, it goes on where it
+    stopped. Exit 0 gone, 1 not gone yet or refused.
 
     Example: wellkeep ledger prune --month 2019-05 --export /archive/2019-05
     """
     if month is None:
-        _list(_due(home), as_json=json)
+        _list(_due(home), json=json)
         return
     if export is None:
         refuse("Say where the month is to be exported to.", hint="wellkeep ledger prune --month … --export DIR", code=2)
-    pruned = _pruned(home, month, export.absolute())
+    pruned = _pruned(home, month, export.absolute(), without_sinks=without_sink or ())
     if json:
         print_json(_shown(pruned))
     elif pruned.dropped is not None:
@@ -50,16 +55,16 @@ def prune(
     raise typer.Exit(0 if pruned.dropped is not None else FAILED)
 
 
-def _due(home: Path | None) -> list[Month]:
-    async def work() -> list[Month]:
+def _due(home: Path | None) -> list[tuple[Month, dict[str, int]]]:
+    async def work() -> list[tuple[Month, dict[str, int]]]:
         where = locate(home)
         async with started(where) as (settings, database), open_core(where, settings, database) as core:
-            return await months_due(core)
+            return [(month, await owed_of(core, month)) for month in await months_due(core)]
 
     return run(work())
 
 
-def _pruned(home: Path | None, month: str, top: Path) -> Pruned:
+def _pruned(home: Path | None, month: str, top: Path, *, without_sinks: Sequence[str]) -> Pruned:
     async def work() -> Pruned:
         where, caller = locate(home), this_operator()
         async with started(where) as (settings, database), open_core(where, settings, database) as core:
@@ -67,18 +72,23 @@ def _pruned(home: Path | None, month: str, top: Path) -> Pruned:
             async def exported(runs: Sequence[MonthRun]) -> None:
                 await export_month(core, database, caller, top, month=month, runs=runs)
 
-            return await prune_month(core, database, caller, month=month, export=exported)
+            return await prune_month(core, database, caller, month=month, export=exported, without_sinks=without_sinks)
 
     return run(work())
 
 
-def _list(months: Sequence[Month], *, as_json: bool) -> None:
-    if as_json:
-        print_json([month.name for month in months])
+def _list(months: Sequence[tuple[Month, dict[str, int]]], *, json: bool) -> None:
+    if json:
+        print_json([{"month": month.name, "owed": owed} for month, owed in months])
     elif not months:
         done("No month of the ledger is past its retention.")
     else:
-        table("Past their retention, the oldest first", ("month",), [(month.name,) for month in months])
+        rows = [(month.name, _owed(owed)) for month, owed in months]
+        table("Past their retention, the oldest first", ("month", "sinks that were not given all of it"), rows)
+
+
+def _owed(owed: dict[str, int]) -> str:
+    return ", ".join(f"{sink}: {count:,} entries" for sink, count in owed.items()) or "-"
 
 
 def _shown(pruned: Pruned) -> dict[str, object]:

@@ -1,4 +1,5 @@
 DROP FUNCTION ledger.sink_states();
+DROP FUNCTION ledger.sink_owed(text, boolean, ledger.sink_run[]);
 DROP FUNCTION ledger.sink_lag(text, uuid[], boolean);
 DROP FUNCTION ledger.sink_moved(text, uuid, double precision, ledger.sink_move[]);
 DROP TYPE ledger.sink_move;

@@ -223,6 +223,20 @@ $body$;
 COMMENT ON FUNCTION ledger.sink_lag(text, uuid[], boolean) IS
     'In how many logs a sink is behind, by how many entries, and how old the oldest of them is.';
 
+CREATE FUNCTION ledger.sink_owed(of_sink text, from_now boolean, runs ledger.sink_run[]) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    -- A sink that is not known yet and begins at each log's end will begin behind them.
+    SELECT CASE WHEN from_now AND NOT EXISTS (SELECT FROM ledger.sink AS s
+                                              WHERE s.tenant_id = wk.platform() AND s.sink = of_sink) THEN 0
+           ELSE coalesce(sum(greatest(r.size - greatest(r.seq, coalesce(k.seq, 0)), 0)), 0)::bigint END
+    FROM unnest(runs) AS r
+    LEFT JOIN ledger.sink_cursor AS k ON k.tenant_id = r.tenant_id AND k.epoch = r.epoch AND k.sink = of_sink
+$body$;
+COMMENT ON FUNCTION ledger.sink_owed(text, boolean, ledger.sink_run[]) IS
+    'How many entries of these runs (from "seq" to before "size") a sink was not given yet.';
+
 CREATE FUNCTION ledger.sink_states()
 RETURNS TABLE (sink text, held boolean, failing double precision, failures integer, error text, delivered double precision)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -242,5 +256,5 @@ GRANT EXECUTE ON FUNCTION
     ledger.sink_failed(text, uuid, text, double precision), ledger.sink_due(text, uuid[], boolean, integer),
     ledger.sink_entries(ledger.sink_run[], integer),
     ledger.sink_moved(text, uuid, double precision, ledger.sink_move[]),
-    ledger.sink_lag(text, uuid[], boolean), ledger.sink_states()
+    ledger.sink_lag(text, uuid[], boolean), ledger.sink_owed(text, boolean, ledger.sink_run[]), ledger.sink_states()
     TO wk_ledger;
