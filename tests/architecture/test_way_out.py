@@ -23,7 +23,7 @@ CALLS = {
 LISTENING = {"api/listeners.py", "api/supervisor.py", "cli/demo.py", "cli/witness.py", "prove/server.py"}
 """They bind sockets, and connect none."""
 OUR_OWN_SERVER = {
-    *("cli/client.py", "cli/console.py", "cli/demo_data.py", "cli/demo_tour.py", "cli/exports.py", "cli/imports.py"),
+    *("cli/client.py", "cli/wording.py", "cli/demo_data.py", "cli/demo_tour.py", "cli/exports.py", "cli/imports.py"),
 }
 """The command line's client of our own API."""
 

@@ -8,7 +8,8 @@ import typer
 
 from wellkeep.assembly.runtime import Runtime
 from wellkeep.cli.console import FAILED, done, err, out, print_json, table
-from wellkeep.cli.local import HomeOption, Json, with_runtime
+from wellkeep.cli.local import with_runtime
+from wellkeep.cli.options import HomeOption, Json
 from wellkeep.ledger.anchors.status import AnchorState, AnchorStatus
 
 

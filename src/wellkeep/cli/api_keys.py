@@ -12,7 +12,8 @@ from wellkeep.access.operators import this_operator
 from wellkeep.assembly.runtime import Runtime
 from wellkeep.base.permissions import Permission
 from wellkeep.cli.console import done, err, out, print_json, refuse, table
-from wellkeep.cli.local import HomeOption, Json, with_runtime
+from wellkeep.cli.local import with_runtime
+from wellkeep.cli.options import HomeOption, Json
 from wellkeep.cli.tenants import find
 
 app = typer.Typer(no_args_is_help=True, help="Keys for programs.")

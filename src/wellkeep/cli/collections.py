@@ -8,7 +8,7 @@ import typer
 
 from wellkeep.cli.client import Url, connect
 from wellkeep.cli.console import done, print_json, refuse, table
-from wellkeep.cli.local import HomeOption, locate
+from wellkeep.cli.options import HomeOption, locate
 from wellkeep.vault import templates
 
 app = typer.Typer(no_args_is_help=True, help="What a tenant stores.")

@@ -6,17 +6,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-import asyncpg
-import httpx
 import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wellkeep.api.logs import describe
 from wellkeep.base.errors import Unavailable, WellkeepError
-from wellkeep.prove.deployment import Unseen
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
@@ -37,37 +33,12 @@ def refuse(message: str, *, hint: str | None = None, code: int = FAILED) -> NoRe
 
 def refuse_error(error: WellkeepError) -> NoReturn:
     """Say what an error of ours says; it never holds a value."""
-    message, hint = words(error)
+    message, hint = told(error)
     refuse(message, hint=hint)
 
 
-def words(error: BaseException) -> tuple[str, str | None]:
-    """Return what `error` means to whoever gave the command, and what to do next; never its own text, unless ours.
-
-    Texts of drivers and libraries quote what they were given: of those the type is told.
-    """
-    match error:
-        case WellkeepError():
-            return _ours(error)
-        case Unseen():
-            return f"This could not be seen to its end: {error}.", None
-        case httpx.HTTPError() | httpx.InvalidURL():
-            kind = type(error).__name__
-            return f"The connection to the API broke off ({kind}).", "Give the command again once the server answers."
-        case asyncpg.PostgresError() | asyncpg.InterfaceError():
-            state = getattr(error, "sqlstate", None) or type(error).__name__
-            return f"PostgreSQL did not do it ({state}).", "See what is wrong with it: wellkeep doctor"
-        case OSError():
-            place = f" ({error.filename})" if error.filename else ""
-            return f"The system said: {error.strerror or type(error).__name__}{place}.", None
-        case _:
-            seen = describe(error)
-            frames = seen["frames"]
-            place = f" at {frames[-1]}" if isinstance(frames, list) and frames else ""
-            return f"A fault of ours: {seen['type']}{place}.", "Please report it with this line; it holds no data."
-
-
-def _ours(error: WellkeepError) -> tuple[str, str | None]:
+def told(error: WellkeepError) -> tuple[str, str | None]:
+    """Return what an error of ours says, and what to do next."""
     places = "".join(f"\n  {problem.path}: {problem.code}" for problem in error.fields)
     hint = None
     if isinstance(error, Unavailable):

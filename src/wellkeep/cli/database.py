@@ -8,7 +8,8 @@ import typer
 
 from wellkeep.cli import database_shell
 from wellkeep.cli.console import done, print_json, table
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.db import migrate as migrations
 from wellkeep.db.migrate import Migration, Status
 from wellkeep.db.provision import connected

@@ -17,7 +17,8 @@ from wellkeep.assembly.keeper import kept
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.secrets import Secret
 from wellkeep.cli.console import done, err, out, print_json, refuse_error, table
-from wellkeep.cli.local import Directory, Json, left_as_found, locate, once_more, run, served, started
+from wellkeep.cli.local import left_as_found, once_more, run, served, started
+from wellkeep.cli.options import Directory, Json, locate
 
 if TYPE_CHECKING:
     from wellkeep.api.server import Addresses

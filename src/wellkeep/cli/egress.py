@@ -8,7 +8,8 @@ import typer
 
 from wellkeep.base.errors import WellkeepError
 from wellkeep.cli.console import FAILED, done, out, print_json, refuse_error, table
-from wellkeep.cli.local import HomeOption, Json, locate, with_runtime
+from wellkeep.cli.local import with_runtime
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.egress.examination import Examined
 from wellkeep.egress.places import destinations, oddities
 

@@ -10,7 +10,8 @@ from wellkeep.access.operators import this_operator
 from wellkeep.assembly.findings_desk import resolve as resolve_findings
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.cli.console import done, print_json, table
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.db.provision import connected
 from wellkeep.findings.findings import Finding, platform_findings
 

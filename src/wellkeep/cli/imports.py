@@ -28,7 +28,7 @@ from rich.progress import (
 
 from wellkeep.cli.client import ApiClient, Url, connect
 from wellkeep.cli.console import INTERRUPTED, done, err, out, partly_done, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json
+from wellkeep.cli.options import HomeOption, Json
 from wellkeep.cli.source_file import guess_format, look, read_mapping
 
 PART_BYTES = 4 * 1024 * 1024

@@ -16,23 +16,15 @@ from wellkeep.assembly.ledger_check import Checked, Extent, tenant_called, verif
 from wellkeep.assembly.quarantine import Quarantined, quarantined
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.cli.bars import bars
-from wellkeep.cli.console import WRONG_USAGE, done, err, print_json, refuse, table, words
+from wellkeep.cli.console import WRONG_USAGE, done, err, print_json, refuse, table
 from wellkeep.cli.ledger_offline import verify_offline
 from wellkeep.cli.ledger_search import moment
-from wellkeep.cli.ledger_words import show
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.ledger_words import show, unverified
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.cli.tenants import find
-from wellkeep.ledger.report import COULD_NOT_VERIFY
-
-app = typer.Typer(no_args_is_help=True, help="The record of every access.")
 
 
-@app.callback()
-def ledger() -> None:
-    """Work on the record of every access."""
-
-
-@app.command()
 def verify(
     tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's logs (default: all)")] = None,
     since: Annotated[
@@ -90,12 +82,10 @@ def _verified(home: Path | None, tenant: str | None, extent: Extent) -> Checked:
 
     try:
         return asyncio.run(work())
-    except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict: exit 1 would say tampered
-        message, hint = words(error)
-        refuse(f"The ledger was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
+    except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict
+        unverified("The ledger", error)
 
 
-@app.command()
 def quarantine(
     tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's rows (default: all)")] = None,
     home: HomeOption = None,

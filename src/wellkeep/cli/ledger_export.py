@@ -13,7 +13,8 @@ from wellkeep.assembly.ledger_export import export_on_record
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.cli.bars import bars
 from wellkeep.cli.console import WRONG_USAGE, done, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.export import Wanted, Written
 
 

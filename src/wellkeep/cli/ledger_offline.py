@@ -8,11 +8,12 @@ from pathlib import Path
 
 from wellkeep.assembly.seal_keys import read_seal_keys
 from wellkeep.cli.bars import bars
-from wellkeep.cli.console import out, print_json, refuse, words
-from wellkeep.cli.ledger_words import document, tell
-from wellkeep.cli.local import locate, started
+from wellkeep.cli.console import out, print_json
+from wellkeep.cli.ledger_words import document, tell, unverified
+from wellkeep.cli.local import started
+from wellkeep.cli.options import locate
 from wellkeep.ledger.offline import verify_export
-from wellkeep.ledger.report import COULD_NOT_VERIFY, Report
+from wellkeep.ledger.report import Report
 from wellkeep.ledger.seal import SealKey
 
 
@@ -26,9 +27,8 @@ def verify_offline(directory: Path, *, home: Path | None, vkeys: Sequence[str], 
 
     try:
         report = asyncio.run(work())
-    except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict: exit 1 would say tampered
-        message, hint = words(error)
-        refuse(f"The export was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
+    except Exception as error:  # noqa: BLE001 -- whatever it was, it was no verdict
+        unverified("The export", error)
     if as_json:
         print_json(document(report, exit_code=report.exit_code))
         return report.exit_code

@@ -14,7 +14,8 @@ from wellkeep.assembly.ledger_export import export_month
 from wellkeep.assembly.ledger_prune import Pruned, months_due, owed_of
 from wellkeep.assembly.ledger_prune import prune as prune_month
 from wellkeep.cli.console import FAILED, done, err, print_json, refuse, table
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.retention import Month, MonthRun
 
 

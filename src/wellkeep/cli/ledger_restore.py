@@ -10,7 +10,8 @@ from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import open_core
 from wellkeep.assembly.ledger_restore import accept_restore as accept
 from wellkeep.cli.console import done, err, print_json, table
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.restore import Reopened
 
 

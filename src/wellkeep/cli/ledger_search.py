@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from wellkeep.cli.client import ApiClient, Url, connect
 from wellkeep.cli.console import WRONG_USAGE, done, err, print_json, refuse, table
-from wellkeep.cli.local import HomeOption, Json
+from wellkeep.cli.options import HomeOption, Json
 
 _PAGE = 200
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from wellkeep.assembly.ledger_check import Checked
-from wellkeep.cli.console import done, err, out, partly_done, print_json
+from wellkeep.cli.console import done, err, out, partly_done, print_json, refuse
 from wellkeep.ledger.anchors.status import AnchorStatus
-from wellkeep.ledger.report import Report
+from wellkeep.ledger.report import COULD_NOT_VERIFY, Report
 
 _MOST = 50
 _WHAT_TO_DO = """\
@@ -63,6 +63,14 @@ def tell(report: Report, *, notes: tuple[str, ...] = ()) -> None:
         err.print(_WHAT_TO_DO, markup=False)
     for note in (*notes, *report.notes):
         out.print(f"  Note: {note}.", markup=False)
+
+
+def unverified(what: str, error: Exception) -> NoReturn:
+    """Say that there is no verdict on `what`, and why: exit 1 would say tampered, whatever the error was."""
+    from wellkeep.cli.wording import words  # noqa: PLC0415 -- it knows the errors of every library
+
+    message, hint = words(error)
+    refuse(f"{what} was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
 
 
 def _outside(anchors: AnchorStatus, checked: Checked) -> None:

@@ -10,36 +10,25 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
 from typer._click.globals import get_current_context  # typer has its own click and gives no other name for it
 
 from wellkeep.access.operators import commanding
 from wellkeep.assembly.command_record import CommandRecord
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
-from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.base.errors import WellkeepError
-from wellkeep.base.settings import Settings, default_home
+from wellkeep.base.settings import Settings
 from wellkeep.cli.console import refuse_error
+from wellkeep.cli.options import locate
 from wellkeep.db.dsn import Announce
 from wellkeep.ledger.event import Action
 
+if TYPE_CHECKING:
+    from wellkeep.assembly.runtime import Runtime
+
 T = TypeVar("T")
-
-Directory = Annotated[
-    Path | None, typer.Argument(metavar="[DIR]", help="The deployment (default: $WELLKEEP_HOME or ./wellkeep-data)")
-]
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="The deployment (default: $WELLKEEP_HOME or ./wellkeep-data)")
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of words")]
-
-
-def locate(directory: Path | None) -> Home:
-    """Return the home that was named, or the default one."""
-    return Home((directory or default_home()).absolute())
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -157,6 +146,7 @@ def with_runtime(directory: Path | None, work: Callable[[Runtime], Awaitable[T]]
 
 def with_database(directory: Path | None, work: Callable[[Runtime, Database], Awaitable[T]]) -> T:
     """Run `work` on the services of the deployment and on its database, and return what it returns."""
+    from wellkeep.assembly.runtime import open_runtime  # noqa: PLC0415 -- only who needs all services pays for them
 
     async def whole() -> T:
         home = locate(directory)

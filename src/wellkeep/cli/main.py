@@ -23,13 +23,15 @@ def _run() -> int:
     import typer  # noqa: PLC0415 -- as said above
 
     from wellkeep.cli.commands import app  # noqa: PLC0415 -- as said above
-    from wellkeep.cli.console import refuse, words  # noqa: PLC0415 -- as said above
+    from wellkeep.cli.console import refuse  # noqa: PLC0415 -- as said above
     from wellkeep.cli.quiet import quieten  # noqa: PLC0415 -- as said above
 
     quieten()
     try:
         app()
     except Exception as error:  # noqa: BLE001 -- the last place where an error can become words
+        from wellkeep.cli.wording import words  # noqa: PLC0415 -- it knows the errors of every library
+
         message, hint = words(error)
         try:
             refuse(message, hint=hint)

@@ -16,7 +16,8 @@ from rich.table import Table
 from wellkeep.assembly.home import Home
 from wellkeep.base.clock import SystemClock, iso
 from wellkeep.cli.console import err, out, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.prove.claims import load_claims
 from wellkeep.prove.evidence import Evidence, State
 from wellkeep.prove.probe import Probe, prove

@@ -6,7 +6,8 @@ import typer
 
 from wellkeep.assembly.sinks import sink_states, what_to_do
 from wellkeep.cli.console import FAILED, done, err, print_json, table
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.sinks.state import SinkState
 
 

@@ -13,7 +13,8 @@ from wellkeep.assembly.runtime import Runtime
 from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import parse_uuid
 from wellkeep.cli.console import done, print_json, table
-from wellkeep.cli.local import HomeOption, Json, with_runtime
+from wellkeep.cli.local import with_runtime
+from wellkeep.cli.options import HomeOption, Json
 
 app = typer.Typer(no_args_is_help=True, help="Customers, each behind a wall of its own.")
 

@@ -7,8 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from wellkeep.base.settings import Place
 from wellkeep.egress.dialling import Dialler, Limits
@@ -16,7 +15,9 @@ from wellkeep.egress.errors import Denials, EgressRefused, Reason
 from wellkeep.egress.examination import Examined, examine
 from wellkeep.egress.places import Destination, destinations
 from wellkeep.egress.resolving import Resolver, SystemResolver
-from wellkeep.egress.transport import PlaceTransport
+
+if TYPE_CHECKING:
+    import httpx
 
 _AGENT = "wellkeep"
 
@@ -54,6 +55,10 @@ class Egress:
         go elsewhere or the place's name leads where it may not, and EgressUnreachable; no error of httpx. Redirects are
         answers like any other. `limits` stand in for the usual ones.
         """
+        import httpx  # noqa: PLC0415 -- it takes its time, and few processes go out
+
+        from wellkeep.egress.transport import PlaceTransport  # noqa: PLC0415 -- as above
+
         found = await self._place(place)
         dialler = self._dialler if limits is None else self._dialler.within(limits)
         host = f"[{found.host}]" if ":" in found.host else found.host

@@ -27,7 +27,6 @@ from wellkeep.ledger.anchors.file_drop import FileDrop
 from wellkeep.ledger.anchors.outside import Outside
 from wellkeep.ledger.anchors.s3 import S3
 from wellkeep.ledger.anchors.sigv4 import Credentials
-from wellkeep.ledger.anchors.time_stamp import TimeStamp, read_chain
 from wellkeep.ledger.anchors.webhook import Webhook, read_key
 from wellkeep.ledger.anchors.witnessing import Witnessing, read_vkey
 from wellkeep.ledger.checkpoint import Verifies
@@ -57,6 +56,8 @@ def _opened(settings: AnchorSettings, home: Path, egress: Egress, signers: Seque
         credentials = _credentials(read_secret(home / _SECRETS / settings.credentials), name)
         return S3(outside, settings=settings, credentials=credentials, signers=signers, clock=clock)
     if isinstance(settings, Rfc3161Anchor):
+        from wellkeep.ledger.anchors.time_stamp import TimeStamp, read_chain  # noqa: PLC0415 -- it brings X.509 along
+
         chain = read_chain(home / settings.chain, name=name)
         return TimeStamp(outside, name=name, path=settings.path, chain=chain, clock=clock)
     verifier = read_vkey(settings.vkey, name=name)
