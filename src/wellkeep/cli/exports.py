@@ -1,13 +1,7 @@
-"""`wellkeep export`: a collection out through the API into one file, whole or not at all.
-
-Rule: what arrives is written to a new file beside the target that its owner alone can read, and takes the target's name
-once all of it is on the disk; a connection that breaks leaves nothing behind.
-"""
+"""`wellkeep export`: a collection out through the API into one file, whole or not at all."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +11,9 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
 
 from wellkeep.cli.client import ApiClient, Url, connect
-from wellkeep.cli.console import INTERRUPTED, WRONG_USAGE, done, err, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json
+from wellkeep.cli.console import INTERRUPTED, done, err, print_json, refuse
+from wellkeep.cli.new_file import new_file, refuse_unless_new
+from wellkeep.cli.options import HomeOption, Json
 
 _POLL_SECONDS = 0.4
 _ATTEMPTS = 3
@@ -39,10 +34,7 @@ def export_file(
 
     Example: wellkeep export --collection patients -o patients.ndjson
     """
-    if output.exists():
-        refuse(f"{output} exists.", hint="Choose another name, or remove it first.")
-    if not output.absolute().parent.is_dir():
-        refuse(f"There is no directory {output.absolute().parent}.", hint="Make it first.", code=WRONG_USAGE)
+    refuse_unless_new(output)
     with connect(home, url=url) as api:
         try:
             status = _prepare(api, collection, format_)
@@ -73,28 +65,17 @@ def _prepare(api: ApiClient, collection: str, format_: str) -> dict[str, Any]:
 
 def _download(api: ApiClient, path: str, output: Path) -> int:
     """Write what `path` answers to `output`, whole or not at all; return its bytes."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".part", dir=output.absolute().parent)
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            for attempt in range(_ATTEMPTS):
-                stream.seek(0)
-                stream.truncate()
-                try:
-                    _receive(api, path, stream, output.name)
-                    break
-                except httpx.TransportError:
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-            stream.flush()
-            os.fsync(stream.fileno())
-            size = stream.tell()
-        if output.exists():
-            refuse(f"{output} has come to exist meanwhile.", hint="Choose another name.")
-        part.rename(output)
-    finally:
-        part.unlink(missing_ok=True)
-    return size
+    with new_file(output) as stream:
+        for attempt in range(_ATTEMPTS):
+            stream.seek(0)
+            stream.truncate()
+            try:
+                _receive(api, path, stream, output.name)
+                break
+            except httpx.TransportError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        return stream.tell()
 
 
 def _receive(api: ApiClient, path: str, stream: Any, name: str) -> None:

@@ -13,13 +13,17 @@ from wellkeep.assembly.ledger_proofs import TenantCheckpoint, prove_on_record, s
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.base.ids import PLATFORM_TENANT, parse_uuid
 from wellkeep.cli.console import WRONG_USAGE, done, out, print_json, refuse
-from wellkeep.cli.local import HomeOption, Json, locate, run, started
+from wellkeep.cli.local import run, started
+from wellkeep.cli.new_file import new_file, refuse_unless_new
+from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.proof import EntryProof
 
 
 def proof(
     event: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The id of the event, as `ledger search` shows it")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="The file to write; it must not exist")
+    ] = None,
     home: HomeOption = None,
     json: Json = False,
 ) -> None:
@@ -30,6 +34,8 @@ def proof(
     event_id = parse_uuid(event)
     if event_id is None:
         refuse("An event's id is a UUID in lower case.", code=WRONG_USAGE)
+    if output is not None:
+        refuse_unless_new(output)
 
     async def work() -> EntryProof:
         where = locate(home)
@@ -39,13 +45,24 @@ def proof(
 
     found = run(work())
     if output is not None:
-        output.write_bytes(found.text())
-        done(f"Written to {output}: seq {found.seq} of {found.signed.checkpoint.origin}.")
-        done(f"Check it: python3 wellkeep_verify.py proof {output} --vkey {found.signed.vkey} --event {event}")
+        _write(found, event, output, as_json=json)
     elif json:
         print_json(found.document())
     else:
         out.file.write(found.text().decode("utf-8"))
+
+
+def _write(found: EntryProof, event: str, output: Path, *, as_json: bool) -> None:
+    """Write the text of a proof to a new file, and say how it is checked."""
+    with new_file(output) as stream:
+        size = stream.write(found.text())
+    signed = found.signed
+    if as_json:
+        told = {"file": str(output), "bytes": size, "log": signed.checkpoint.origin, "seq": found.seq}
+        print_json(told | {"vkey": signed.vkey})
+        return
+    done(f"Written to {output}, readable by you alone: seq {found.seq} of {signed.checkpoint.origin}.")
+    done(f"Check it: python3 wellkeep_verify.py proof {output} --vkey {signed.vkey} --event {event}")
 
 
 def checkpoint(

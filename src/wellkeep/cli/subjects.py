@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,9 +9,10 @@ from uuid import UUID
 import typer
 
 from wellkeep.cli.client import ApiClient, Url, connect
-from wellkeep.cli.console import WRONG_USAGE, done, print_json, refuse, table
+from wellkeep.cli.console import done, print_json, table
 from wellkeep.cli.ledger_search import Since, Until, counted, moment
-from wellkeep.cli.local import HomeOption, Json
+from wellkeep.cli.new_file import new_file, refuse_unless_new
+from wellkeep.cli.options import HomeOption, Json
 
 app = typer.Typer(no_args_is_help=True, help="Patients.")
 
@@ -43,7 +43,8 @@ def disclosures(
 
     Example: wellkeep subject disclosures 0198c2f0-… -o report.html --purpose PATRQT
     """
-    _check(output)
+    if output is not None:
+        refuse_unless_new(output)
     given = {"since": moment(since), "until": moment(until)}
     span = {name: value for name, value in given.items() if value is not None}
     headers = {} if purpose is None else {"X-Purpose-Of-Use": purpose}
@@ -54,16 +55,21 @@ def disclosures(
         else:
             found = _gather(api, where, span, headers)
     if output is not None:
-        _write(output, page)
-        if json:
-            print_json({"file": str(output), "bytes": len(page)})
-        else:
-            done(f"The accounting is in {output}, readable by you alone. Open it in a browser to print it.")
+        _write(output, page, as_json=json)
     elif json:
         print_json(found)
     else:
         rows = [_row(one) for one in found["disclosures"]]
         table(f"{counted(len(rows))} since {found['since'][:10]}, the newest first", _COLUMNS, rows)
+
+
+def _write(output: Path, page: bytes, *, as_json: bool) -> None:
+    with new_file(output) as stream:
+        stream.write(page)
+    if as_json:
+        print_json({"file": str(output), "bytes": len(page)})
+    else:
+        done(f"The accounting is in {output}, readable by you alone. Open it in a browser to print it.")
 
 
 _COLUMNS = ("time (UTC)", "who", "what", "for", "entry")
@@ -72,15 +78,6 @@ _COLUMNS = ("time (UTC)", "who", "what", "for", "entry")
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
     when = one["time"][:19].replace("T", " ")
     return when, one["who"]["words"], one["what"]["words"], one["why"]["words"], f"{one['epoch']}/{one['seq']}"
-
-
-def _check(output: Path | None) -> None:
-    if output is None:
-        return
-    if output.exists():
-        refuse(f"{output} exists.", hint="Choose another name, or remove it first.")
-    if not output.absolute().parent.is_dir():
-        refuse(f"There is no directory {output.absolute().parent}.", hint="Make it first.", code=WRONG_USAGE)
 
 
 def _gather(api: ApiClient, where: str, span: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
@@ -92,19 +89,3 @@ def _gather(api: ApiClient, where: str, span: dict[str, str], headers: dict[str,
         whole["disclosures"] += page["disclosures"]
         whole["cursor"] = page["cursor"]
     return whole
-
-
-def _write(output: Path, page: bytes) -> None:
-    """Write the page for its owner's eyes alone, whole or not at all; nothing that exists is written over."""
-    try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        refuse(f"{output} has come to exist meanwhile.", hint="Choose another name.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(page)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError:
-        output.unlink(missing_ok=True)
-        raise
