@@ -12,16 +12,16 @@ import typer.main
 
 from database import scratch_home
 from deployments import command
-from wellkeep.cli import console
+from wellkeep.cli import wording
 from wellkeep.cli.commands import app
 from wellkeep.prove.deployment import Unseen
 
 READ_BY_PROGRAMS = {
     "apikey create", "apikey list", "db status", "doctor", "egress list", "egress test", "export", "findings",
-    "findings resolve", "hold list", "hold place", "import", "init", "ledger accept-restore", "ledger anchors",
-    "ledger checkpoint", "ledger export", "ledger proof", "ledger prune", "ledger quarantine", "ledger search",
-    "ledger sinks", "ledger verify", "prove", "subject disclosures", "tenant create", "tenant list", "witness keygen",
-    "witness status",
+    "findings resolve", "hold lift", "hold list", "hold place", "import", "init", "ledger accept-restore",
+    "ledger anchors", "ledger checkpoint", "ledger export", "ledger proof", "ledger prune", "ledger quarantine",
+    "ledger search", "ledger sinks", "ledger verify", "prove", "subject disclosures", "tenant create", "tenant list",
+    "witness keygen", "witness status",
 }  # fmt: skip
 NEED_A_DEPLOYMENT = [
     ("serve",),
@@ -96,6 +96,6 @@ def test_wrong_usage_is_exit_code_2() -> None:
     ],
 )
 def test_an_error_becomes_words_that_quote_nothing(error: Exception, said: str) -> None:
-    message, hint = console.words(error)
+    message, hint = wording.words(error)
     assert said in message
     assert "Canary" not in f"{message}{hint}"

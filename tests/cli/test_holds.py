@@ -11,8 +11,10 @@ _REASON = "subpoena of the third of May"
 
 
 def test_a_hold_is_placed_listed_and_lifted(served: Deployment) -> None:
+    assert "No legal hold stands" in served.wk("hold", "list").out
     placed = served.wk("hold", "place", "--tenant", TENANT, "--reason", _REASON, "--json")
     assert placed.code == 0, placed.err
+    assert _REASON not in placed.all
     hold = placed.json()["hold"]
     everybody = served.wk("hold", "place", "--reason", _REASON)
     assert everybody.code == 0
@@ -21,8 +23,9 @@ def test_a_hold_is_placed_listed_and_lifted(served: Deployment) -> None:
     assert hold in listed.out
     assert TENANT in listed.out
     assert "everybody" in listed.out
-    lifted = served.wk("hold", "lift", hold, "--reason", "settled")
-    assert lifted.code == 0, lifted.err
+    lifted = served.wk("hold", "lift", hold, "--reason", "settled", "--json")
+    assert (lifted.code, lifted.json()["hold"]) == (0, hold), lifted.err
+    assert lifted.json()["tenant"] == placed.json()["tenant"]
     assert [one["id"] != hold for one in served.wk("hold", "list", "--json").json()] == [True]
     told = served.wk("ledger", "search", "--action", "hold.placed", "--json", key=served.key(TENANT, "privacy_officer"))
     assert told.code == 0, told.err

@@ -2,7 +2,7 @@ r"""`wellkeep db shell`: a session of the database's administrator, said beforeh
 
 Rule: the reason is sealed and the session announced before psql is started; psql gets the password and the announced
 name through its environment, where the list of processes does not show them. What is typed there is the operator's; who
-connects a second time from there (`\\connect`) is not announced, and found.
+connects a second time from there (`\connect`) is not announced, and found.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from wellkeep.assembly.runtime import Runtime
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secrets import Secret
 from wellkeep.cli.console import err
-from wellkeep.cli.local import HomeOption, with_database
+from wellkeep.cli.local import with_database
+from wellkeep.cli.options import HomeOption
 from wellkeep.db import dsn
 from wellkeep.db.dsn import Endpoint
 

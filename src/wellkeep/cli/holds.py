@@ -13,7 +13,8 @@ from wellkeep.assembly.ledger_holds import Hold
 from wellkeep.assembly.runtime import Runtime
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.cli.console import done, print_json, table
-from wellkeep.cli.local import HomeOption, Json, with_runtime
+from wellkeep.cli.local import with_runtime
+from wellkeep.cli.options import HomeOption, Json
 from wellkeep.cli.tenants import find
 
 app = typer.Typer(no_args_is_help=True, help="Legal holds: nothing of the tenant is pruned while one stands.")
@@ -33,13 +34,13 @@ def place(
     Example: wellkeep hold place --tenant st-elsewhere --reason "subpoena of 3 May"
     """
 
-    async def work(runtime: Runtime) -> UUID:
+    async def work(runtime: Runtime) -> tuple[UUID, UUID]:
         held = PLATFORM_TENANT if tenant is None else await find(runtime, tenant)
-        return await ledger_holds.place(runtime.core, this_operator(), tenant=held, reason=reason)
+        return await ledger_holds.place(runtime.core, this_operator(), tenant=held, reason=reason), held
 
-    hold = with_runtime(home, work)
+    hold, held = with_runtime(home, work)
     if json:
-        print_json({"hold": hold})
+        print_json({"hold": hold, "tenant": held})
     else:
         done(f"The hold stands: {hold}. Nothing of {tenant or 'this deployment'} is pruned until it is lifted.")
 
@@ -49,6 +50,7 @@ def lift(
     hold: Annotated[UUID, typer.Argument(help="The hold's id, as `wellkeep hold list` shows it")],
     reason: Reason,
     home: HomeOption = None,
+    json: Json = False,
 ) -> None:
     """Lift a legal hold.
 
@@ -58,8 +60,11 @@ def lift(
     async def work(runtime: Runtime) -> UUID:
         return await ledger_holds.lift(runtime.core, this_operator(), hold=hold, reason=reason)
 
-    with_runtime(home, work)
-    done("The hold is lifted.")
+    tenant = with_runtime(home, work)
+    if json:
+        print_json({"hold": hold, "tenant": tenant})
+    else:
+        done("The hold is lifted.")
 
 
 @app.command(name="list")
@@ -76,9 +81,12 @@ def list_holds(home: HomeOption = None, json: Json = False) -> None:
     found, named = with_runtime(home, work)
     if json:
         print_json(found)
-        return
-    rows = [
-        (one.id, "everybody" if one.tenant == PLATFORM_TENANT else named.get(one.tenant, one.tenant), one.placed_at)
-        for one in found
-    ]
-    table("Legal holds", ("hold", "of", "since"), rows)
+    elif not found:
+        done("No legal hold stands.")
+    else:
+        table("Legal holds", ("hold", "of", "since"), [_row(one, named) for one in found])
+
+
+def _row(one: Hold, named: dict[UUID, str]) -> tuple[object, ...]:
+    held = "everybody" if one.tenant == PLATFORM_TENANT else named.get(one.tenant, one.tenant)
+    return one.id, held, f"{one.placed_at:%Y-%m-%d %H:%M}"
