@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 
 from assembly.conftest import Installed
@@ -71,29 +75,65 @@ async def test_two_that_enter_at_once_make_one_entry(installed: Installed, core:
     assert len(await events(core, "probe.twice")) == 3
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{}",
-        b"\xff",
-        json.dumps({"id": str(uuid7()), "action": "record.read", "account": "ada", "outcome": "done"}).encode(),
-    ],
-)
-async def test_what_is_no_entry_of_ours_is_a_finding_and_stays(
-    installed: Installed, core: Core, content: bytes
-) -> None:
+def written(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def encoded(path: Path, **changes: Any) -> None:
+    """Put an entry in the file `path` that would be of its name but for `changes`."""
+    made = msgspec.structs.replace(journaled("probe.bad"), **({"id": UUID(path.stem)} | changes))
+    path.write_bytes(msgspec.json.encode(made))
+
+
+def linked(path: Path) -> None:
+    """Put a link there to what would be an entry of its name."""
+    encoded(path)
+    path.symlink_to(path.rename(path.with_suffix(".aside")))
+
+
+STRANGE: dict[str, Callable[[Path], None]] = {
+    "empty": lambda path: written(path, b""),
+    "nothing in it": lambda path: written(path, b"{}"),
+    "no text": lambda path: written(path, b"\xff"),
+    "endless": lambda path: written(path, b'{"id":"' + b"a" * 10_000),
+    "another's entry": lambda path: encoded(path, id=uuid7()),
+    "no command's": lambda path: encoded(path, action=Action.RECORD_READ),
+    "no account's": lambda path: encoded(path, account="Xk9CanaryZq"),
+    "a link": linked,
+    "a pipe": os.mkfifo,
+    "a directory": Path.mkdir,
+}
+
+
+async def test_what_lies_there_under_its_own_name_is_entered(installed: Installed, core: Core) -> None:
+    """The strange ones below differ from this in what is said of them."""
     journal = Journal(installed.home.path)
-    journal.write(journaled("probe.good"))
+    journal.write(journaled("probe.first"))
+    encoded(installed.home.path / "journal" / f"{uuid7()}.entry")
+    assert await journal.enter(core) == 2
+
+
+@pytest.mark.parametrize("name", STRANGE)
+async def test_what_is_no_entry_of_ours_is_a_finding_and_stays(installed: Installed, core: Core, name: str) -> None:
+    journal, before = Journal(installed.home.path), await noticed(core)
+    journal.write(journaled("probe.before"))
     bad = installed.home.path / "journal" / f"{uuid7()}.entry"
-    bad.write_bytes(content)
+    STRANGE[name](bad)
+    journal.write(journaled("probe.after"))
     try:
-        assert await journal.enter(core) == 1, "the others are entered"
-        assert bad.exists()
-        await core.findings.flush()
-        assert Kind.OPERATOR_UNRECORDED in {one.kind for one in await core.findings.list(PLATFORM_TENANT)}
+        assert await journal.enter(core) == 2, "the others are entered"
+        assert bad in bad.parent.iterdir()
+        assert await noticed(core) == before + 1
     finally:
-        bad.unlink()
+        bad.rmdir() if bad.is_dir() else bad.unlink()
+        bad.with_suffix(".aside").unlink(missing_ok=True)
+
+
+async def noticed(core: Core) -> int:
+    """Return how often something strange was found."""
+    await core.findings.flush()
+    found = await core.findings.list(PLATFORM_TENANT)
+    return sum(one.count for one in found if one.kind == Kind.OPERATOR_UNRECORDED)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 Rules: a command is written here before it does anything and flushed to disk, so one that is killed, or that starts a
 database, is on record all the same; whoever opens the ledger next enters what lies here, and takes it away only then.
-An entry's id is made with it, so entering it twice makes one entry. What is in a file that is none of ours is not
-entered: that is a finding, and the file stays.
+An entry's id is made with it, so entering it twice makes one entry. What lies under an entry's name and is none of ours
+is not entered: that is a finding, it stays, and what comes after it is entered all the same.
 
 The threat is a command that leaves no trace because it ended before its record, or because the ledger was away. Whoever
 may write here is the account that runs the deployment: it can take a file away before it is entered.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -21,12 +22,16 @@ import msgspec
 
 from wellkeep.assembly.core import Core
 from wellkeep.base.clock import SystemClock
+from wellkeep.base.durable import sync_directory
 from wellkeep.base.ids import PLATFORM_TENANT, parse_uuid
 from wellkeep.base.principal import ActorType, AuthMethod
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.ledger.event import Action, Event, EventRefused, Outcome
 
 _SUFFIX = ".entry"
+_LONGEST = 4096
+"""Far more than an entry of a command takes, in bytes."""
+_ACTIONS = frozenset({Action.OPERATOR_COMMAND, Action.DEPLOYMENT_STARTED, Action.DEPLOYMENT_STOPPED})
 
 
 class Journaled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -61,7 +66,7 @@ class Journal:
             stream.flush()
             os.fsync(stream.fileno())
         staging.rename(self._path(one.id))
-        _sync(self._folder)
+        sync_directory(self._folder)
 
     def forget(self, one: UUID) -> None:
         """Take an entry away, because it is in the ledger."""
@@ -84,11 +89,11 @@ class Journal:
         entered = 0
         for one in self.waiting(older_than=older_than):
             try:
-                read = _decode(self._path(one).read_bytes())
-                await core.gate.enter(event(read), tenant=PLATFORM_TENANT)
+                read = _decode(_contents(self._path(one)))
+                await core.gate.enter(_own(one, read), tenant=PLATFORM_TENANT)
             except FileNotFoundError:
                 continue  # another process entered it meanwhile
-            except (msgspec.DecodeError, EventRefused):
+            except (_Strange, msgspec.DecodeError, EventRefused):
                 self._refuse(core)
                 continue
             self.forget(one)
@@ -125,9 +130,33 @@ def event(one: Journaled) -> Event:
     )
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+class _Strange(Exception):
+    """What lies in the journal was not written by it."""
+
+
+def _own(named: UUID, one: Journaled) -> Event:
+    """Return the event of what lies under the name `named`. Raises _Strange where it is no command's, or another's."""
+    if one.id != named or one.action not in _ACTIONS:
+        raise _Strange
+    return event(one)
+
+
+def _contents(path: Path) -> bytes:
+    """Return what a file of the journal holds.
+
+    Raises FileNotFoundError, and _Strange for what is no plain file, can't be read, or is longer than an entry.
+    """
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        raise _Strange from None
+    try:
+        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        held = os.read(descriptor, _LONGEST + 1) if plain else b""
     finally:
         os.close(descriptor)
+    if not plain or len(held) > _LONGEST:
+        raise _Strange
+    return held
