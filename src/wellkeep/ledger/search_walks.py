@@ -40,101 +40,67 @@ class Walk:
 
 _ROWS = """
 SELECT w.epoch, w.seq, w.leaf, w.entry FROM (
-  SELECT e.epoch, e.seq, e.leaf, e.entry, e.actor, e.action, e.purpose, e.outcome FROM ledger.entry AS e
-  WHERE (<column>, e.epoch, e.seq) < ($7, $1, $2) AND (<column>, e.epoch, e.seq) >= ($7, $3, $4) AND <condition>
-    AND e."time" >= $5 AND e."time" < $6
-  ORDER BY <column> DESC, e.epoch DESC, e.seq DESC LIMIT 10000
+  SELECT epoch, seq, leaf, entry, actor, action, purpose, outcome FROM ledger.entry
+  WHERE <window> ORDER BY <order> LIMIT 10000
 ) AS w
 WHERE ($8::text IS NULL OR w.actor = $8) AND ($9::text IS NULL OR w.action = $9)
   AND ($10::text IS NULL OR w.purpose = $10) AND ($11::text IS NULL OR w.outcome = $11)
 LIMIT $12
 """
-_END = """
-SELECT e.epoch, e.seq FROM ledger.entry AS e
-WHERE (<column>, e.epoch, e.seq) < ($7, $1, $2) AND (<column>, e.epoch, e.seq) >= ($7, $3, $4) AND <condition>
-  AND e."time" >= $5 AND e."time" < $6
-ORDER BY <column> DESC, e.epoch DESC, e.seq DESC OFFSET 9999 LIMIT 1
-"""
-_COUNT = """
-SELECT count(*) FROM (
-  SELECT FROM ledger.entry AS e
-  WHERE (<column>, e.epoch, e.seq) < ($7, $1, $2) AND (<column>, e.epoch, e.seq) >= ($7, $3, $4) AND <condition>
-    AND e."time" >= $5 AND e."time" < $6
-  ORDER BY <column> DESC, e.epoch DESC, e.seq DESC LIMIT 1000
-) AS c
-"""
-_ALL_ROWS = """
-SELECT w.epoch, w.seq, w.leaf, w.entry FROM (
-  SELECT e.epoch, e.seq, e.leaf, e.entry, e.actor, e.action, e.purpose, e.outcome FROM ledger.entry AS e
-  WHERE (e.epoch, e.seq) < ($1, $2) AND (e.epoch, e.seq) >= ($3, $4) AND $7::text IS NULL
-    AND e."time" >= $5 AND e."time" < $6
-  ORDER BY e.epoch DESC, e.seq DESC LIMIT 10000
+_END = "SELECT epoch, seq FROM ledger.entry WHERE <window> ORDER BY <order> OFFSET 9999 LIMIT 1"
+_COUNT = "SELECT count(*) FROM (SELECT FROM ledger.entry WHERE <window> ORDER BY <order> LIMIT 1000) AS c"
+
+# The further patients of entries that name several. Each row says in which month its entry lies.
+_NAMED_ROWS = """
+SELECT w.epoch, w.seq, e.leaf, e.entry FROM (
+  SELECT subject, epoch, seq, "time" FROM ledger.entry_subject WHERE <window> ORDER BY <order> LIMIT 10000
 ) AS w
-WHERE ($8::text IS NULL OR w.actor = $8) AND ($9::text IS NULL OR w.action = $9)
-  AND ($10::text IS NULL OR w.purpose = $10) AND ($11::text IS NULL OR w.outcome = $11)
-LIMIT $12
+CROSS JOIN LATERAL (
+  SELECT n.leaf, n.entry, n.actor, n.action, n.purpose, n.outcome FROM ledger.entry AS n
+  WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" = w."time" AND n."time" >= $5 AND n."time" < $6 OFFSET 0
+) AS e
+WHERE ($8::text IS NULL OR e.actor = $8) AND ($9::text IS NULL OR e.action = $9)
+  AND ($10::text IS NULL OR e.purpose = $10) AND ($11::text IS NULL OR e.outcome = $11)
+ORDER BY w.subject DESC, w.epoch DESC, w.seq DESC LIMIT $12
 """
-_ALL_END = """
-SELECT e.epoch, e.seq FROM ledger.entry AS e
-WHERE (e.epoch, e.seq) < ($1, $2) AND (e.epoch, e.seq) >= ($3, $4) AND $7::text IS NULL
-  AND e."time" >= $5 AND e."time" < $6
-ORDER BY e.epoch DESC, e.seq DESC OFFSET 9999 LIMIT 1
+_NAMED_END = "SELECT epoch, seq FROM ledger.entry_subject WHERE <window> ORDER BY <order> OFFSET 9999 LIMIT 1"
+
+_EVERY = """
+(epoch, seq) < ($1, $2) AND (epoch, seq) >= ($3, $4) AND $7::text IS NULL AND "time" >= $5 AND "time" < $6
 """
-_SUBJECT_ROWS = """
-(SELECT w.epoch, w.seq, w.leaf, w.entry FROM (
-   SELECT e.epoch, e.seq, e.leaf, e.entry, e.actor, e.action, e.purpose, e.outcome FROM ledger.entry AS e
-   WHERE (e.subject, e.epoch, e.seq) < ($7::uuid, $1, $2) AND (e.subject, e.epoch, e.seq) >= ($7::uuid, $3, $4)
-     AND e.subject IS NOT NULL AND e."time" >= $5 AND e."time" < $6
-   ORDER BY e.subject DESC, e.epoch DESC, e.seq DESC LIMIT 10000
- ) AS w
- WHERE ($8::text IS NULL OR w.actor = $8) AND ($9::text IS NULL OR w.action = $9)
-   AND ($10::text IS NULL OR w.purpose = $10) AND ($11::text IS NULL OR w.outcome = $11)
- LIMIT $12)
-UNION ALL
-(SELECT w.epoch, w.seq, e.leaf, e.entry FROM (
-   SELECT s.epoch, s.seq, s."time" FROM ledger.entry_subject AS s
-   WHERE (s.subject, s.epoch, s.seq) < ($7::uuid, $1, $2) AND (s.subject, s.epoch, s.seq) >= ($7::uuid, $3, $4)
-     AND s."time" >= $5 AND s."time" < $6
-   ORDER BY s.subject DESC, s.epoch DESC, s.seq DESC LIMIT 10000
- ) AS w
- CROSS JOIN LATERAL (
-   SELECT n.leaf, n.entry, n.actor, n.action, n.purpose, n.outcome FROM ledger.entry AS n
-   WHERE n.epoch = w.epoch AND n.seq = w.seq AND n."time" = w."time" AND n."time" >= $5 AND n."time" < $6 OFFSET 0
- ) AS e
- WHERE ($8::text IS NULL OR e.actor = $8) AND ($9::text IS NULL OR e.action = $9)
-   AND ($10::text IS NULL OR e.purpose = $10) AND ($11::text IS NULL OR e.outcome = $11)
- ORDER BY w.epoch DESC, w.seq DESC LIMIT $12)
-ORDER BY epoch DESC, seq DESC LIMIT $12
+_OF_ONE = """
+(<column>, epoch, seq) < ($7, $1, $2) AND (<column>, epoch, seq) >= ($7, $3, $4) AND <condition>
+AND "time" >= $5 AND "time" < $6
 """
-_SUBJECT_END = """
-(SELECT e.epoch, e.seq FROM ledger.entry AS e
- WHERE (e.subject, e.epoch, e.seq) < ($7::uuid, $1, $2) AND (e.subject, e.epoch, e.seq) >= ($7::uuid, $3, $4)
-   AND e.subject IS NOT NULL AND e."time" >= $5 AND e."time" < $6
- ORDER BY e.subject DESC, e.epoch DESC, e.seq DESC OFFSET 9999 LIMIT 1)
-UNION ALL
-(SELECT s.epoch, s.seq FROM ledger.entry_subject AS s
- WHERE (s.subject, s.epoch, s.seq) < ($7::uuid, $1, $2) AND (s.subject, s.epoch, s.seq) >= ($7::uuid, $3, $4)
-   AND s."time" >= $5 AND s."time" < $6
- ORDER BY s.subject DESC, s.epoch DESC, s.seq DESC OFFSET 9999 LIMIT 1)
-ORDER BY epoch DESC, seq DESC LIMIT 1
-"""
+_NEWEST = "epoch DESC, seq DESC"
+_BOTH = "(<one>) UNION ALL (<other>) ORDER BY epoch DESC, seq DESC LIMIT <most>"
 
 
-def _along(column: str, condition: str = "true") -> Walk:
+def _over(template: str, window: str, order: str) -> str:
+    return template.replace("<window>", window).replace("<order>", order)
+
+
+def _along(column: str, condition: str = "true", *, rows: str = _ROWS, end: str = _END) -> Walk:
     """Return the walk along the index of `column` under its `condition`, both literals of this module.
 
     The column stands in the comparisons and in the order, though it never changes: in this order no other index gives
     the entries, so however PostgreSQL estimates, it is this index that it follows.
     """
-    rows, end, count = (
-        template.replace("<column>", column).replace("<condition>", condition) for template in (_ROWS, _END, _COUNT)
-    )
-    return Walk(rows, end, count)
+    window = _OF_ONE.replace("<column>", column).replace("<condition>", condition)
+    order = f"{column} DESC, {_NEWEST}"
+    return Walk(_over(rows, window, order), _over(end, window, order), _over(_COUNT, window, order))
 
 
-ALL: Final = Walk(_ALL_ROWS, _ALL_END, "")
-BY_ACTOR: Final = _along("e.actor")
-BY_ACTION: Final = _along("e.action")
-BY_PURPOSE: Final = _along("e.purpose", "e.purpose NOT IN ('TREAT', 'HOPERAT')")
-BY_OUTCOME: Final = _along("e.outcome", "e.outcome IN ('denied', 'failed')")
-BY_SUBJECT: Final = Walk(_SUBJECT_ROWS, _SUBJECT_END, "", branches=2)
+def _both(one: Walk, other: Walk) -> Walk:
+    """Return the walk along two indexes at once."""
+    rows = _BOTH.replace("<one>", one.rows).replace("<other>", other.rows).replace("<most>", "$12")
+    end = _BOTH.replace("<one>", one.end).replace("<other>", other.end).replace("<most>", "1")
+    return Walk(rows, end, "", branches=2)
+
+
+ALL: Final = Walk(_over(_ROWS, _EVERY, _NEWEST), _over(_END, _EVERY, _NEWEST), "")
+BY_ACTOR: Final = _along("actor")
+BY_ACTION: Final = _along("action")
+BY_PURPOSE: Final = _along("purpose", "purpose NOT IN ('TREAT', 'HOPERAT')")
+BY_OUTCOME: Final = _along("outcome", "outcome IN ('denied', 'failed')")
+BY_SUBJECT: Final = _both(_along("subject", "subject IS NOT NULL"), _along("subject", rows=_NAMED_ROWS, end=_NAMED_END))
