@@ -14,11 +14,16 @@ from uuid import UUID
 import pytest
 
 from database import Database, launch, scratch_home
+from faults.rounds import soak_rounds
 from ledger.making import prepared, verified, writing
+from wellkeep.base.errors import LedgerUnavailable
+from wellkeep.db.embedded import EmbeddedServer
 from wellkeep.db.provision import connected
+from wellkeep.ledger.writer import LedgerWriter
 
 PROGRAM = Path(__file__).with_name("crashing.py")
 CALLS_IN_FLIGHT = 32 * 2
+STOP_CALLERS = 32
 
 
 async def started(database: Database, tenant: UUID, *, callers: int = 32, calls: int = 0) -> Process:
@@ -60,9 +65,8 @@ async def test_eight_processes_of_sixty_four_callers_make_one_chain(database: Da
     assert (await verified(database)).ok
 
 
-@pytest.mark.fault
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_writer_killed_in_the_middle_of_a_batch(database: Database, tenant: UUID, seed: int) -> None:
+async def killed(database: Database, tenant: UUID, seed: int) -> None:
+    """Kill a writer in the middle of a batch, and look everything over."""
     chance = random.Random(seed)  # noqa: S311 -- when to kill, nothing secret
     process = await started(database, tenant)
     promised = await acknowledged(process, after=chance.randrange(50, 400), pause=chance.random() / 20)
@@ -83,8 +87,29 @@ async def test_a_writer_killed_in_the_middle_of_a_batch(database: Database, tena
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_writer_killed_in_the_middle_of_a_batch(database: Database, tenant: UUID, seed: int) -> None:
+    await killed(database, tenant, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", soak_rounds())
+async def test_soak_of_killed_writers(database: Database, tenant: UUID, seed: int) -> None:
+    await killed(database, tenant, seed)
+
+
+@pytest.mark.fault
 async def test_postgresql_stopped_at_once_in_the_middle_of_a_batch(database: Database) -> None:
-    """Its immediate stop is a crash: what was acknowledged outlives it, and the writer goes on by itself."""
+    await stopped_at_once(database, seeds=range(1, 4))
+
+
+@pytest.mark.soak
+async def test_soak_of_immediate_stops(database: Database) -> None:
+    await stopped_at_once(database, seeds=soak_rounds())
+
+
+async def stopped_at_once(database: Database, *, seeds: range) -> None:
+    """Its immediate stop is a crash: what was acknowledged outlives it, and the writer goes on by itself, each time."""
     home = scratch_home()
     server = await asyncio.to_thread(launch, home, database.server.background)
     assert server.embedded is not None
@@ -94,30 +119,43 @@ async def test_postgresql_stopped_at_once_in_the_middle_of_a_batch(database: Dat
         tenant = await mine.create_tenant()
         promised: set[UUID] = set()
         async with writing(mine, seconds=3.0) as writer:
-
-            async def caller() -> None:
-                while len(promised) < 3000:
-                    events = prepared()
-                    try:
-                        await writer.append(tenant, events)
-                    except Exception:  # noqa: BLE001 -- any refusal: then nothing was promised
-                        await asyncio.sleep(0.05)
-                        continue
-                    promised.add(events[0].event.id)
-
-            calls = [asyncio.create_task(caller()) for _ in range(32)]
-            while len(promised) < 500:  # noqa: ASYNC110 -- the callers count up
-                await asyncio.sleep(0.005)
-            os.kill(server.embedded.pid or 0, signal.SIGQUIT)
-            await asyncio.sleep(0.3)
-            await asyncio.to_thread(server.embedded.start)
-            await asyncio.wait_for(asyncio.gather(*calls), 60)
-            assert writer.healthy
-        there = await chained(mine, tenant)
-        assert promised <= there
-        assert len(there - promised) <= 32
+            for rounds, seed in enumerate(seeds, start=1):
+                await stop_under_load(server.embedded, writer, tenant, promised, seed=seed)
+                assert writer.healthy
+                there = await chained(mine, tenant)
+                assert promised <= there
+                assert len(there - promised) <= STOP_CALLERS * rounds
         assert (await verified(mine)).ok
         async with connected(mine.superuser) as connection:
             assert await connection.fetchval("SELECT count(*) FROM ledger.outbox") == 0
     finally:
         await asyncio.to_thread(server.embedded.stop)
+
+
+async def stop_under_load(
+    server: EmbeddedServer, writer: LedgerWriter, tenant: UUID, promised: set[UUID], *, seed: int
+) -> None:
+    """Append from many callers, stop PostgreSQL in the middle, start it again, and note what was acknowledged."""
+    chance = random.Random(seed)  # noqa: S311 -- when to stop, nothing secret
+    before = len(promised)
+
+    async def caller() -> None:
+        while len(promised) < before + 1500:
+            events = prepared()
+            try:
+                await writer.append(tenant, events)
+            except LedgerUnavailable:  # then nothing was promised
+                await asyncio.sleep(0.05)
+                continue
+            promised.add(events[0].event.id)
+
+    calls = [asyncio.create_task(caller()) for _ in range(STOP_CALLERS)]
+    enough = before + chance.randrange(50, 800)
+    async with asyncio.timeout(30):
+        while len(promised) < enough:  # noqa: ASYNC110 -- the callers count up
+            await asyncio.sleep(0.002)
+    await asyncio.sleep(chance.random() / 50)
+    os.kill(server.pid or 0, signal.SIGQUIT)
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.start)
+    await asyncio.wait_for(asyncio.gather(*calls), 60)

@@ -87,13 +87,14 @@ async def test_a_month_of_which_nobody_outside_knew(made: Grown, tenant: UUID) -
     assert (await made.verified(anchors=True)).ok
 
 
-async def test_a_month_deleted_without_a_record(made: Grown, tenant: UUID) -> None:
+@pytest.mark.parametrize("sql", [OLD, "DROP TABLE ledger.entry_2019_03"], ids=["its rows", "its partition"])
+async def test_a_month_deleted_without_a_record(made: Grown, tenant: UUID, sql: str) -> None:
     async with made.database.connect("wk_ledger") as connection:
         [march] = await due(connection, now=datetime.now(UTC))
         for run in await runs_of(connection, march):
             await keep_leaves(connection, run)
     await vouched(made)
-    await change(made.database, OLD)
+    await change(made.database, sql)
     found = {(bad.log, bad.seq, bad.what) for bad in (await made.verified(anchors=True)).bad}
     assert {(origin(HOST, tenant, 1), 0, What.PRUNED), (ROOT, 0, What.PRUNED)} <= found
 
