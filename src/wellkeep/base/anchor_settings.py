@@ -12,14 +12,9 @@ from typing import Annotated
 import msgspec
 
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.listed import Code, SecretFile, check_listed
 
-_CODE = r"^[a-z][a-z_]{0,60}[0-9]{0,2}\Z"
-_FILE_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z"
-_URL_PATH = r"^/[0-9A-Za-z._~/+-]{0,1023}\Z"
-
-Code = Annotated[str, msgspec.Meta(pattern=_CODE)]
-SecretFile = Annotated[str, msgspec.Meta(pattern=_FILE_NAME)]
-UrlPath = Annotated[str, msgspec.Meta(pattern=_URL_PATH)]
+UrlPath = Annotated[str, msgspec.Meta(pattern=r"^/[0-9A-Za-z._~/+-]{0,1023}\Z")]
 
 
 class _Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -90,9 +85,5 @@ def check_anchors(anchors: Collection[AnchorSettings], asked: int | None, *, pla
             f"anchors_needed in [ledger] asks for {asked} and [[ledger.anchors]] names {len(anchors)}. "
             "Name more, or ask for fewer."
         )
-    names = [one.name for one in anchors]
-    for one in anchors:
-        if names.count(one.name) > 1:
-            raise Misconfigured(f"Two anchors are named {one.name}: [[ledger.anchors]] names each once")
-        if not isinstance(one, FileAnchor) and one.place not in places:
-            raise Misconfigured(f"The anchor {one.name} names a place that [[egress.places]] does not list")
+    named = [(one.name, None if isinstance(one, FileAnchor) else one.place) for one in anchors]
+    check_listed("anchor", "[[ledger.anchors]]", named, places=places)

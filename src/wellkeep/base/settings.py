@@ -22,6 +22,7 @@ import msgspec
 
 from wellkeep.base.anchor_settings import AnchorSettings, check_anchors
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.listed import Code
 from wellkeep.base.sink_settings import SinkSettings, check_sinks
 
 FILE_NAME = "wellkeep.toml"
@@ -30,9 +31,6 @@ _ADDRESS = r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}$"
 
 Address = Annotated[str, msgspec.Meta(pattern=_ADDRESS)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-PlaceHost = Annotated[
-    str, msgspec.Meta(pattern=r"^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z.])?|[0-9A-Fa-f:.]{2,45})\Z")
-]
 Environment = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9]{1,15}$")]
 
 
@@ -77,7 +75,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     `networks` alone.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z_]{0,60}[0-9]{0,2}\Z")]
+    name: Code
     host: Annotated[str, msgspec.Meta(pattern=_HOST)]
     ports: Annotated[tuple[Port, ...], msgspec.Meta(min_length=1)]
     networks: tuple[str, ...] = ()

@@ -13,11 +13,7 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.base.errors import Misconfigured
-
-_CODE = r"^[a-z][a-z_]{0,60}[0-9]{0,2}\Z"
-_FILE_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z"
-
-Code = Annotated[str, msgspec.Meta(pattern=_CODE)]
+from wellkeep.base.listed import Code, SecretFile, check_listed
 
 
 class _Sink(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -62,7 +58,7 @@ class HecSink(_Sink, frozen=True, tag_field="kind", tag="hec"):
     """Splunk's HTTP Event Collector at the first port of `place`; `token` names a file in `secrets/`."""
 
     place: Code
-    token: Annotated[str, msgspec.Meta(pattern=_FILE_NAME)]
+    token: SecretFile
     index: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_][a-z0-9_-]{0,79}\Z")] | None = None
     sourcetype: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z:._-]{0,63}\Z")] = "wellkeep:ledger"
 
@@ -72,11 +68,8 @@ SinkSettings = FileSink | SyslogSink | HecSink
 
 def check_sinks(sinks: Collection[SinkSettings], *, places: Collection[str]) -> None:
     """Raise Misconfigured where a name stands twice, a place is not listed, or a sink would get no log at all."""
-    names = [one.name for one in sinks]
+    named = [(one.name, None if isinstance(one, FileSink) else one.place) for one in sinks]
+    check_listed("sink", "[[ledger.sinks]]", named, places=places)
     for one in sinks:
-        if names.count(one.name) > 1:
-            raise Misconfigured(f"Two sinks are named {one.name}: [[ledger.sinks]] names each once")
-        if not isinstance(one, FileSink) and one.place not in places:
-            raise Misconfigured(f"The sink {one.name} names a place that [[egress.places]] does not list")
         if not one.tenants and not one.root:
             raise Misconfigured(f"The sink {one.name} gets no log: name tenants, or say root = true")
