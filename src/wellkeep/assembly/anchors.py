@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 from wellkeep.assembly.home import Home
 from wellkeep.base.anchor_settings import needed
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import LedgerSettings, Settings
 from wellkeep.db.dsn import Endpoint
 from wellkeep.db.pool import Limits, Pool
@@ -26,9 +24,6 @@ from wellkeep.ledger.checkpoint import CheckpointSigner
 
 if TYPE_CHECKING:
     from wellkeep.assembly.core import Core
-
-_KEPT_SECONDS = 5.0
-_ASK_SECONDS = 2.0
 
 
 def policy_of(settings: LedgerSettings) -> Policy:
@@ -69,26 +64,9 @@ async def read_status(settings: Settings, endpoint: Endpoint, *, now: datetime) 
     return weigh(settings.ledger.anchors, standings, policy=policy_of(settings.ledger), now=now)
 
 
-class AnchorMetrics:
-    """The anchors' lines of `/metrics`, asked of the database every five seconds at most."""
-
-    def __init__(self, core: Core) -> None:
-        """Ask nothing yet."""
-        self._core = core
-        self._text = ""
-        self._asked: float | None = None
-
-    async def text(self) -> str:
-        """Return the lines; none without anchors, and while the database does not say."""
-        now = self._core.clock.monotonic()
-        if self._core.anchoring.anchors and (self._asked is None or now - self._asked >= _KEPT_SECONDS):
-            self._asked, self._text = now, ""
-            try:
-                async with asyncio.timeout(_ASK_SECONDS):
-                    self._text = metrics(await self._core.anchoring.status())
-            except (WellkeepError, TimeoutError):
-                return ""
-        return self._text
+async def anchor_lines(core: Core) -> str:
+    """Return the anchors' lines of `/metrics`; none without anchors. Raises DatabaseUnavailable."""
+    return metrics(await core.anchoring.status()) if core.anchoring.anchors else ""
 
 
 async def anchor_status(core: Core) -> AnchorStatus:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wellkeep.assembly.anchors import AnchorMetrics
+from wellkeep.assembly.anchors import anchor_lines
 from wellkeep.assembly.core import Core
-from wellkeep.assembly.sinks import SinkMetrics
+from wellkeep.assembly.metric_lines import MetricLines
+from wellkeep.assembly.sinks import sink_lines
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.keys.ring import TenantState
@@ -18,8 +19,8 @@ class Readiness:
     def __init__(self, core: Core) -> None:
         """Look at `core`."""
         self._core = core
-        self._sinks = SinkMetrics(core)
-        self._anchors = AnchorMetrics(core)
+        self._sinks = MetricLines(lambda: sink_lines(core), clock=core.clock)
+        self._anchors = MetricLines(lambda: anchor_lines(core), clock=core.clock)
 
     async def check(self) -> Mapping[str, bool]:
         """Return each part by name, and whether it holds.

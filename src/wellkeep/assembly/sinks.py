@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from wellkeep.assembly.core import Core
 from wellkeep.assembly.database import Database
-from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
 from wellkeep.db.provision import connected
 from wellkeep.ledger.sinks.state import SinkState, metrics, states
 
-_KEPT_SECONDS = 5.0
-_ASK_SECONDS = 3.0
 
-
-class SinkMetrics:
-    """The sinks' lines of `/metrics`, asked of the database every five seconds at most."""
-
-    def __init__(self, core: Core) -> None:
-        """Ask nothing yet."""
-        self._core = core
-        self._text = ""
-        self._asked: float | None = None
-
-    async def text(self) -> str:
-        """Return the lines; none while the database does not say."""
-        sinks, now = self._core.settings.ledger.sinks, self._core.clock.monotonic()
-        if sinks and (self._asked is None or now - self._asked >= _KEPT_SECONDS):
-            self._asked, self._text = now, ""
-            try:
-                async with asyncio.timeout(_ASK_SECONDS), self._core.ledger.connection() as connection:
-                    found = await states(connection, sinks)
-            except (WellkeepError, TimeoutError):
-                return ""
-            self._text = "".join(f"{line}\n" for line in metrics(found))
-        return self._text
+async def sink_lines(core: Core) -> str:
+    """Return the sinks' lines of `/metrics`; none without sinks. Raises DatabaseUnavailable."""
+    sinks = core.settings.ledger.sinks
+    if not sinks:
+        return ""
+    async with core.ledger.connection() as connection:
+        return metrics(await states(connection, sinks))
 
 
 async def sink_states(settings: Settings, database: Database) -> list[SinkState]:

@@ -5,7 +5,7 @@ Rule: names of sinks, codes and numbers; nothing of what was sent, nor of what a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -75,10 +75,10 @@ _GAUGES = (
 )
 
 
-def metrics(found: Sequence[SinkState]) -> Iterator[str]:
-    """Yield lines in the Prometheus text format 0.0.4; none where there is no sink."""
+def metrics(found: Sequence[SinkState]) -> str:
+    """Return lines in the Prometheus text format 0.0.4; none where there is no sink."""
+    lines = []
     for name, words, what in _GAUGES if found else ():
-        yield f"# HELP {name} {words}"
-        yield f"# TYPE {name} gauge"
-        for state in found:
-            yield f'{name}{{sink="{state.sink}"}} {getattr(state, what) or 0:g}'
+        lines += [f"# HELP {name} {words}", f"# TYPE {name} gauge"]
+        lines += [f'{name}{{sink="{state.sink}"}} {getattr(state, what) or 0:g}' for state in found]
+    return "".join(f"{line}\n" for line in lines)
