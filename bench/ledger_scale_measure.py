@@ -19,7 +19,6 @@ from wellkeep.crypto.merkle import verify_inclusion
 from wellkeep.ledger.checkpoint import Checkpoint, signed_by
 from wellkeep.ledger.search import Filters, search
 from wellkeep.ledger.tile_store import TileStore
-from wellkeep.ledger.tiles import inclusion
 from wellkeep.ledger.writer import LedgerWriter
 
 GROWING = 1_000
@@ -55,7 +54,7 @@ async def proofs(deployment: Deployment, *, rounds: int) -> dict[str, float]:
         store = TileStore(connection, tenant=tenant, epoch=epoch)
         for seq, leaf in zip(places, leaves, strict=True):
             began = time.perf_counter()
-            path = await inclusion(store, seq, size)
+            path = await store.inclusion(seq, size)
             verify_inclusion(leaf, index=seq, size=size, proof=path, expected=root)
             taken.append((time.perf_counter() - began) * 1e3)
     return {

@@ -17,7 +17,11 @@ from wellkeep.ledger import tiles
 from wellkeep.ledger.tiles import HASH_BYTES, TILE_BYTES, WIDTH, Range, Run, perfect_root
 
 _TILE = "SELECT ledger.read_tile($1, $2, $3, $4)"
-_RUNS = "SELECT r.hashes FROM ledger.read_runs($1, $2, $3, $4, $5) AS r (hashes)"
+# Numbers as text: of arrays, this is the one kind that the driver knows without asking the database first.
+_RUNS = """
+SELECT r.hashes
+FROM ledger.read_runs($1, $2, $3::text[]::integer[], $4::text[]::bigint[], $5::text[]::bigint[]) AS r (hashes)
+"""
 _COUNTS = "SELECT level, tiles FROM ledger.tile_counts($1, $2)"
 _ADD = "SELECT ledger.add_tiles($1)"
 _AT_ONCE = 64
@@ -65,7 +69,7 @@ class TileStore:
         return tiles.roots_of(ranges, read) if whole else None
 
     async def _read(self, runs: Sequence[Run]) -> list[list[bytes]]:
-        levels, firsts, ends = ([run[column] for run in runs] for column in range(3))
+        levels, firsts, ends = ([str(run[column]) for run in runs] for column in range(3))
         return [_hashes(row["hashes"]) for row in await self._connection.fetch(_RUNS, *self._log, levels, firsts, ends)]
 
     async def grow(self, size: int) -> int:
