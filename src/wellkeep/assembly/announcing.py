@@ -7,13 +7,11 @@ from collections.abc import Callable
 from wellkeep.access import operator_sessions
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import Core
+from wellkeep.assembly.reason_keeping import keep_reason
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.db.dsn import Announce
 from wellkeep.gate.acts import Caller
-
-_KEEP_REASON = "SELECT ledger.add_reason($1, $2, $3)"
-
 
 _SERVER = Principal(type=ActorType.SYSTEM, id="server", tenant=PLATFORM_TENANT, roles=(), method=AuthMethod.LOCAL)
 
@@ -37,12 +35,7 @@ async def announce_session(core: Core, caller: Caller, role: str, *, reason: str
 
     A reason is sealed beside the ledger. Raises LedgerUnavailable, and Validation for a reason that is none.
     """
-    digest = None
-    if reason is not None:
-        sealed = core.reasons.seal(reason, tenant=PLATFORM_TENANT, event=caller.request)
-        digest = sealed.digest
-        async with core.ledger.connection() as connection:
-            await connection.execute(_KEEP_REASON, PLATFORM_TENANT, caller.request, sealed.sealed)
+    digest = None if reason is None else await keep_reason(core, reason, request=caller.request)
     announcement = operator_sessions.announce(caller, role, reason=digest)
     await core.gate.enter(announcement.entry, tenant=PLATFORM_TENANT)
     return announcement.name

@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from wellkeep.assembly.core import Core
+from wellkeep.assembly.reason_keeping import keep_reason
 from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
@@ -20,7 +21,6 @@ from wellkeep.ledger.actions import Action
 from wellkeep.ledger.event import Event, Outcome
 
 _STANDING = "SELECT tenant_id, id, placed_at FROM ledger.standing_holds()"
-_KEEP_REASON = "SELECT ledger.add_reason($1, $2, $3)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,7 @@ async def _entry(
 ) -> Event:
     act = Act(Permission.DEPLOYMENT_OPERATE, action, "hold", resource_id=str(hold or tenant), tenant=tenant)
     decision = await core.gate.decide(caller, act)
-    sealed = core.reasons.seal(reason, tenant=PLATFORM_TENANT, event=caller.request)
-    async with core.ledger.connection() as connection:
-        await connection.execute(_KEEP_REASON, PLATFORM_TENANT, caller.request, sealed.sealed)
-    return event(decision, outcome=Outcome.DONE, reason=sealed.digest)
+    return event(decision, outcome=Outcome.DONE, reason=await keep_reason(core, reason, request=caller.request))
 
 
 async def _enter(core: Core, entry: Event, tenant: UUID) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wellkeep.assembly.core import Core
+from wellkeep.assembly.reason_keeping import keep_reason
 from wellkeep.base.errors import Conflict
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
@@ -16,8 +17,6 @@ from wellkeep.ledger.restore import Reopened, accept, remembered_after
 from wellkeep.ledger.setback import heads_of
 from wellkeep.ledger.splice import Splicer
 
-_KEEP_REASON = "SELECT ledger.add_reason($1, $2, $3)"
-
 
 async def accept_restore(core: Core, caller: Caller, *, reason: str) -> list[Reopened]:
     """Go on from the database as it is; return the logs that lost entries and their new epochs.
@@ -30,13 +29,10 @@ async def accept_restore(core: Core, caller: Caller, *, reason: str) -> list[Reo
         raise Conflict("The ledger is what this host remembers of it: there is no restore to accept")
     act = Act(Permission.DEPLOYMENT_OPERATE, Action.LEDGER_RESTORED, "ledger")
     decision = await core.gate.decide(caller, act)
-    told = event(decision, outcome=Outcome.DONE)
-    sealed = core.reasons.seal(reason, tenant=PLATFORM_TENANT, event=told.request)
-    told = event(decision, outcome=Outcome.DONE, reason=sealed.digest)
+    told = event(decision, outcome=Outcome.DONE, reason=await keep_reason(core, reason, request=caller.request))
     splicer = Splicer(host=core.settings.host, seal_key=core.seal_key)
     async with core.ledger.connection() as connection:
         appender = Appender(splicer, clock=core.clock, reporter=core.findings)
-        await connection.execute(_KEEP_REASON, PLATFORM_TENANT, told.request, sealed.sealed)
         reopened = await accept(connection, appender, core.setbacks, told=told)
         core.memory.replace(remembered_after(await heads_of(connection)))
     await core.findings.report(
