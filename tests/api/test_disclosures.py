@@ -238,6 +238,13 @@ def test_a_page_that_is_empty_or_not_all_of_it_says_so() -> None:
     assert "until <strong>3 May 2026, 14:03</strong>" in part
 
 
+def test_days_are_drawn_where_there_is_more_than_one() -> None:
+    one = disclosure_page.render(accounting([hostile(), hostile()]), complete=True).decode()
+    later = hostile(time=hostile().time + timedelta(days=1))
+    two = disclosure_page.render(accounting([later, hostile()]), complete=True).decode()
+    assert ("<svg" in one, two.count("<rect")) == (False, 2)
+
+
 def test_each_entry_counts_in_one_sum() -> None:
     told = [
         hostile(),

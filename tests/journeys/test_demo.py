@@ -39,11 +39,11 @@ def _demo(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _pasted(lines: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run what was copied, in a shell that knows `wellkeep`."""
-    known = f"alias wellkeep='{sys.executable} -m wellkeep'; shopt -s expand_aliases"
-    script = "\n".join([known, *lines])
-    return subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  # as shown
+def _pasted(lines: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run what was copied, in a shell in `folder` that knows `wellkeep` and ends with the first failure."""
+    known = f"alias wellkeep='{sys.executable} -m wellkeep'; shopt -s expand_aliases; set -e"
+    command = ["/bin/bash", "-c", "\n".join([known, *lines])]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  # as shown
 
 
 def _processes(folder: Path) -> list[str]:
@@ -66,11 +66,14 @@ def test_a_demo_comes_up_proves_itself_and_can_be_removed(state: Path) -> None:
         assert made.returncode == 0, made.stdout + made.stderr
         assert len(re.findall(r"^\s*✓|\bproven\b", made.stdout, re.MULTILINE)) >= 7, made.stdout
         lines = [line.strip() for line in made.stdout.split("Copy, paste, look:")[1].strip().splitlines()]
-        pasted = _pasted(lines[:3])
+        pasted = _pasted(lines[:4], state)
         (found,) = json.loads(pasted.stdout)["records"]
         assert found["fields"]["ssn"], pasted.stderr
-        verified = _pasted(lines[3:4])
-        assert verified.returncode == 0, verified.stdout + verified.stderr
+        checked = _pasted([*lines[:2], *lines[4:8], "echo verified and exported"], state)
+        assert checked.stdout.rstrip().endswith("verified and exported"), checked.stdout + checked.stderr
+        assert "She reads it back" in made.stdout
+        assert "demo-clinician” (role clinician) read" in (state / "who-saw.html").read_text("utf-8")
+        assert (state / "ledger-copy" / "manifest.json").is_file()
     finally:
         stopped = [_demo(state, "--stop").returncode, _demo(state, "--stop").returncode]
     assert stopped == [0, 0]

@@ -99,8 +99,10 @@ def _card(title: str, number: int, meaning: str) -> str:
 
 
 def _strip(told: Sequence[Disclosure]) -> Iterator[str]:
-    """Draw how much happened when; the days below say the same in words."""
+    """Draw how much happened when; the days below say the same in words, and of one day alone."""
     heights, unit = bars([one.time.astimezone(UTC).date() for one in told])
+    if len(heights) == 1:
+        return
     first, last = _date(told[-1].time.astimezone(UTC).date()), _date(told[0].time.astimezone(UTC).date())
     most = max(heights)
     said = f"Entries per {unit} from {first} to {last}, at most {most:,}"

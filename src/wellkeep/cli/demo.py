@@ -177,15 +177,22 @@ def _say_where(deployment: Deployment, tenants: list[DemoTenant]) -> None:
     out.print(f"Stop and remove it with: [bold]{program} demo --stop[/]\n")
     for tenant in tenants:
         for role, key in tenant.keys.items():
-            out.print(f"  {tenant.name:16} {role:14} {key.reveal()}")
+            out.print(f"  {tenant.name:16} {role:15} {key.reveal()}")
     out.print("\nCopy, paste, look:\n")
-    out.print(f"  export CA={authority} WK={base} KEY={first.keys['clinician'].reveal()}")
+    out.print(f"  export CA={authority} WK={base} WELLKEEP_HOME={deployment.home.path}")
+    out.print(f"  export KEY={first.keys['clinician'].reveal()} OFFICER={first.keys['privacy_officer'].reveal()}")
     out.print(
         "  curl -s --cacert $CA -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"where": {{"ssn": "{first.known_ssn}"}}}}\' $WK/v1/collections/patients/records/search'
     )
-    out.print(f"  WELLKEEP_HOME={deployment.home.path} {program} ledger verify")
-    out.print(f"  WELLKEEP_HOME={deployment.home.path} {program} prove")
+    out.print("  # who saw one patient, when and why: a page to open in a browser, and to print")
+    out.print(
+        '  curl -s --cacert $CA -H "Authorization: Bearer $OFFICER" '
+        f'"$WK/v1/subjects/{first.known_subject}/disclosures?format=html" > who-saw.html'
+    )
+    out.print(f"  {program} ledger verify")
+    out.print(f"  {program} ledger export ledger-copy   # what an auditor takes away, to check without us")
+    out.print(f"  {program} prove")
 
 
 def _program() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from wellkeep.access.operators import this_operator
@@ -14,18 +14,18 @@ from wellkeep.vault.templates import template
 
 TENANTS = ("northside-clinic", "harbour-health")
 COLLECTIONS = ("patients", "encounters", "observations")
-_ROLES = ("administrator", "clinician", "billing", "integration")
+_ROLES = ("administrator", "clinician", "billing", "integration", "privacy_officer")
 
 
 @dataclass(slots=True)
 class DemoTenant:
-    """A customer of the demo. `known_ssn` is that of one of its made-up patients, to search for."""
+    """A customer of the demo: the SSN of a made-up patient to search for, and the patient whom the tour looked at."""
 
     id: UUID
     name: str
     keys: dict[str, Secret[str]]
     known_ssn: str = ""
-    known_record: dict[str, str] = field(default_factory=dict)
+    known_subject: str = ""
 
 
 async def make_tenants(deployment: Deployment) -> list[DemoTenant]:

@@ -36,6 +36,7 @@ async def tour(deployment: Deployment, tenants: list[DemoTenant]) -> None:
     first, second = tenants
     clinician = await deployment.client(first.keys["clinician"])
     record = await created(clinician, "/v1/collections/patients/records", {"fields": _NEW_PATIENT})
+    first.known_subject = record["subject"]
     path = f"/v1/collections/patients/records/{record['id']}"
     _told("A clinician of northside-clinic stores a patient", f"201, record {record['id']}")
     await _show_sealed(deployment, record["id"])
