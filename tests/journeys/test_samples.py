@@ -27,8 +27,8 @@ import pytest
 
 from deployments import Deployment, deployment
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.pinning import pinned
 from wellkeep.assembly.runtime import open_runtime
-from wellkeep.prove.deployment import pinned
 from wellkeep.vault.templates import template
 
 pytestmark = pytest.mark.samples

@@ -10,9 +10,9 @@ import msgspec
 
 from deployments import deployment
 from sinks.receivers import read_lines
+from wellkeep.assembly.pinning import pinned
 from wellkeep.base.settings import Place
 from wellkeep.base.sink_settings import FileSink, SyslogSink
-from wellkeep.prove.deployment import pinned
 
 
 def test_a_deployment_hands_its_ledger_on() -> None:

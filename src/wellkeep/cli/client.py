@@ -19,10 +19,10 @@ import httpx
 import msgspec
 import typer
 
+from wellkeep.assembly.pinning import pinned
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import default_home, load
 from wellkeep.cli.console import WRONG_USAGE, refuse, refuse_error
-from wellkeep.prove.deployment import pinned
 
 _ATTEMPTS = 6
 _FIRST_ATTEMPTS = 2

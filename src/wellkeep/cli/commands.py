@@ -39,8 +39,8 @@ _COMMANDS = {
 }
 _LEDGER = {
     "search": "ledger_search:search",
-    "verify": "ledger:verify",
-    "quarantine": "ledger:quarantine",
+    "verify": "ledger_verify:verify",
+    "quarantine": "ledger_quarantine:quarantine",
     "export": "ledger_export:export",
     "proof": "ledger_proof:proof",
     "checkpoint": "ledger_proof:checkpoint",

@@ -6,20 +6,17 @@ whoever looks is an entry as well.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from wellkeep.cli.client import ApiClient, Url, connect
-from wellkeep.cli.console import WRONG_USAGE, done, err, print_json, refuse, table
+from wellkeep.cli.console import done, err, print_json, table
+from wellkeep.cli.moments import Since, Until, moment
 from wellkeep.cli.options import HomeOption, Json
 
 _PAGE = 200
-
-Since = Annotated[str | None, typer.Option("--since", help="From this day or time on: 2026-05-03 or RFC 3339")]
-Until = Annotated[str | None, typer.Option("--until", help="Before this day or time")]
 
 
 def search(
@@ -63,18 +60,6 @@ def search(
 def counted(number: int) -> str:
     """Return how many entries in words."""
     return f"{number:,} {'entry' if number == 1 else 'entries'}"
-
-
-def moment(text: str | None) -> str | None:
-    """Return a day (its first moment in UTC) or a time as the API takes it; ends where it is neither."""
-    if text is None:
-        return None
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        refuse("A time is a day such as 2026-05-03, or RFC 3339: 2026-05-03T14:02:00Z.", code=WRONG_USAGE)
-    aware = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _gather(api: ApiClient, filters: dict[str, str], limit: int) -> tuple[list[dict[str, Any]], bool]:

@@ -10,7 +10,8 @@ import typer
 
 from wellkeep.cli.client import ApiClient, Url, connect
 from wellkeep.cli.console import done, print_json, table
-from wellkeep.cli.ledger_search import Since, Until, counted, moment
+from wellkeep.cli.ledger_search import counted
+from wellkeep.cli.moments import Since, Until, moment
 from wellkeep.cli.new_file import new_file, refuse_unless_new
 from wellkeep.cli.options import HomeOption, Json
 

@@ -9,7 +9,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -18,13 +17,13 @@ import httpx
 
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
+from wellkeep.assembly.pinning import pinned
 from wellkeep.base.secrets import Secret
 from wellkeep.db.connection import Connection
 from wellkeep.db.dsn import Endpoint
 from wellkeep.db.provision import connected
 
 _TIMEOUT_SECONDS = 30.0
-_PEM_END = "-----END CERTIFICATE-----"
 
 
 class Unseen(Exception):
@@ -110,19 +109,6 @@ class Deployment:
         """Lend a connection of one of the wall's roles, as an attacker inside our process would have it."""
         async with connected(self.database.endpoint(role)) as connection:
             yield connection
-
-
-def pinned(certificate: Path) -> ssl.SSLContext:
-    """Return a context that trusts the first certificate of a PEM file and no other.
-
-    Who made it and for which name does not matter: we come over the address that the settings name, and no other server
-    holds its key.
-    """
-    text = certificate.read_text("ascii")
-    context = ssl.create_default_context(cadata=text[: text.index(_PEM_END) + len(_PEM_END)])
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return context
 
 
 async def created(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:

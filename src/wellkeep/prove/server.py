@@ -8,14 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from wellkeep.assembly.home import Home
-from wellkeep.prove.deployment import Unseen, pinned
+from wellkeep.assembly.pinning import pinned
+from wellkeep.prove.deployment import Unseen
 
+PROGRAM = (sys.executable, "-m", "wellkeep")
+"""What a command begins with."""
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
@@ -43,20 +47,25 @@ class Ended:
     err: str
 
 
-def ended(*command: str) -> Ended:
+def ended(*command: str, environment: Mapping[str, str] | None = None) -> Ended:
     """Run a program to its end, with no standard input. Raises Unseen where it takes too long."""
     try:
         done = subprocess.run(  # noqa: S603 -- our own programs
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READY_SECONDS, check=False
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READY_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise Unseen("a process of ours did not end in time") from None
     return Ended(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
+def commanding(home: Path) -> dict[str, str]:
+    """Return the environment of a command on the deployment in `home`."""
+    return os.environ | {"WELLKEEP_HOME": str(home)}
+
+
 def commanded(home: Path, *arguments: str) -> Ended:
     """Run a command of `wellkeep` on the deployment in `home`, as its operator does. Raises Unseen."""
-    return ended(sys.executable, "-m", "wellkeep", *arguments, "--home", str(home))
+    return ended(*PROGRAM, *arguments, environment=commanding(home))
 
 
 def opened_apart(home: Path) -> tuple[bool, str]:
