@@ -194,7 +194,6 @@ async def test_a_ledger_that_is_away_delays_the_entry_and_not_the_finding(watche
 
 async def test_a_thousand_sessions_at_once(watched: Watched, tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
-    (tmp_path / "current_logfiles").write_text("jsonlog log/postgresql-Test.json\n")
     now = datetime.now(UTC)
     lines = [
         {

@@ -85,7 +85,7 @@ class ConnectionLog:
         A reader that has no place, and never read, begins with the current file. Raises OSError where the log can't be
         read.
         """
-        current = self._current()
+        current = self._current() or place.name
         if current is None:
             return Read([], place)
         if place.name is None:
@@ -108,13 +108,14 @@ class ConnectionLog:
         return Read(sessions, place, cut)
 
     def _current(self) -> str | None:
-        """Return the name of the file that is written to, as the server's collector says; None where there is none."""
-        try:
-            lines = (self._data / "current_logfiles").read_text("utf-8").splitlines()
-        except FileNotFoundError:
-            return None
-        named = [Path(line.partition(" ")[2]).name for line in lines if line.startswith("jsonlog ")]
-        return named[0] if named and _NAME.fullmatch(named[0]) else None
+        """Return the name of the file that was written to last, None where there is none.
+
+        The collector's own note of it (`current_logfiles`) is not asked: whoever bent that would be seen no more.
+        """
+        return max(self._files(), key=self._changed, default=None)
+
+    def _files(self) -> list[str]:
+        return [path.name for path in (self._data / "log").glob("*.json") if _NAME.fullmatch(path.name)]
 
     def _after(self, first: str, current: str) -> list[str]:
         """Return the files from `first` to `current`, by the time of their last line."""
@@ -122,9 +123,9 @@ class ConnectionLog:
             return [current]
         begun = self._changed(first)
         between = [
-            (changed, path.name)
-            for path in (self._data / "log").glob("*.json")
-            if path.name not in (first, current) and (changed := self._changed(path.name)) > begun > 0
+            (changed, name)
+            for name in self._files()
+            if name not in (first, current) and (changed := self._changed(name)) > begun > 0
         ]
         return [first, *(name for _, name in sorted(between)), current]
 
