@@ -38,17 +38,7 @@ _ENTRY_COLUMNS = (
 )
 _SEAL_COLUMNS = ("tenant_id", "epoch", "size", "key_id", "leaf", "root", "mac")
 _SUBJECT_COLUMNS = ("tenant_id", "subject", "epoch", "seq", "time")
-_MONTH = """
-SELECT format('CREATE TABLE ledger.%1$I (LIKE ledger.entry INCLUDING ALL);
-               ALTER TABLE ledger.%1$I OWNER TO wk_owner;
-               CREATE UNIQUE INDEX ON ledger.%1$I (tenant_id, event_id);
-               ALTER TABLE ledger.%1$I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-               ALTER TABLE ledger.entry ATTACH PARTITION ledger.%1$I FOR VALUES FROM (%2$L) TO (%3$L)',
-              'entry_' || to_char(month, 'YYYY_MM'), month AT TIME ZONE 'UTC',
-              (month + interval '1 month') AT TIME ZONE 'UTC')
-FROM (SELECT date_trunc('month', $1::timestamptz AT TIME ZONE 'UTC') AS month) AS m
-WHERE to_regclass('ledger.entry_' || to_char(month, 'YYYY_MM')) IS NULL
-"""
+_MONTH = "SELECT ledger.provide_partition($1)"
 _LOG = """
 INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier) VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
@@ -124,8 +114,7 @@ async def _store(administrator: Connection, spliced: list[Spliced]) -> None:
         for tenant, epoch, _, _, _, size, leaf, _, _, key_id, root, mac in batch.steps:
             seals.append((tenant, epoch, size, key_id, leaf, root, mac))
         subjects.extend(batch.subjects)
-        for statement in await administrator.fetch(_MONTH, times[0]):
-            await administrator.execute(statement[0])
+        await administrator.execute(_MONTH, times[0])
     for table, columns, rows in (
         ("entry", _ENTRY_COLUMNS, entries),
         ("seal", _SEAL_COLUMNS, seals),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from database import Database
@@ -23,17 +23,7 @@ INSERT INTO ledger.log (tenant_id, epoch, origin, size, leaf, "time", frontier) 
 ON CONFLICT (tenant_id, epoch) DO UPDATE SET size = $4, leaf = $5, "time" = $6, frontier = $7
 """
 _SEAL = "INSERT INTO ledger.seal (tenant_id, epoch, size, key_id, leaf, root, mac) VALUES ($1, $2, $3, $4, $5, $6, $7)"
-_PARTITION = """
-DO $$ BEGIN
-  IF to_regclass('ledger.entry_{month}') IS NULL THEN
-    CREATE TABLE ledger.entry_{month} (LIKE ledger.entry INCLUDING ALL);
-    ALTER TABLE ledger.entry_{month} OWNER TO wk_owner;
-    CREATE UNIQUE INDEX ON ledger.entry_{month} (tenant_id, event_id);
-    ALTER TABLE ledger.entry_{month} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-    ALTER TABLE ledger.entry ATTACH PARTITION ledger.entry_{month} FOR VALUES FROM ('{first}') TO ('{following}');
-  END IF;
-END $$
-"""
+_PARTITION = "SELECT ledger.provide_partition($1)"
 
 
 async def live_through(
@@ -66,6 +56,4 @@ async def store(connection: Connection, spliced: Spliced, *, steps: Sequence[int
 
 async def make_month(connection: Connection, time: datetime) -> None:
     """Make the partition that entries of `time` lie in."""
-    first = datetime(time.year, time.month, 1, tzinfo=UTC)
-    following = datetime(time.year + time.month // 12, time.month % 12 + 1, 1, tzinfo=UTC)
-    await connection.execute(_PARTITION.format(month=f"{first:%Y_%m}", first=first, following=following))
+    await connection.execute(_PARTITION, time)

@@ -42,6 +42,19 @@ async def test_partitions_are_made_from_last_month_to_three_ahead(database: Data
     assert sum(made) == 1
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+async def test_a_month_is_one_of_utc_wherever_the_session_is(database: Database, zone: str) -> None:
+    async with database.connect() as connection:
+        before = [row[0] for row in await connection.fetch(_MONTHS)]
+        for name in before:
+            await connection.execute(f"DROP TABLE ledger.{name}")
+        await connection.execute("SELECT set_config('timezone', $1, false)", zone)
+        assert await connection.fetchval("SELECT ledger.provide_partitions()") == len(before)
+        assert await connection.fetchval("SELECT ledger.provide_partition('2024-02-29 23:59:59Z')")
+        assert not await connection.fetchval("SELECT ledger.provide_partition('2024-02-01 00:00:00Z')")
+        assert [row[0] for row in await connection.fetch(_MONTHS)] == ["entry_2024_02", *before]
+
+
 async def test_a_writer_makes_the_partition_that_is_missing(database: Database, tenant: UUID) -> None:
     async with database.connect() as connection:
         for name in months_from(datetime.now(UTC).replace(day=1), 1):

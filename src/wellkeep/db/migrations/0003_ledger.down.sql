@@ -15,6 +15,7 @@ DROP TYPE ledger.entry_in;
 DROP TYPE ledger.step;
 DROP FUNCTION ledger.id_floor(timestamptz);
 DROP FUNCTION ledger.provide_partitions();
+DROP FUNCTION ledger.provide_partition(timestamptz);
 DROP TABLE ledger.turn;
 DROP TABLE ledger.quarantine;
 DROP TABLE ledger.outbox;

@@ -61,30 +61,44 @@ CREATE INDEX entry_denied ON ledger.entry (tenant_id, resource_id, epoch, seq) W
 -- An event stands once in its tenant's logs: within a month a unique index of the partition says so; across months
 -- ledger.append_batch looks, after it has moved the head, whose row's lock serialises a tenant's appends.
 
-CREATE FUNCTION ledger.provide_partitions() RETURNS integer
+CREATE FUNCTION ledger.provide_partition(of_time timestamptz) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
-    -- The month before too: shortly after midnight a head's time may still be in it.
-    first constant timestamp := date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') - interval '1 month';
-    month timestamp;
-    name  text;
-    made  integer := 0;
+    month constant timestamp := date_trunc('month', of_time AT TIME ZONE 'UTC');
+    name  constant text := 'entry_' || to_char(month, 'YYYY_MM');
 BEGIN
-    FOR ahead IN 0 .. 4 LOOP
-        month := first + ahead * interval '1 month';
-        name := 'entry_' || to_char(month, 'YYYY_MM');
-        CONTINUE WHEN to_regclass('ledger.' || name) IS NOT NULL;
-        -- One at a time; and made apart before it is attached, which holds up nobody who reads or appends.
-        PERFORM FROM ledger.turn AS t WHERE t.what = 'partition' FOR UPDATE;
-        CONTINUE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.relname = name AND c.relnamespace = 'ledger'::regnamespace);
-        EXECUTE format('CREATE TABLE ledger.%I (LIKE ledger.entry INCLUDING ALL)', name);
-        EXECUTE format('CREATE UNIQUE INDEX ON ledger.%I (tenant_id, event_id)', name);
-        EXECUTE format('ALTER TABLE ledger.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE ledger.entry ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)', name,
-                       month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
-        made := made + 1;
+    IF to_regclass('ledger.' || name) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    -- One at a time; and made apart before it is attached, which holds up nobody who reads or appends.
+    PERFORM FROM ledger.turn AS t WHERE t.what = 'partition' FOR UPDATE;
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.relname = name AND c.relnamespace = 'ledger'::regnamespace) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE ledger.%I (LIKE ledger.entry INCLUDING ALL)', name);
+    EXECUTE format('CREATE UNIQUE INDEX ON ledger.%I (tenant_id, event_id)', name);
+    EXECUTE format('ALTER TABLE ledger.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
+    EXECUTE format('ALTER TABLE ledger.entry ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)', name,
+                   month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+    RETURN true;
+END
+$body$;
+COMMENT ON FUNCTION ledger.provide_partition(timestamptz) IS
+    'Make the partition of the month (UTC) that a time lies in, unless it is there; says whether it was made.';
+
+CREATE FUNCTION ledger.provide_partitions() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $body$
+DECLARE
+    made integer := 0;
+BEGIN
+    -- The month before too: shortly after midnight a head's time may still be in it.
+    FOR ahead IN -1 .. 3 LOOP
+        made := made + ledger.provide_partition(
+            date_trunc('month', clock_timestamp()) + ahead * interval '1 month')::integer;
     END LOOP;
     RETURN made;
 END
