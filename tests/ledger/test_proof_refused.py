@@ -17,7 +17,7 @@ from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto.errors import BadNote, BadProof
 from wellkeep.ledger.checkpoint import CheckpointSigner
-from wellkeep.ledger.proof import Readers, covered, newest, prove_cover, prove_entry
+from wellkeep.ledger.proof import NoEntry, Readers, covered, newest, prove_cover, prove_entry
 
 
 @asynccontextmanager
@@ -43,12 +43,12 @@ async def test_an_entry_is_proved_to_its_own_tenant_once_it_is_signed(
             proof = await prove_entry(mine, (SIGNER,), tenant=tenant, event=event)
             assert proof is not None
             assert (proof.seq, proof.signed.vkey) == (1, SIGNER.vkey(proof.signed.checkpoint.origin))
-            with pytest.raises(LookupError):
+            with pytest.raises(NoEntry):
                 await prove_entry(mine, (SIGNER,), tenant=tenant, event=uuid7())
             with pytest.raises(BadNote):
                 await prove_entry(mine, (CheckpointSigner(Secret(bytes(32))),), tenant=tenant, event=event)
         async with readers(database, other_tenant) as theirs:
-            with pytest.raises(LookupError):
+            with pytest.raises(NoEntry):
                 await prove_entry(theirs, (SIGNER,), tenant=tenant, event=event)
         await change(database, "TRUNCATE ledger.checkpoint")
         async with readers(database, tenant) as mine:

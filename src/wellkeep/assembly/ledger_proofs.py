@@ -32,7 +32,17 @@ from wellkeep.gate.events import event as entered
 from wellkeep.gate.gate import Gate
 from wellkeep.ledger.actions import Action, Outcome
 from wellkeep.ledger.checkpoint import CheckpointSigner
-from wellkeep.ledger.proof import CoverProof, EntryProof, Readers, Signed, covered, newest, prove_cover, prove_entry
+from wellkeep.ledger.proof import (
+    CoverProof,
+    EntryProof,
+    NoEntry,
+    Readers,
+    Signed,
+    covered,
+    newest,
+    prove_cover,
+    prove_entry,
+)
 
 PATIENCE_SECONDS: Final = 2.0
 _EVERY_SECONDS: Final = 0.1
@@ -123,7 +133,7 @@ class LedgerProofs:
             try:
                 async with self._readers(tenant) as readers:
                     proof = await prove_entry(readers, self._signers, tenant=tenant, event=event)
-            except LookupError:
+            except NoEntry:
                 raise NotFound from None
             except (BadNote, BadProof, msgspec.MsgspecError):
                 await self._broken(tenant, "proof")

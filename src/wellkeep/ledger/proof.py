@@ -50,6 +50,10 @@ WHERE v.tenant_id = $1 AND v.epoch = $2 AND v.size <= $3 ORDER BY v.size DESC LI
 _PAIRS = "SELECT tenant_id, epoch, size, root FROM ledger.cover_pairs($1)"
 
 
+class NoEntry(Exception):  # not an error: the answer
+    """There is no entry of such an event in the log."""
+
+
 class Readers(NamedTuple):
     """Connections for one proof: one that may read the tenant's rows, and one that may read trees (`wk_ledger`)."""
 
@@ -156,11 +160,11 @@ async def prove_entry(
 ) -> EntryProof | None:
     """Return the proof of an event's entry, checked; None while no checkpoint covers it.
 
-    Raises LookupError where there is no such entry, BadProof or BadNote where what is stored does not prove it.
+    Raises NoEntry where there is none, BadProof or BadNote where what is stored does not prove it.
     """
     row = await readers.rows.fetchrow(_ENTRY, tenant, event)
     if row is None:
-        raise LookupError
+        raise NoEntry
     if row["size"] is None:
         return None
     signed = _stored(signers, row)
@@ -208,7 +212,7 @@ async def prove_cover(
     for cover, known in covers:
         try:
             entry = await prove_entry(root, signers, tenant=PLATFORM_TENANT, event=cover)
-        except LookupError:
+        except NoEntry:
             continue  # not chained yet
         if entry is not None:
             place, count, hashes = await _prove_place(root, entry, cover, known.checkpoint)
