@@ -92,10 +92,10 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("past")
 @pytest.mark.parametrize("what", REFUSED)
-async def test_the_database_refuses(database: Database, past: dict[UUID, Head], what: str) -> None:
+async def test_the_database_refuses(database: Database, what: str) -> None:
     """Whatever program asks it: the floor, the order and the record are the owner's function's own."""
-    assert past
     month, state = REFUSED[what]
     if what == "too young":
         month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -110,7 +110,8 @@ def _hold(action: Action, about: UUID) -> PreparedEvent:
     )
 
 
-async def test_a_month_is_kept_while_a_hold_stands(database: Database, tenant: UUID, past: dict[UUID, Head]) -> None:
+@pytest.mark.usefixtures("past")
+async def test_a_month_is_kept_while_a_hold_stands(database: Database, tenant: UUID) -> None:
     async with database.connect("wk_ledger") as connection:
         [march, _] = await months(connection)
         runs = await runs_of(connection, march)
@@ -125,13 +126,11 @@ async def test_a_month_is_kept_while_a_hold_stands(database: Database, tenant: U
             await writer.append(PLATFORM_TENANT, [_hold(Action.HOLD_LIFTED, placed.event.id)])
         await writer.append(PLATFORM_TENANT, [_hold(Action.HOLD_PLACED, uuid7())])  # nobody of that month
     assert await dropped(database, march) == 303
-    assert past
 
 
+@pytest.mark.usefixtures("past")
 @pytest.mark.parametrize("missing", ["level = 0 AND index = 0", "root IS NULL"])
-async def test_a_month_whose_leaves_are_not_kept_stays(
-    database: Database, past: dict[UUID, Head], missing: str
-) -> None:
+async def test_a_month_whose_leaves_are_not_kept_stays(database: Database, missing: str) -> None:
     async with database.connect("wk_ledger") as connection:
         [march, _] = await months(connection)
         runs = await runs_of(connection, march)
@@ -140,15 +139,14 @@ async def test_a_month_whose_leaves_are_not_kept_stays(
     with pytest.raises(asyncpg.PostgresError) as refused:
         await dropped(database, march)
     assert refused.value.sqlstate == "WK024"
-    assert past
 
 
-async def test_nobody_else_drops_a_month(database: Database, past: dict[UUID, Head]) -> None:
+@pytest.mark.usefixtures("past")
+async def test_nobody_else_drops_a_month(database: Database) -> None:
     for role in ("wk_app", "wk_ledger", "wk_jobs"):
         async with database.connect(role) as connection:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(_DROP, MARCH)
-    assert past
 
 
 def test_years_are_counted_by_the_calendar() -> None:
@@ -156,13 +154,13 @@ def test_years_are_counted_by_the_calendar() -> None:
     assert years_before(datetime(2028, 2, 29, tzinfo=UTC), 7) == datetime(2021, 2, 28, tzinfo=UTC)
 
 
-async def test_no_setting_gets_below_six_years(database: Database, past: dict[UUID, Head]) -> None:
+@pytest.mark.usefixtures("past")
+async def test_no_setting_gets_below_six_years(database: Database) -> None:
     later = datetime(2025, 3, 31, tzinfo=UTC)
     async with database.connect("wk_ledger") as connection:
         assert await due(connection, now=later, years=1) == []
         assert len(await due(connection, now=later + timedelta(days=1), years=1)) == 1
         assert await due(connection, now=later, years=7) == []
-    assert past
 
 
 async def test_a_month_that_ends_where_a_tile_does_needs_no_partial_one(database: Database, tenant: UUID) -> None:

@@ -18,7 +18,7 @@ from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.db.connection import Connection
 from wellkeep.ledger.event import Action, Event
 from wellkeep.ledger.tile_store import TileStore
-from wellkeep.ledger.tiles import WIDTH, root_at
+from wellkeep.ledger.tiles import root_at
 
 FLOOR_YEARS: Final = 6
 """45 CFR 164.316(b)(2)(i). The database refuses less, whatever asks it to."""
@@ -26,7 +26,6 @@ FLOOR_YEARS: Final = 6
 _MONTHS = "SELECT month, ends FROM ledger.months()"
 _RUNS = "SELECT tenant_id, epoch, origin, first, upto FROM ledger.month_runs($1)"
 _RECORDED = "SELECT epoch, seq FROM ledger.pruned_at($1, $2, $3, $4)"
-_ADD_TILE = "SELECT ledger.add_tiles($1)"
 
 
 class Month(NamedTuple):
@@ -65,15 +64,13 @@ async def runs_of(connection: Connection, month: Month) -> list[MonthRun]:
 async def keep_leaves(connection: Connection, run: MonthRun) -> bytes:
     """Store the leaves that would go with a run, and return the root of the tree at its end.
 
-    Full tiles have most of them; the last, partial one is stored as it is. `connection` is wk_ledger's.
+    Full tiles have most of them; the last, partial one is stored as it is. `connection` is wk_ledger's. Raises BadProof
+    where one is missing.
     """
     store = TileStore(connection, tenant=run.tenant, epoch=run.epoch)
     await store.grow(run.upto)
     root = await root_at(store, run.upto)
-    begin = run.upto - run.upto % WIDTH
-    if begin < run.upto and await store.tile(0, begin // WIDTH) is None:
-        leaves = b"".join(await store.leaves(begin, run.upto))
-        await connection.execute(_ADD_TILE, [(run.tenant, run.epoch, 0, begin // WIDTH, leaves, None)])
+    await store.keep(run.upto)
     return root
 
 

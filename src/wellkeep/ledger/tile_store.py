@@ -82,6 +82,16 @@ class TileStore:
             level, full = level + 1, full // WIDTH
         return made
 
+    async def keep(self, size: int) -> None:
+        """Store the last, partial tile of level 0 of the tree of `size` leaves, unless it is full by now.
+
+        For who lets the entries below it go, and has found them all there.
+        """
+        begin = size - size % WIDTH
+        if begin < size and await self.tile(0, begin // WIDTH) is None:
+            leaves = b"".join(await self.leaves(begin, size))
+            await self._connection.execute(_ADD, [(*self._log, 0, begin // WIDTH, leaves, None)])
+
     async def _store(self, level: int, first: int, end: int) -> int:
         rows = []
         for number in range(first, end):
