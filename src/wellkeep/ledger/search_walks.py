@@ -41,19 +41,19 @@ class Walk:
 _ROWS = """
 SELECT w.epoch, w.seq, w.leaf, w.entry FROM (
   SELECT epoch, seq, leaf, entry, actor, action, purpose, outcome FROM ledger.entry
-  WHERE <window> ORDER BY <order> LIMIT 10000
+  WHERE <window> ORDER BY <order> LIMIT <budget>
 ) AS w
 WHERE ($8::text IS NULL OR w.actor = $8) AND ($9::text IS NULL OR w.action = $9)
   AND ($10::text IS NULL OR w.purpose = $10) AND ($11::text IS NULL OR w.outcome = $11)
 LIMIT $12
 """
-_END = "SELECT epoch, seq FROM ledger.entry WHERE <window> ORDER BY <order> OFFSET 9999 LIMIT 1"
-_COUNT = "SELECT count(*) FROM (SELECT FROM ledger.entry WHERE <window> ORDER BY <order> LIMIT 1000) AS c"
+_END = "SELECT epoch, seq FROM ledger.entry WHERE <window> ORDER BY <order> OFFSET <budget> - 1 LIMIT 1"
+_COUNT = "SELECT count(*) FROM (SELECT FROM ledger.entry WHERE <window> ORDER BY <order> LIMIT <counted>) AS c"
 
 # The further patients of entries that name several. Each row says in which month its entry lies.
 _NAMED_ROWS = """
 SELECT w.epoch, w.seq, e.leaf, e.entry FROM (
-  SELECT subject, epoch, seq, "time" FROM ledger.entry_subject WHERE <window> ORDER BY <order> LIMIT 10000
+  SELECT subject, epoch, seq, "time" FROM ledger.entry_subject WHERE <window> ORDER BY <order> LIMIT <budget>
 ) AS w
 CROSS JOIN LATERAL (
   SELECT n.leaf, n.entry, n.actor, n.action, n.purpose, n.outcome FROM ledger.entry AS n
@@ -63,7 +63,7 @@ WHERE ($8::text IS NULL OR e.actor = $8) AND ($9::text IS NULL OR e.action = $9)
   AND ($10::text IS NULL OR e.purpose = $10) AND ($11::text IS NULL OR e.outcome = $11)
 ORDER BY w.subject DESC, w.epoch DESC, w.seq DESC LIMIT $12
 """
-_NAMED_END = "SELECT epoch, seq FROM ledger.entry_subject WHERE <window> ORDER BY <order> OFFSET 9999 LIMIT 1"
+_NAMED_END = "SELECT epoch, seq FROM ledger.entry_subject WHERE <window> ORDER BY <order> OFFSET <budget> - 1 LIMIT 1"
 
 _EVERY = """
 (epoch, seq) < ($1, $2) AND (epoch, seq) >= ($3, $4) AND $7::text IS NULL AND "time" >= $5 AND "time" < $6
@@ -77,7 +77,8 @@ _BOTH = "(<one>) UNION ALL (<other>) ORDER BY epoch DESC, seq DESC LIMIT <most>"
 
 
 def _over(template: str, window: str, order: str) -> str:
-    return template.replace("<window>", window).replace("<order>", order)
+    statement = template.replace("<window>", window).replace("<order>", order)
+    return statement.replace("<budget>", str(BUDGET)).replace("<counted>", str(COUNTED))
 
 
 def _along(column: str, condition: str = "true", *, rows: str = _ROWS, end: str = _END) -> Walk:
