@@ -17,7 +17,7 @@ from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto.errors import BadNote, BadProof
 from wellkeep.ledger.checkpoint import CheckpointSigner
-from wellkeep.ledger.proof import NoEntry, Readers, covered, newest, prove_cover, prove_entry
+from wellkeep.ledger.proof import NoEntry, Readers, covered, is_there, newest, prove_cover, prove_entry
 
 
 @asynccontextmanager
@@ -54,6 +54,29 @@ async def test_an_entry_is_proved_to_its_own_tenant_once_it_is_signed(
         async with readers(database, tenant) as mine:
             assert await newest(mine, (SIGNER,), tenant) is None
             assert await prove_entry(mine, (SIGNER,), tenant=tenant, event=event) is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        UUID("00000000-0000-7000-8000-0000000000aa"),
+        UUID("ffffffff-ffff-7000-8000-0000000000aa"),
+        UUID("0198d7b2-0000-4000-8000-0000000000aa"),
+    ],
+    ids=["an early id", "a late id", "an id that tells no time"],
+)
+async def test_an_entry_is_found_whatever_time_its_id_tells(
+    database: Database, tenant: UUID, tmp_path: Path, event: UUID
+) -> None:
+    async with grown(database, tmp_path) as made:
+        await made.parts.writer.append(tenant, prepared(id=event))
+        await made.signed()
+        async with readers(database, tenant) as mine:
+            assert await is_there(mine.rows, tenant=tenant, event=event)
+            assert not await is_there(mine.rows, tenant=tenant, event=uuid7())
+            proof = await prove_entry(mine, (SIGNER,), tenant=tenant, event=event)
+            assert proof is not None
+            assert proof.seq == 1
 
 
 async def test_the_entry_of_another_event_proves_nothing_of_this_one(

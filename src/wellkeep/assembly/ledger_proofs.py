@@ -39,6 +39,7 @@ from wellkeep.ledger.proof import (
     Readers,
     Signed,
     covered,
+    is_there,
     newest,
     prove_cover,
     prove_entry,
@@ -46,7 +47,6 @@ from wellkeep.ledger.proof import (
 
 PATIENCE_SECONDS: Final = 2.0
 _EVERY_SECONDS: Final = 0.1
-_EXISTS = "SELECT EXISTS (SELECT FROM ledger.entry WHERE event_id = $1)"
 _BECOME_OWNER = "SET LOCAL ROLE wk_owner"
 _WHOSE = """
 SELECT e.tenant_id FROM (SELECT DISTINCT tenant_id FROM ledger.log) AS l
@@ -110,7 +110,7 @@ class LedgerProofs:
         act = Act(Permission.LEDGER_READ, Action.LEDGER_READ, "entry", resource_id=str(event))
         decision = await self._gate.decide(caller, act)
         async with self._gate.reading(decision) as connection:
-            if not await connection.fetchval(_EXISTS, event):
+            if not await is_there(connection, tenant=decision.tenant, event=event):
                 raise NotFound
         proof = await self.of(decision.tenant, event)
         await self._gate.disclose(decision, count=1)

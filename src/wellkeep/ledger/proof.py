@@ -14,8 +14,9 @@ not believed. A proof needs no trust in whoever hands it on: only the deployment
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -26,6 +27,7 @@ from wellkeep.crypto.merkle import inclusion_proof, leaf_hash, verify_consistenc
 from wellkeep.db.connection import Connection, Record
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner, note
 from wellkeep.ledger.seal import origin
+from wellkeep.ledger.search import EVER, NEVER
 from wellkeep.ledger.tile_store import TileStore
 
 _ENTRY = """
@@ -35,7 +37,10 @@ LEFT JOIN LATERAL (
     SELECT k.size, k.root, k.signature FROM ledger.checkpoint AS k
     WHERE k.tenant_id = e.tenant_id AND k.epoch = e.epoch AND k.size > e.seq ORDER BY k.size DESC LIMIT 1
 ) AS c ON true
-WHERE e.tenant_id = $1 AND e.event_id = $2
+WHERE e.tenant_id = $1 AND e.event_id = $2 AND e."time" >= $3 AND e."time" < $4
+"""
+_EXISTS = """
+SELECT EXISTS (SELECT FROM ledger.entry WHERE tenant_id = $1 AND event_id = $2 AND "time" >= $3 AND "time" < $4)
 """
 _NEWEST = """
 SELECT c.epoch, l.origin, c.size, c.root, c.signature FROM ledger.checkpoint AS c
@@ -48,6 +53,13 @@ JOIN ledger.checkpoint AS c USING (tenant_id, epoch, size)
 WHERE v.tenant_id = $1 AND v.epoch = $2 AND v.size <= $3 ORDER BY v.size DESC LIMIT 8
 """
 _PAIRS = "SELECT tenant_id, epoch, size, root FROM ledger.cover_pairs($1)"
+
+
+_UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MILLISECOND: Final = 253_400_000_000_000
+"""In the year 9999."""
+_BEFORE, _AFTER = timedelta(hours=1), timedelta(days=2)
+"""How long before its id's time an entry can be, by clocks that differ, and how long after, as a rule."""
 
 
 class NoEntry(Exception):  # not an error: the answer
@@ -133,6 +145,23 @@ class _Entry(msgspec.Struct, frozen=True):
     seq: int
 
 
+def _times(event: UUID) -> Iterator[tuple[datetime, datetime]]:
+    """Yield from when to when an event's entry is looked for: near the time that its id tells, then ever."""
+    milliseconds = event.int >> 80
+    if event.version == 7 and milliseconds < _LAST_MILLISECOND:  # noqa: PLR2004  # UUIDv7 alone tells a time
+        made = _UNIX + timedelta(milliseconds=milliseconds)
+        yield made - _BEFORE, made + _AFTER
+    yield EVER, NEVER
+
+
+async def is_there(rows: Connection, *, tenant: UUID, event: UUID) -> bool:
+    """Say whether a tenant's ledger has an entry of that event; `rows` may read it."""
+    for span in _times(event):
+        if await rows.fetchval(_EXISTS, tenant, event, *span):
+            return True
+    return False
+
+
 async def newest(readers: Readers, signers: Sequence[CheckpointSigner], tenant: UUID) -> Signed | None:
     """Return the newest checkpoint of a tenant's log; raises BadNote if it is none of ours."""
     row = await readers.rows.fetchrow(_NEWEST, tenant)
@@ -162,7 +191,9 @@ async def prove_entry(
 
     Raises NoEntry where there is none, BadProof or BadNote where what is stored does not prove it.
     """
-    row = await readers.rows.fetchrow(_ENTRY, tenant, event)
+    row = None
+    for span in _times(event):
+        row = row or await readers.rows.fetchrow(_ENTRY, tenant, event, *span)
     if row is None:
         raise NoEntry
     if row["size"] is None:

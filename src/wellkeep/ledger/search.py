@@ -23,15 +23,16 @@ from wellkeep.ledger import search_walks
 from wellkeep.ledger.actions import Action, Outcome
 from wellkeep.ledger.search_walks import BUDGET, INDEXED_OUTCOMES, INDEXED_PURPOSES, Walk
 
-__all__ = ["BUDGET", "LIMIT", "Filters", "Found", "FoundPage", "Place", "search"]
+__all__ = ["BUDGET", "EVER", "LIMIT", "NEVER", "Filters", "Found", "FoundPage", "Place", "search"]
 
 LIMIT: Final = 200
 """The longest page."""
 
 _COMMON_PURPOSES = frozenset(Purpose) - INDEXED_PURPOSES
 _COMMON_OUTCOMES = frozenset(Outcome) - INDEXED_OUTCOMES
-_EVER: Final = datetime(1, 1, 2, tzinfo=UTC)
-_NEVER: Final = datetime(9999, 12, 30, tzinfo=UTC)
+EVER: Final = datetime(1, 1, 2, tzinfo=UTC)
+NEVER: Final = datetime(9999, 12, 30, tzinfo=UTC)
+"""Before and after every entry."""
 _SINCE = "SELECT l.epoch, ledger.seq_since(l.epoch, $1) AS seq, l.size FROM ledger.log AS l ORDER BY l.epoch"
 
 PLANNED = """
@@ -132,7 +133,7 @@ async def window(
         after = await _first_at(connection, since)
     if until is not None:
         end = min(end, await _first_at(connection, until))
-    return Window(end, after, since or _EVER, until or _NEVER)
+    return Window(end, after, since or EVER, until or NEVER)
 
 
 async def _first_at(connection: Connection, moment: datetime) -> Place:
