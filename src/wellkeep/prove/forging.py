@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from wellkeep.base.clock import iso
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.crypto.merkle import Frontier, leaf_hash
-from wellkeep.db.connection import Connection
+from wellkeep.db.connection import Connection, Record
 from wellkeep.ledger.checkpoint import Checkpoint, CheckpointSigner
 from wellkeep.ledger.cover import cover_root
 from wellkeep.ledger.seal import SealKey
@@ -80,6 +82,10 @@ SELECT l.origin, c.size, c.root FROM ledger.covered AS c JOIN ledger.log AS l US
 WHERE c.cover = $1 ORDER BY c.place
 """
 _PUT = "UPDATE ledger.entry SET entry = $3 WHERE tenant_id = $1 AND seq = $2"
+_LEAVE_OUT = "DELETE FROM ledger.covered WHERE cover = $1 AND tenant_id = $2"
+_VOUCHED = "SELECT max(size) FROM ledger.covered WHERE tenant_id = $1 AND epoch = 1"
+_FROM = 'SELECT seq, entry, "time" FROM ledger.entry WHERE tenant_id = $1 AND epoch = 1 AND seq >= $2 ORDER BY seq'
+_POSTPONE = 'UPDATE ledger.entry SET entry = $3, "time" = $4 WHERE tenant_id = $1 AND seq = $2'
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +152,28 @@ async def rebuild_with(stolen: Stolen, connection: Connection, tenant: UUID, seq
     """Change one entry of a tenant and rebuild its log, and the root log that vouches for it, with stolen keys."""
     await change(connection, tenant, seq, forged)
     await relink(connection, tenant, seq, stolen)
-    first = None
-    for row in await connection.fetch(_COVERS, PLATFORM_TENANT, tenant):
-        pairs = [Checkpoint(*pair) for pair in await connection.fetch(_PAIRS, row["event_id"])]
-        document = json.loads(row["entry"])
-        document["event"]["digest"] = cover_root(pairs).hex()
-        await connection.execute(_PUT, PLATFORM_TENANT, row["seq"], canonical(document))
-        first = row["seq"] if first is None else first
-    if first is not None:
-        await relink(connection, PLATFORM_TENANT, first, stolen)
+    covers = await connection.fetch(_COVERS, PLATFORM_TENANT, tenant)
+    for cover in covers:
+        await _retell(connection, cover)
+    if covers:
+        await relink(connection, PLATFORM_TENANT, covers[0]["seq"], stolen)
+
+
+async def leave_out_with(stolen: Stolen, connection: Connection, tenant: UUID, by: timedelta) -> int:
+    """Take a tenant's pair from the newest cover, have that cover made `by` later, and rebuild with stolen keys.
+
+    Return the first seq of the tenant's log that nothing vouches for then.
+    """
+    *_, cover = await connection.fetch(_COVERS, PLATFORM_TENANT, tenant)
+    await connection.execute(_LEAVE_OUT, cover["event_id"], tenant)
+    await _retell(connection, cover)
+    for row in await connection.fetch(_FROM, PLATFORM_TENANT, cover["seq"]):
+        later = row["time"] + by
+        entry = canonical(json.loads(row["entry"]) | {"time": iso(later)})
+        await connection.execute(_POSTPONE, PLATFORM_TENANT, row["seq"], entry, later)
+    await relink(connection, PLATFORM_TENANT, cover["seq"], stolen)
+    seq: int = await connection.fetchval(_VOUCHED, tenant)
+    return seq
 
 
 async def change(connection: Connection, tenant: UUID, seq: int, how: Callable[[bytes], bytes]) -> None:
@@ -167,6 +186,14 @@ async def change(connection: Connection, tenant: UUID, seq: int, how: Callable[[
         how(entry),
         FORGED,
     )
+
+
+async def _retell(connection: Connection, cover: Record) -> None:
+    """Have the entry of a cover say of its pairs what they are now."""
+    pairs = [Checkpoint(*pair) for pair in await connection.fetch(_PAIRS, cover["event_id"])]
+    document = json.loads(cover["entry"])
+    document["event"] |= {"count": len(pairs), "digest": cover_root(pairs).hex()}
+    await connection.execute(_PUT, PLATFORM_TENANT, cover["seq"], canonical(document))
 
 
 async def _rebuild(connection: Connection, tenant: UUID, start: int) -> Rebuilt:

@@ -165,12 +165,13 @@ async def _filled(scratch: Scratch, connection: Connection) -> None:
 
 
 async def _gone_on(scratch: Scratch, connection: Connection) -> None:
-    """Go on after the old state was kept; at the end everything is covered, anchored and verified."""
+    """Go on after the old state was kept, both tenants; at the end everything is covered, anchored and verified."""
     client = await scratch.client(scratch.a.keys["integration"])
     path = f"/v1/collections/{PEOPLE}/records"
     for _ in range(2):
         await asyncio.gather(*(client.post(path, json=person()) for _ in range(_LATER_ACCESSES)))
         await _signed(scratch, connection)
+    await scratch.operator.api_keys.list(this_operator(), tenant=scratch.b.id)
     await _vouched_for(scratch, connection)
     await check(scratch.operator.core, scratch.database, Extent())
 

@@ -75,6 +75,10 @@ _FORGE_TILE = """
 UPDATE ledger.tile SET hashes = overlay(hashes PLACING $2 FROM 33) WHERE tenant_id = $1 AND level = 0 AND index = 0
 """
 _FORGE_CHECKPOINT = "UPDATE ledger.checkpoint SET root = $3 WHERE tenant_id = $1 AND size = $2"
+_FORGE_SIGNATURE = """
+UPDATE ledger.checkpoint SET signature = overlay(signature PLACING sha256(signature) FROM 20)
+WHERE tenant_id = $1 AND size = $2
+"""
 _FORGE_COVER = "UPDATE ledger.covered SET root = $3 WHERE tenant_id = $1 AND size = $2"
 _ADD_COVER = """
 INSERT INTO ledger.covered
@@ -244,6 +248,13 @@ async def forge_checkpoint(connection: Connection, tenant: UUID, seq: int) -> in
     return int(size) - 1
 
 
+async def forge_signature(connection: Connection, tenant: UUID, seq: int) -> int:
+    """Put a signature that no key of ours made under a stored checkpoint, whose root is right."""
+    size = min(row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant) if row["size"] > seq)
+    await connection.execute(_FORGE_SIGNATURE, tenant, size)
+    return int(size) - 1
+
+
 async def forge_cover(connection: Connection, tenant: UUID, _seq: int) -> int:
     """Change which root the root log vouches for."""
     size = await connection.fetchval(_COVERED, tenant)
@@ -282,6 +293,7 @@ ATTACKS: dict[str, Attack] = {
     "dropped the beginning of a log without a prune on record": drop_beginning,
     "changed a tile": forge_tile,
     "changed a checkpoint's root": forge_checkpoint,
+    "put another signature under a checkpoint": forge_signature,
     "changed a pair under a cover": forge_cover,
     "added a pair to no cover": add_cover,
 }

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +19,10 @@ from wellkeep.db.connection import Connection
 from wellkeep.db.dsn import Endpoint
 from wellkeep.db.provision import connected
 from wellkeep.findings.grammar import Kind
-from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.evidence import Notes, Where
 from wellkeep.prove.probe import Probe
 from wellkeep.prove.scratch import Scratch
+from wellkeep.prove.server import PROGRAM, commanded, commanding
 from wellkeep.prove.world import World
 
 _COMMANDS = {
@@ -38,7 +37,6 @@ _COMMANDS = {
 }
 """By the name that an entry has of it: what looks, what changes, and one that is refused, for nobody has that name."""
 _REFUSED = "apikey.list"
-_COMMAND_SECONDS = 90.0
 _SEEN_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _STARTED_SECONDS = 20.0
@@ -79,8 +77,8 @@ async def run(world: World, notes: Notes) -> None:
 
 async def _commands(scratch: Scratch, connection: Connection, notes: Notes) -> None:
     before = len(await connection.fetch(_EVENTS, PLATFORM_TENANT, "operator.command"))
-    for words in _COMMANDS.values():
-        await _command(scratch, *words)
+    given = (asyncio.to_thread(commanded, scratch.home.path, *words) for words in _COMMANDS.values())
+    await asyncio.gather(*given)
     entered = (await connection.fetch(_EVENTS, PLATFORM_TENANT, "operator.command"))[before:]
     missing = []
     for name in _COMMANDS:
@@ -99,8 +97,8 @@ async def _killed(scratch: Scratch, connection: Connection, notes: Notes) -> Non
     """Kill a command while it works; its entry was there before."""
     before = len(await connection.fetch(_EVENTS, PLATFORM_TENANT, "operator.command"))
     process = subprocess.Popen(  # noqa: S603, ASYNC220 -- our own program; starting it takes no time
-        [*_PROGRAM, "db", "shell", "--reason", "probe", "--", "-c", "SELECT pg_sleep(60)"],
-        env=_environment(scratch),
+        [*PROGRAM, "db", "shell", "--reason", "probe", "--", "-c", "SELECT pg_sleep(60)"],
+        env=commanding(scratch.home.path),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -147,7 +145,10 @@ async def _past(scratch: Scratch, connection: Connection, notes: Notes) -> None:
 
 
 async def _announced(scratch: Scratch, connection: Connection, notes: Notes) -> None:
-    """Log in as announced, then again by the same announcement, while the first session is there and afterwards."""
+    """Log in as announced, then again by the same announcement, while the first session is there and afterwards.
+
+    Then as the superuser, by the announcement of a session of the schema's owner.
+    """
     endpoint = scratch.superuser()
     name = await announce_session(scratch.operator.core, this_operator(), endpoint.user, reason="a probe of ours")
     before = await _seen(scratch, connection)
@@ -158,18 +159,23 @@ async def _announced(scratch: Scratch, connection: Connection, notes: Notes) -> 
             held=after.bound - before.bound == 1 and (after.watched, after.found) == (before.watched, before.found),
             seen=f"{after.bound - before.bound} entry of the operator, {after.watched - before.watched} of the watch",
         )
-        await _again(scratch, connection, notes, "while the session was there", name)
-    await _again(scratch, connection, notes, "when the session was over", name)
+        again = "logged in once more under the same announcement"
+        await _refused(scratch, connection, notes, f"{again} while the session was there", name)
+    await _refused(scratch, connection, notes, f"{again} when the session was over", name)
+    other = await announce_session(scratch.operator.core, this_operator(), "wk_migrate")
+    tried = "logged in as superuser under the announcement of a session of the schema's owner"
+    await _refused(scratch, connection, notes, tried, other)
 
 
-async def _again(scratch: Scratch, connection: Connection, notes: Notes, when: str, name: str) -> None:
+async def _refused(scratch: Scratch, connection: Connection, notes: Notes, tried: str, name: str) -> None:
+    """Log in as superuser under a name that does not announce it."""
     before = await _seen(scratch, connection)
     endpoint = scratch.superuser()
     async with _login(endpoint, name, stays=False):
         after = await _until(scratch, connection, _more_watched(before))
     found = after.found.get(endpoint.user, 0) - before.found.get(endpoint.user, 0)
     notes.check(
-        f"logged in once more under the same announcement {when}",
+        tried,
         held=found >= 1 and after.watched - before.watched == 1 and after.bound == before.bound,
         seen=f"{found} finding, {after.watched - before.watched} entry of the watch's",
     )
@@ -222,28 +228,6 @@ async def _within(seconds: float, look: Callable[[], Coroutine[Any, Any, Any]], 
         await asyncio.sleep(_LOOK_SECONDS)
         seen = await look()
     return seen
-
-
-_PROGRAM = (sys.executable, "-m", "wellkeep")
-
-
-def _environment(scratch: Scratch) -> dict[str, str]:
-    return os.environ | {"WELLKEEP_HOME": str(scratch.home.path)}
-
-
-async def _command(scratch: Scratch, *words: str) -> None:
-    try:
-        await asyncio.to_thread(
-            subprocess.run,
-            [*_PROGRAM, *words],
-            env=_environment(scratch),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unseen("a command of ours did not end") from None
 
 
 PROBE = Probe(claim="ledger.operators", where=Where.SCRATCH, run=run)

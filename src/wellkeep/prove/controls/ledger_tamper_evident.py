@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from uuid import UUID
 
 from wellkeep.assembly.ledger_check import Extent, check
@@ -19,11 +20,12 @@ from wellkeep.db.connection import Connection
 from wellkeep.ledger.checkpoint import Checkpoint, note
 from wellkeep.ledger.event import Action, prepare, system_event
 from wellkeep.ledger.report import Report, What
+from wellkeep.ledger.verify_covers import UNCOVERED_AFTER
 from wellkeep.ledger.witness import Witness
 from wellkeep.ledger.witness_store import WitnessStore
 from wellkeep.prove import tampering
 from wellkeep.prove.evidence import Notes, Where
-from wellkeep.prove.forging import rebuild_with
+from wellkeep.prove.forging import leave_out_with, rebuild_with
 from wellkeep.prove.ledger_scene import Scene, scene
 from wellkeep.prove.probe import Probe
 from wellkeep.prove.server import opened_apart
@@ -46,6 +48,7 @@ _FOUND = """
 SELECT count(*) FROM findings.finding
 WHERE kind = 'ledger.broken' AND severity = 'critical' AND detail ->> 'what' = $1 AND detail ->> 'seq' = $2
 """
+_MINUTES = UNCOVERED_AFTER + timedelta(minutes=1)
 _ACCEPTED = 200
 _CONFLICT = 409
 
@@ -64,6 +67,7 @@ async def run(world: World, notes: Notes) -> None:
             await _in_the_database(stage, notes, name, attack)
         await _month_dropped(stage, notes)
         await _tenant_deleted(stage, notes)
+        await _left_out(stage, notes)
         await _cut_off(stage, notes)
         await _old_backup(stage, notes)
         await _stolen_keys(stage, notes)
@@ -121,6 +125,23 @@ async def _tenant_deleted(stage: Scene, notes: Notes) -> None:
         seen=f"found: the root log announced it at seq {place.seq}; this host remembers {len(stage.remembered)} logs"
         if place
         else "the ledger still verifies",
+    )
+
+
+async def _left_out(stage: Scene, notes: Notes) -> None:
+    """Have the root log pass a log over, with stolen keys: all of it fits, but for what was not said in time."""
+
+    async def attack(connection: Connection, tenant: UUID, _seq: int) -> int:
+        return await leave_out_with(stage.stolen, connection, tenant, _MINUTES)
+
+    seen = await stage.attacked(attack)
+    place = stage.place(seen.inside, seen.touched)
+    alone = place is not None and place.what is What.UNCOVERED and len(seen.inside.bad) == 1
+    told = "found otherwise" if seen.inside.bad else "the ledger still verifies"
+    notes.check(
+        "left a log out of what the root log vouches for, with stolen keys",
+        held=alone,
+        seen=f"found: from seq {seen.touched} on nothing vouches for it, while others were covered" if alone else told,
     )
 
 
