@@ -62,7 +62,7 @@ class Anchoring:
         return weigh(self.anchors, standings, policy=self._policy, now=self._clock.now())
 
     async def run(self, *, at_once: bool = False) -> AnchorStatus:
-        """Hand the root log's end to each anchor that is due, or `at_once` to all that do not hold it.
+        """Hand the root log's end to each anchor that is due, or `at_once` to all that do not hold it, and read back.
 
         What goes wrong with an anchor is a finding, and in the status. Raises DatabaseUnavailable.
         """
@@ -101,7 +101,7 @@ class Anchoring:
         newer = (standing.epoch, standing.size) != (end.epoch, end.checkpoint.size)
         publish = newer and (at_once or rested)
         seen_long_ago = standing.looked_at is None or now - standing.looked_at >= self._policy.stale
-        return publish, seen_long_ago or standing.error in ALARMS or (at_once and not publish)
+        return publish, at_once or seen_long_ago or standing.error in ALARMS
 
     async def _try(self, anchor: Anchor, standing: Standing, end: RootEnd, *, publish: bool, look: bool) -> None:
         if not end.signed(self.signers):
