@@ -120,3 +120,22 @@ def test_many_leaves_at_once_make_the_frontier_that_one_by_one_makes(before: int
         slowly.append(leaf)
     at_once.extend(leaves[before:])
     assert (at_once.size, at_once.root()) == (slowly.size, slowly.root())
+
+
+@given(st.integers(0, 600), st.integers(0, 600), st.data())
+def test_growing_tells_the_roots_on_the_way_and_of_each_tile_that_is_full(
+    before: int, more: int, data: st.DataObject
+) -> None:
+    leaves = [merkle.leaf_hash(b"%d" % number) for number in range(before + more)]
+    slowly, at_once = merkle.Frontier(), merkle.Frontier()
+    roots = [slowly.root()]
+    for leaf in leaves:
+        slowly.append(leaf)
+        roots.append(slowly.root())
+    at_once.grow(leaves[:before])
+    sizes = data.draw(st.lists(st.integers(before, before + more)))
+    tiles: list[bytes] = []
+    assert at_once.grow(leaves[before:], sizes=sizes, tiles=tiles) == [roots[size] for size in sizes]
+    assert (at_once.size, at_once.hashes) == (slowly.size, slowly.hashes)
+    full = range(before // 256 * 256, (before + more) // 256 * 256, 256)
+    assert tiles == [merkle.root(leaves[first : first + 256]) for first in full]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from struct import pack
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -13,7 +14,7 @@ from ledger.making import HOST, KEYS, SEAL_KEY, prepared
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.ledger.bulk import NULL, SEPARATOR, Bulk, read
 from wellkeep.ledger.seal import Seal
-from wellkeep.ledger.splice import Spliced, Splicer, Submitted
+from wellkeep.ledger.splice import Head, Spliced, Splicer, Submitted
 from wellkeep.ledger.walk import LogWalk
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
@@ -66,6 +67,37 @@ def test_what_is_good_is_read_at_once() -> None:
     assert good.finish() is None
     assert (good.size, good.seals, len(good.further_subjects)) == (ENTRIES, 1, 2)
     assert [(told.seq, told.about) for told in good.told] == [(0, str(PLATFORM_TENANT))]
+
+
+STEPS = (0, 1, 999_999, 1_000_000, 61_000_001)
+"""Microseconds after a second began: of the same one, and of others."""
+
+
+def test_each_entry_may_have_a_time_of_its_own() -> None:
+    splicer, chunks = Splicer(host=HOST, seal_key=SEAL_KEY), []
+    heads: dict[UUID, Head] = {}
+    for step, event in zip(STEPS, prepared(len(STEPS)), strict=True):
+        now = NOW + timedelta(microseconds=step)
+        spliced = splicer.splice(heads, [Submitted(PLATFORM_TENANT, event, outbox=False)], now=now)
+        heads = spliced.heads
+        chunks.append((bulk_of(spliced), [TIME + step] * len(spliced.entries)))
+    times = [time for _, some in chunks for time in some]
+    joined = Bulk(
+        seqs=b"".join(chunk.seqs or b"" for chunk, _ in chunks),
+        lengths=b"".join(chunk.lengths or b"" for chunk, _ in chunks),
+        entries=b"\x00".join(chunk.entries or b"" for chunk, _ in chunks),
+        leaves=b"".join(chunk.leaves or b"" for chunk, _ in chunks),
+        times=pack(f">{len(times)}q", *times),
+        nulls=sum(chunk.nulls or 0 for chunk, _ in chunks),
+        columns=SEPARATOR.join(chunk.columns or "" for chunk, _ in chunks),
+    )
+    found = read(joined, origin=spliced.heads[PLATFORM_TENANT].origin, size=0, leaf=bytes(32), time=NOW)
+    assert found is not None
+    assert (len(found.leaves), found.time) == (len(times), NOW + timedelta(microseconds=STEPS[-1]))
+    for number in range(len(times)):
+        shifted = [time + (number == place) for place, time in enumerate(times)]
+        other = joined._replace(times=pack(f">{len(times)}q", *shifted))
+        assert read(other, origin=spliced.heads[PLATFORM_TENANT].origin, size=0, leaf=bytes(32), time=NOW) is None
 
 
 def edited(value: bytes, old: bytes, new: bytes) -> bytes:
@@ -127,7 +159,15 @@ def test_an_event_with_the_mark_for_null_is_no_null() -> None:
 
 def test_seals_that_do_not_hold_are_left_to_the_walk() -> None:
     (good,) = seals()
-    for wrong in ([good, good], [good._replace(mac=bytes(32))], [good._replace(root=bytes(32))]):
+    wrongs: list[dict[str, Any]] = [
+        {"mac": bytes(32)},
+        {"mac": None},
+        {"root": bytes(32)},
+        {"leaf": bytes(32)},
+        {"key_id": "another"},
+        {"key_id": None},
+    ]
+    for wrong in ([good, good], *([good._replace(**one)] for one in wrongs)):
         left = walk()
         left.expect(wrong)
         assert not left.bulk(GOOD)

@@ -11,6 +11,9 @@ from wellkeep.crypto.errors import BadProof
 
 EMPTY_ROOT = sha256(b"").digest()
 
+_Row = tuple[int, list[bytes]]
+"""The nodes of one level of a tree, from a place on."""
+
 _MANY = 48
 """Leaves from which on it pays to add them a level at a time."""
 _TILE_LEVEL = 8
@@ -47,29 +50,36 @@ class Frontier:
         hashes.append(leaf)
         self.size += 1
 
-    def extend(self, leaves: Sequence[bytes], *, tiles: list[bytes] | None = None) -> None:
-        """Add leaf hashes in their order: the same as `append` for each; of many, a level of the tree at a time.
-
-        `tiles` gets the root of each full tile of 256 leaves that they complete.
-        """
-        if tiles is None and len(leaves) < _MANY:
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes in their order: the same as `append` for each; of many, a level of the tree at a time."""
+        if len(leaves) < _MANY:
             for leaf in leaves:
                 self.append(leaf)
-            return
-        nodes, size, odd, level = list(leaves), self.size, [], 0
-        self.size += len(nodes)
-        while nodes:
-            if tiles is not None and level == _TILE_LEVEL:
+        else:
+            self.grow(leaves)
+
+    def grow(
+        self, leaves: Sequence[bytes], *, sizes: Sequence[int] = (), tiles: list[bytes] | None = None
+    ) -> list[bytes]:
+        """Add leaf hashes, a level of the tree at a time; return the roots that it had at `sizes` on the way.
+
+        Of `sizes` none is below what it was before, none above what it is then. `tiles` gets the root of each full tile
+        of 256 leaves that the new ones complete.
+        """
+        rows: list[_Row] = []
+        size, left, nodes = self.size, self.hashes, list(leaves)
+        self.size, self.hashes = size + len(nodes), []
+        while size or nodes:
+            if tiles is not None and len(rows) == _TILE_LEVEL:
                 tiles.extend(nodes)
-            level += 1
             if size & 1:
-                nodes.insert(0, self.hashes.pop())
-            if len(nodes) & 1:
-                odd.append(nodes.pop())
+                nodes.insert(0, left.pop())
+            rows.append((size & ~1, nodes))
             pairs = iter(nodes)
-            nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+            nodes = [sha256(b"\x01" + one + other).digest() for one, other in zip(pairs, pairs, strict=False)]
             size >>= 1
-        self.hashes.extend(reversed(odd))
+        self.hashes = [row[-1] for level, (_, row) in enumerate(rows) if self.size >> level & 1][::-1]
+        return [_root_of(rows, size) for size in sizes]
 
     def root(self) -> bytes:
         """Return the 32-byte root of what was appended."""
@@ -79,6 +89,17 @@ class Frontier:
         for left in reversed(self.hashes[:-1]):
             result = sha256(b"\x01" + left + result).digest()
         return result
+
+
+def _root_of(rows: Sequence[_Row], size: int) -> bytes:
+    """Return the root that a tree had at `size`, given its levels from the edge that it had earlier on."""
+    result = b""
+    for first, nodes in rows:
+        if size & 1:
+            node = nodes[size - 1 - first]
+            result = sha256(b"\x01" + node + result).digest() if result else node
+        size >>= 1
+    return result or EMPTY_ROOT
 
 
 def root(leaves: Sequence[bytes]) -> bytes:

@@ -11,10 +11,10 @@ can hold neither: JSON escapes them, no entry of ours has an escape, and a chunk
 
 from __future__ import annotations
 
-from binascii import hexlify
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import repeat
 from struct import error as StructError  # noqa: N812  # a class by its name
 from struct import pack, unpack
 from typing import Final, NamedTuple
@@ -31,6 +31,8 @@ NULL: Final = "\x1e"
 
 _START = b'\x00{"event":'
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_SECOND: Final = 1_000_000
+"""In the microseconds that PostgreSQL counts."""
 
 
 class Bulk(NamedTuple):
@@ -134,26 +136,35 @@ def _split(entries: bytes, lengths: tuple[int, ...]) -> list[bytes]:
     return raws
 
 
-def _times(times: tuple[int, ...], before: datetime | None) -> tuple[list[bytes], datetime]:
-    """Return each time as it must stand in its entry, and the last; raises where they run backwards."""
-    written = {time: _EPOCH + timedelta(microseconds=time) for time in set(times)}
-    if list(times) != sorted(times) or (before is not None and written[times[0]] < before):
+def _times(times: tuple[int, ...], before: datetime | None) -> tuple[list[str], datetime]:
+    """Return how each entry must end, by its time, and the last time; raises where they run backwards."""
+    if list(times) != sorted(times) or (before is not None and _moment(times[0]) < before):
         raise _DiffersError
-    ends = {time: b',"time":"%b","v":1}' % iso(moment).encode("ascii") for time, moment in written.items()}
-    return [ends[time] for time in times], written[times[-1]]
+    ends: list[str] = []
+    written: int | None = None
+    second: int | None = None
+    for time in times:
+        if time != written:
+            written, (whole, part) = time, divmod(time, _SECOND)
+            if whole != second:
+                second, text = whole, iso(_moment(whole * _SECOND)).removesuffix("000000Z")
+            end = f',"time":"{text}{part:06d}Z","v":1}}'
+        ends.append(end)
+    return ends, _moment(times[-1])
 
 
-def _events(raws: list[bytes], prevs: list[bytes], ends: list[bytes], *, origin: str, size: int) -> list[_Event]:
+def _moment(time: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time)
+
+
+def _events(raws: list[bytes], prevs: list[bytes], ends: list[str], *, origin: str, size: int) -> list[_Event]:
     """Return the events, each of an entry that names its log, the leaf before it, its seq and its time."""
-    middle = b',"log":"%b","prev":"' % origin.encode("ascii")
-    start = len(_START)
-    events = []
-    for seq, (raw, prev, end) in enumerate(zip(raws, prevs, ends, strict=False), start=size):
-        tail = b'%b%b","seq":%d%b' % (middle, hexlify(prev), seq, end)
-        if not (raw.endswith(tail) and raw.startswith(_START)):
-            raise _DiffersError
-        events.append(_decode(raw[start : -len(tail)]))
-    return events
+    named = enumerate(zip(prevs, ends, strict=False), start=size)
+    tails = [f',"log":"{origin}","prev":"{prev.hex()}","seq":{seq}{end}'.encode("ascii") for seq, (prev, end) in named]
+    if not (all(map(bytes.endswith, raws, tails)) and all(map(bytes.startswith, raws, repeat(_START)))):
+        raise _DiffersError
+    begin = len(_START)
+    return [_decode(raw[begin : -len(tail)]) for raw, tail in zip(raws, tails, strict=True)]
 
 
 def _noted(events: list[_Event], raws: list[bytes], bulk: Bulk, result: Read, size: int) -> Read:

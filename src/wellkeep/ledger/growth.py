@@ -8,8 +8,10 @@ what it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hmac import compare_digest
+from operator import itemgetter
 from typing import NamedTuple
 
 from wellkeep.crypto.merkle import Frontier
@@ -20,6 +22,8 @@ from wellkeep.ledger.splice import NO_LEAF
 from wellkeep.ledger.tiles import HASH_BYTES, WIDTH
 
 _OF_OTHERS = frozenset({What.COVER, What.ANCHOR})
+_place = itemgetter(0)
+"""The size of a seal or a claim, the number of a tile: in that order they are met."""
 
 Misfit = tuple[int, What]
 """The seq of a place, and what is wrong there."""
@@ -55,7 +59,7 @@ class Growth:
     ) -> None:
         """Begin empty, or at `start`. Without `keys` no MAC is checked, without `signers` no signature."""
         self._origin = origin
-        self._keys = keys
+        self._macs = None if keys is None else {name: key.macs(origin=origin) for name, key in keys.items()}
         self._signers = signers
         self.frontier = Frontier() if start is None else Frontier(size=start.size, hashes=start.frontier)
         self.leaf = NO_LEAF if start is None else start.leaf
@@ -80,9 +84,14 @@ class Growth:
         """Whether seals are expected that no leaf has reached."""
         return bool(self._seals)
 
+    @property
+    def unreached(self) -> list[Claim]:
+        """What is claimed of sizes that the tree has not reached."""
+        return list(self._claims)
+
     def forget(self) -> None:
         """Let go of the keys, and of what is still expected: a walk that came to its end may leave its process."""
-        self._keys = self._signers = None
+        self._macs = self._signers = None
         self._seals, self._claims, self._tiles, self._tail = [], [], [], b""
 
     def expect(self, seals: Iterable[Seal] = (), claims: Iterable[Claim] = (), tiles: Iterable[TileRow] = ()) -> None:
@@ -90,72 +99,63 @@ class Growth:
         self._seals.extend(seals)
         self._claims.extend(claims)
         self._tiles.extend(tiles)
-        self._seals.sort(key=lambda seal: seal.size, reverse=True)
-        self._claims.sort(key=lambda claim: claim.size, reverse=True)
-        self._tiles.sort(key=lambda tile: tile.number, reverse=True)
+        for marks in (self._seals, self._claims, self._tiles):
+            marks.sort(key=_place)
 
     def grow(self, leaves: Sequence[bytes]) -> Misfit | None:
         """Add `leaves` (one or more) where all fits; else return the first misfit and stay as it was."""
         reach = self.size + len(leaves)
-        seals = list(takewhile(lambda seal: seal.size <= reach, reversed(self._seals)))
-        claims = list(takewhile(lambda claim: claim.size <= reach, reversed(self._claims)))
-        tiles = list(takewhile(lambda tile: tile.number < reach // WIDTH, reversed(self._tiles)))
+        seals = self._seals[: bisect_right(self._seals, reach, key=_place)]
+        claims = self._claims[: bisect_right(self._claims, reach, key=_place)]
+        tiles = self._tiles[: bisect_left(self._tiles, reach // WIDTH, key=_place)]
         frontier = Frontier(size=self.size, hashes=self.frontier.hashes)
-        roots: list[bytes] = []
-        misfits = self._misfits(frontier, leaves, roots, seals, claims)
+        tile_roots: list[bytes] = []
+        said = {*map(_place, seals), *map(_place, claims)}
+        sizes = sorted(size for size in said if self.size <= size)
+        roots = dict(zip(sizes, frontier.grow(leaves, sizes=sizes, tiles=tile_roots), strict=True))
+        misfits = [*self._seal_misfits(seals, leaves, roots), *self._claim_misfits(claims, roots)]
         if tiles:
-            misfits += self._tile_misfits(tiles, leaves, roots)
+            misfits += self._tile_misfits(tiles, leaves, tile_roots)
         if misfits:
             return min(misfits, key=lambda misfit: misfit[0])
-        del self._seals[len(self._seals) - len(seals) :]
-        del self._claims[len(self._claims) - len(claims) :]
-        del self._tiles[len(self._tiles) - len(tiles) :]
+        del self._seals[: len(seals)]
+        del self._claims[: len(claims)]
+        del self._tiles[: len(tiles)]
         self.frontier, self.leaf = frontier, leaves[-1]
         self.seals += len(seals)
         self.sealed = seals[-1].size if seals else self.sealed
         self.checkpoints += sum(claim.what is What.CHECKPOINT for claim in claims)
         self.vouched = max([self.vouched, *(claim.size for claim in claims if claim.what in _OF_OTHERS)])
-        self.tile_roots += roots
+        self.tile_roots += tile_roots
         self._keep_tail(leaves)
         return None
 
-    def _misfits(
-        self,
-        frontier: Frontier,
-        leaves: Sequence[bytes],
-        roots: list[bytes],
-        seals: Sequence[Seal],
-        claims: Sequence[Claim],
-    ) -> list[Misfit]:
-        """Grow `frontier` by all of `leaves`; return which seals and claims do not fit on the way."""
-        misfits: list[Misfit] = []
+    def _seal_misfits(
+        self, seals: Sequence[Seal], leaves: Sequence[bytes], roots: Mapping[int, bytes]
+    ) -> Iterator[Misfit]:
+        """Yield where batches begin whose seal does not fit; each goes on from the one before."""
         before, sealed = self.size, self.sealed
-        at: dict[int, list[Seal | Claim]] = {}
         for seal in seals:
-            at.setdefault(seal.size, []).append(seal)
+            if seal.size <= sealed or not self._fits(seal, leaves[seal.size - before - 1], roots.get(seal.size)):
+                yield sealed, What.SEAL
+            sealed = seal.size
+
+    def _claim_misfits(self, claims: Sequence[Claim], roots: Mapping[int, bytes]) -> Iterator[Misfit]:
+        """Yield what is claimed and not so. A size that was passed has no root any more."""
         for claim in claims:
-            at.setdefault(claim.size, []).append(claim)
-        for size in sorted(at):
-            frontier.extend(leaves[frontier.size - before : max(size - before, 0)], tiles=roots)
-            root = frontier.root()
-            for mark in at[size]:
-                if isinstance(mark, Claim):
-                    if not self._holds(mark, root):
-                        misfits.append((size - 1, mark.what))
-                else:
-                    if size <= sealed or not self._fits(mark, leaves[size - before - 1], root):
-                        misfits.append((sealed, What.SEAL))
-                    sealed = size
-        frontier.extend(leaves[frontier.size - before :], tiles=roots)
-        return misfits
+            if not self._holds(claim, roots.get(claim.size)):
+                yield claim.size - 1, claim.what
 
-    def _fits(self, seal: Seal, leaf: bytes, root: bytes) -> bool:
-        if (seal.leaf, seal.root) != (leaf, root):
+    def _fits(self, seal: Seal, leaf: bytes, root: bytes | None) -> bool:
+        if root is None or (seal.leaf, seal.root) != (leaf, root):
             return False
-        return self._keys is None or seal.holds(origin=self._origin, keys=self._keys)
+        if self._macs is None:
+            return True
+        mac = self._macs.get(seal.key_id)
+        return mac is not None and compare_digest(mac(seal.size, leaf, root), seal.mac or b"")
 
-    def _holds(self, claim: Claim, root: bytes) -> bool:
-        if claim.root != root:
+    def _holds(self, claim: Claim, root: bytes | None) -> bool:
+        if root is None or claim.root != root:
             return False
         if claim.signature is None or self._signers is None:
             return True

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple
 from uuid import UUID
 
@@ -32,6 +33,8 @@ _ORIGIN = re.compile(
 )
 _KEY_BYTES = 32
 _MAC_BYTES = 32
+_BLOCK_BYTES = 64
+_INNER, _OUTER = (bytes(each ^ pad for each in range(256)) for pad in (0x36, 0x5C))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,25 @@ class SealKey:
 
     def mac(self, *, origin: str, size: int, leaf: bytes, root: bytes) -> bytes:
         """Return the 32-byte MAC of the log `origin` at `size` entries, its last `leaf` and Merkle `root`."""
-        message = f"{_HEADER}\n{self.key_id}\n{origin}\n{size}\n".encode("ascii") + leaf + root
+        message = self._header(origin) + b"%d\n" % size + leaf + root
         return hmac.digest(self.secret.reveal(), message, "sha256")
+
+    def macs(self, *, origin: str) -> Callable[[int, bytes, bytes], bytes]:
+        """Return `mac` for the log `origin` alone, of size, leaf and root: for many seals of one log.
+
+        HMAC as RFC 2104 writes it, for hmac.digest sets its hash up anew each time, which takes longer than hashing.
+        """
+        padded = self.secret.reveal().ljust(_BLOCK_BYTES, b"\x00")
+        inner = padded.translate(_INNER) + self._header(origin)
+        outer = padded.translate(_OUTER)
+
+        def mac(size: int, leaf: bytes, root: bytes) -> bytes:
+            return sha256(outer + sha256(inner + b"%d\n" % size + leaf + root).digest()).digest()
+
+        return mac
+
+    def _header(self, origin: str) -> bytes:
+        return f"{_HEADER}\n{self.key_id}\n{origin}\n".encode("ascii")
 
     def outboxed(self, *, tenant: UUID, event: bytes) -> bytes:
         """Return what an outbox row of `tenant` holds: a MAC of 32 bytes, then the `event`.

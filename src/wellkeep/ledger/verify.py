@@ -26,7 +26,7 @@ from wellkeep.ledger.splice import Head
 from wellkeep.ledger.tile_store import TileStore
 from wellkeep.ledger.tiles import root_at
 from wellkeep.ledger.told import readable
-from wellkeep.ledger.verify_beside import beside
+from wellkeep.ledger.verify_beside import beside, ids_stand_once
 from wellkeep.ledger.verify_covers import left_out, stray_pairs
 from wellkeep.ledger.verify_log import Progress, Task, walk_log
 from wellkeep.ledger.verify_orphans import orphans
@@ -104,6 +104,7 @@ class _Run:
         self._since = since
         self._progress = progress
         self._crew = crew
+        self._once = False
         self._logs: list[Walked] = []
         self._notes: list[str] = []
 
@@ -115,6 +116,7 @@ class _Run:
         tasks = [self._task(head, claims[head.origin]) for head in heads]
         crew = self._crew if self._since is None else None
         done = {} if crew is None else await walk_together(self._connection, crew, tasks, progress=self._progress)
+        self._once = await ids_stand_once(self._connection)
         self._logs = logs = [await self._walk(task, done.get(task.head.origin)) for task in tasks]
         heaped, quarantined = await self._heaped()
         bad = [found for log in logs for found in log.found()]
@@ -149,7 +151,7 @@ class _Run:
         connection, known, head = self._connection, self._known, task.head
         if walked is None:
             walked = await walk_log(connection, task, keys=known.keys, signers=known.signers, progress=self._progress)
-            await beside(connection, walked.walk, begin=max(walked.begin, walked.first))
+            await beside(connection, walked.walk, begin=max(walked.begin, walked.first), once=self._once)
         await check_tiles(connection, walked)
         if walked.begin:
             rows = await connection.fetch(_EARLIER, head.tenant, head.epoch, walked.begin)

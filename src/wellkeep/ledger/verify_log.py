@@ -7,14 +7,13 @@ whether they might be pruned is for `accounts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
-from uuid import UUID
+from typing import Any, Final
 
 from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.db.connection import Connection
+from wellkeep.db.connection import Connection, Record
 from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.bulk import Bulk
 from wellkeep.ledger.checkpoint import CheckpointSigner
@@ -36,7 +35,6 @@ _END: Final = 2**63 - 1
 Progress = Callable[[str, int, int], None]
 """Told the log's origin, how many entries were verified and how many its head says there are."""
 
-_FIRST = "SELECT coalesce(min(seq), 0) FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2"
 _FIRST_SINCE = """
 SELECT coalesce((SELECT max(seq) + 1 FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND "time" < $3), 0)
 """
@@ -58,19 +56,22 @@ SELECT seq, leaf, entry, "time", event_id::text, actor, action, purpose, resourc
        outcome, request::text
 FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4
 """
-_SEALS = """
-SELECT size, key_id, leaf, root, mac FROM ledger.seal
-WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4 ORDER BY size
-"""
-_CHECKPOINTS = """
-SELECT size, root, signature FROM ledger.checkpoint WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4
-"""
-_COVERED = """
-SELECT size, root FROM ledger.covered WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4
-"""
-_TILES = """
-SELECT index, hashes, root FROM ledger.tile
-WHERE tenant_id = $1 AND epoch = $2 AND level = 0 AND root IS NOT NULL AND index >= $3 AND index < $4
+# What is stored of the sizes over $3 to $4, what is claimed of those over $5 to $6, and the first entry: one query, for
+# most logs are short, and each query costs more than what it finds of one.
+_WINDOW = """
+SELECT (SELECT coalesce(min(e.seq), 0) FROM ledger.entry AS e WHERE e.tenant_id = $1 AND e.epoch = $2) AS first,
+       s.*, c.*, v.*, t.*
+FROM (SELECT array_agg(o.size::bigint), array_agg(o.key_id), array_agg(o.leaf::bytea), array_agg(o.root::bytea),
+             array_agg(o.mac::bytea)
+      FROM (SELECT * FROM ledger.seal WHERE tenant_id = $1 AND epoch = $2 AND size > $3 AND size <= $4
+            ORDER BY size) AS o) AS s (sealed, keys, sealed_leaves, sealed_roots, macs),
+     (SELECT array_agg(size::bigint), array_agg(root::bytea), array_agg(signature) FROM ledger.checkpoint
+      WHERE tenant_id = $1 AND epoch = $2 AND size > $5 AND size <= $6) AS c (signed, signed_roots, signatures),
+     (SELECT array_agg(size::bigint), array_agg(root::bytea) FROM ledger.covered
+      WHERE tenant_id = $1 AND epoch = $2 AND size > $5 AND size <= $6) AS v (covered, covered_roots),
+     (SELECT array_agg(index), array_agg(hashes), array_agg(root::bytea) FROM ledger.tile
+      WHERE tenant_id = $1 AND epoch = $2 AND level = 0 AND root IS NOT NULL
+        AND index >= $3 / 256 AND index < $4 / 256) AS t (tiles, tile_hashes, tile_roots)
 """
 
 
@@ -100,19 +101,17 @@ async def walk_log(
     """Walk one log or a range of it. Raises what the connection raises."""
     head = task.head
     walk = LogWalk(head, keys=keys, signers=signers, start=task.start)
-    place = (head.tenant, head.epoch)
-    first = await connection.fetchval(_FIRST, *place)
-    begin = walk.size
-    if task.since is not None:
-        begin = max(begin, await connection.fetchval(_FIRST_SINCE, *place, task.since))
-    walked = Walked(walk, first=first, begin=begin, began=walk.size)
+    walked = Walked(walk, first=0, begin=walk.size, began=walk.size)
     reader = _Reader(connection, walked, task)
-    await reader.pruned(first)
-    await reader.leaves(begin)
+    await reader.window()
+    if task.since is not None:
+        since = await connection.fetchval(_FIRST_SINCE, head.tenant, head.epoch, task.since)
+        walked.begin = max(walked.begin, since)
+    await reader.pruned()
+    await reader.leaves()
     await reader.entries(progress)
-    if task.upto is None:
-        walk.finish()
-        walked.beyond = await reader.beyond()
+    if task.upto is None and walk.finish() is None:
+        walked.beyond = walk.growth.unreached
     return walked
 
 
@@ -126,38 +125,39 @@ class _Reader:
         self._task = task
         self._place = (task.head.tenant, task.head.epoch)
         self._upto = _END if task.upto is None else task.upto
-        self._read_to = walk.size
-        self._claims = [claim for claim in task.claims if walk.size < claim.size]
+        self._read_to = self._claimed_to = walk.size
 
-    async def _window(self) -> None:
+    async def window(self) -> None:
         """Read what is stored of the sizes that come next, where that was not done yet."""
         walk = self._walk
         while walk.size + CHUNK > self._read_to < self._upto:
             begin, self._read_to = self._read_to, min(self._read_to + WINDOW * CHUNK, self._upto)
-            span = (*self._place, begin, self._read_to)
-            connection = self._connection
-            claims = [claim for claim in self._claims if begin < claim.size <= self._read_to]
-            claims += await self._stored(span)
-            tiles = await connection.fetch(_TILES, *self._place, begin // WIDTH, self._read_to // WIDTH)
-            seals = await connection.fetch(_SEALS, *span)
-            walk.expect((Seal(*row) for row in seals), claims, (TileRow(*row) for row in tiles))
+            # With the last entries comes what is claimed beyond them.
+            last = self._task.upto is None and self._read_to >= walk.head.size
+            after, self._claimed_to = self._claimed_to, _END if last else self._read_to
+            span = (begin, self._read_to, after, self._claimed_to)
+            row = (await self._connection.fetch(_WINDOW, *self._place, *span))[0]
+            self._walked.first = row["first"]
+            claims = [claim for claim in self._task.claims if after < claim.size <= self._claimed_to]
+            walk.expect(_seals(row), [*claims, *_claims(row)], _tiles(row))
 
-    async def pruned(self, first: int) -> None:
-        """Count the leaves before `first` into the tree, where tiles kept them."""
-        walk, store = self._walk, TileStore(self._connection, tenant=self._place[0], epoch=self._place[1])
+    async def pruned(self) -> None:
+        """Count the leaves before the first entry into the tree, where tiles kept them."""
+        walk, first, (tenant, epoch) = self._walk, self._walked.first, self._place
+        store = TileStore(self._connection, tenant=tenant, epoch=epoch)
         while walk.bad is None and walk.size < min(first, self._upto):
-            await self._window()
+            await self.window()
             end = min(walk.size + WIDTH - walk.size % WIDTH, first, self._upto)
             leaves = await store.leaves(walk.size, end)
             if len(leaves) < end - walk.size:
                 break
             walk.leaves(enumerate(leaves, start=walk.size))
 
-    async def leaves(self, begin: int) -> None:
-        """Count entries before `begin` into the tree whose content is not read again."""
-        walk = self._walk
+    async def leaves(self) -> None:
+        """Count entries into the tree whose content is not read again."""
+        walk, begin = self._walk, self._walked.begin
         while walk.bad is None and walk.size < begin:
-            await self._window()
+            await self.window()
             # The entry before `begin` is there, so there is a row: the walk goes on by it, or is bad there.
             walk.leaves(await self._connection.fetch(_LEAVES, *self._place, walk.size, begin, CHUNK))
 
@@ -165,7 +165,7 @@ class _Reader:
         """Read the rest."""
         walk, connection, head = self._walk, self._connection, self._task.head
         while walk.bad is None and walk.size < self._upto:
-            await self._window()
+            await self.window()
             before = walk.size
             many = min(CHUNK, self._upto - before)
             if not walk.bulk(Bulk(*(await connection.fetch(_BULK, *self._place, before, many))[0])):
@@ -177,18 +177,23 @@ class _Reader:
             if walk.size < before + many:
                 break
 
-    async def beyond(self) -> list[Claim]:
-        """Return what is claimed of sizes beyond the end, unless the log is bad before it."""
-        walk = self._walk
-        if walk.bad is not None:
-            return []
-        span = (*self._place, walk.size, _END)
-        return [*(await self._stored(span)), *(claim for claim in self._claims if claim.size > walk.size)]
 
-    async def _stored(self, span: tuple[UUID, int, int, int]) -> list[Claim]:
-        signed = await self._connection.fetch(_CHECKPOINTS, *span)
-        covered = await self._connection.fetch(_COVERED, *span)
-        return [
-            *(Claim(size, root, What.CHECKPOINT, signature) for size, root, signature in signed),
-            *(Claim(size, root, What.COVER) for size, root in covered),
-        ]
+def _seals(row: Record) -> Iterable[Seal]:
+    return map(Seal._make, _rows(row, "sealed", "keys", "sealed_leaves", "sealed_roots", "macs"))
+
+
+def _claims(row: Record) -> Iterator[Claim]:
+    """Yield what checkpoints and covers say."""
+    for size, root, signature in _rows(row, "signed", "signed_roots", "signatures"):
+        yield Claim(size, root, What.CHECKPOINT, signature or b"")  # none at all is none of ours
+    for size, root in _rows(row, "covered", "covered_roots"):
+        yield Claim(size, root, What.COVER)
+
+
+def _tiles(row: Record) -> Iterable[TileRow]:
+    return map(TileRow._make, _rows(row, "tiles", "tile_hashes", "tile_roots"))
+
+
+def _rows(row: Record, *columns: str) -> Iterable[tuple[Any, ...]]:
+    """Return the rows that arrays in `columns` make, which are null where there is none."""
+    return zip(*(row[column] or () for column in columns), strict=True)

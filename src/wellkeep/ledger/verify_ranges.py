@@ -29,7 +29,7 @@ from wellkeep.ledger.report import State
 from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.tile_store import TileStore
 from wellkeep.ledger.tiles import resumed
-from wellkeep.ledger.verify_beside import beside
+from wellkeep.ledger.verify_beside import beside, ids_stand_once
 from wellkeep.ledger.verify_log import Progress, Task, walk_log
 
 RANGE: Final = 50_000
@@ -141,10 +141,11 @@ async def _walk_apart(orders: Orders, tasks: Sequence[Task]) -> list[Walked]:
     ):
         await connection.execute(f"SET TRANSACTION SNAPSHOT '{orders.snapshot}'")
         await connection.execute(_BECOME_OWNER)
+        once = await ids_stand_once(connection)
         for task in tasks:
             walked = await walk_log(connection, task, keys=keys, signers=signers)
             begin = max(walked.begin, walked.first)
-            await beside(connection, walked.walk, begin=begin, whole=task.upto is None)
+            await beside(connection, walked.walk, begin=begin, once=once, whole=task.upto is None)
             walked.walk.growth.forget()
             walked.walk.further_subjects.clear()
             done.append(walked)
