@@ -191,15 +191,19 @@ async def test_old_months_cost_no_entry_that_is_found_anything(
     assert old - young <= OLDER * QUESTIONS[what][2] * _DESCENT + _OTHERWISE
 
 
-async def test_a_row_that_names_a_patient_where_no_entry_is_refuses_the_accounting(
-    database: Database, tenant: UUID, patient: UUID
-) -> None:
-    """Its time is how the entry is found: whoever moves that may not take an access out of what is told."""
-    await change(
-        database,
+@pytest.mark.parametrize(
+    "how",
+    [
         'UPDATE ledger.entry_subject SET "time" = "time" - interval \'1 second\' WHERE seq = $1',
-        NEWEST_SEQ + NAMED - 7,
-    )
+        "UPDATE ledger.entry SET entry = 'x' WHERE seq = $1",
+        "UPDATE ledger.entry SET entry = overlay(entry PLACING 'x' FROM 24) WHERE seq = $1",
+    ],
+)
+async def test_what_is_said_to_name_a_patient_and_is_no_entry_refuses_the_accounting(
+    database: Database, tenant: UUID, patient: UUID, how: str
+) -> None:
+    """By its time an entry is found: whoever moves that may not take an access out of what is told."""
+    await change(database, how, NEWEST_SEQ + NAMED - 7)
     async with database.entered(tenant) as connection:
         with pytest.raises(EventRefused):
             await accounting(connection, tenant, patient)

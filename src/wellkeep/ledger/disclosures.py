@@ -104,7 +104,7 @@ async def naming(
     """Return what names `patient` in `span`, the newest first, from `most` entries; and where to go on, or None.
 
     `connection` is wk_app's, inside a transaction under the tenant's context that was made ready by `search.PLANNED`.
-    Raises EventRefused or msgspec.MsgspecError for an entry that is none.
+    Raises EventRefused for an entry that is none.
     """
     subjects, records = sorted(patient.subjects), [str(record) for record in patient.records]
     rows = await connection.fetch(_NAMING, *span.arguments, subjects, records, most)
@@ -115,9 +115,11 @@ async def naming(
 
 
 def _read(row: Record) -> Naming:
-    if row["entry"] is None:
-        raise refuse("entry")  # somebody is said to be named where no entry is
-    entry = _decode(row["entry"])
+    """Return what an entry tells; one that is not there, though somebody is said to be named in it, is none either."""
+    try:
+        entry = _decode(row["entry"] or b"")
+    except msgspec.MsgspecError:  # which may quote a value
+        raise refuse("entry") from None
     return Naming(Place(row["epoch"], row["seq"]), entry.time, parse(bytes(entry.event)).event)
 
 
