@@ -8,11 +8,14 @@ import re
 import stat
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from deployments import Deployment, deployment
 from wellkeep.assembly.database import Database
+from wellkeep.base.anchor_settings import FileAnchor
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.settings import LedgerSettings
 from wellkeep.db.connection import Connection
 from wellkeep.db.embedded import EmbeddedServer
 from wellkeep.db.provision import connected
@@ -27,6 +30,7 @@ _QUARANTINED = """
 INSERT INTO ledger.quarantine (tenant_id, event_id, event, reason, created_at)
 VALUES ($1, $2, convert_to('{"ssn":"999-12-3456"}', 'UTF8'), 'form', now())
 """
+_AN_HOUR = """UPDATE ledger.checkpoint SET "time" = "time" - interval '1 hour' WHERE tenant_id = $1"""
 _LAST = "SELECT size - 2 FROM ledger.log WHERE tenant_id = $1"
 
 
@@ -199,6 +203,31 @@ def test_what_an_auditor_is_handed(made: Deployment) -> None:
     assert (made.path / "one.proof").read_text().startswith("c2sp.org/tlog-proof@v1\n")
     assert made.wk("ledger", "proof", event, "--json").json()["vkey"] == vkey
     assert made.wk("ledger", "proof", str(uuid7())).code == 1
+
+
+def test_a_ledger_that_holds_and_is_not_anchored_in_time_has_an_exit_code_of_its_own(made: Deployment) -> None:
+    drop = made.path.parent / "drop"
+    drop.mkdir()
+    kept = made.home.settings()
+    ledger = LedgerSettings(anchors=(FileAnchor(name="drop", path=str(drop)),), anchors_stale_seconds=120)
+    made.home.write_settings(msgspec.structs.replace(kept, ledger=ledger))
+
+    async def wait(connection: Connection) -> None:
+        await connection.execute(_AN_HOUR, PLATFORM_TENANT)
+
+    try:
+        waits = made.wk("ledger", "verify")
+        as_superuser(made, wait)
+        late, told = made.wk("ledger", "verify", "--json"), made.wk("ledger", "verify")
+        assert made.wk("ledger", "anchors", "--now").code == 0
+        taken = made.wk("ledger", "verify")
+    finally:
+        made.home.write_settings(kept)
+    assert (waits.code, "none has taken a checkpoint yet" in waits.out) == (0, True)
+    assert (late.code, late.json()["exit_code"], late.json()["holds"]) == (3, 3, True)
+    assert (late.json()["anchors"]["status"]["stale"], late.json()["bad"]) == (True, [])
+    assert (told.code, "The ledger holds" in told.out, "Stale: 0 of 1" in told.out) == (3, True, True)
+    assert (taken.code, "1 of 1 anchors hold the root log" in taken.out) == (0, True)
 
 
 def test_the_ledger_holds_then_does_not_then_can_t_be_seen(made: Deployment) -> None:
