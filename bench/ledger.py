@@ -41,6 +41,7 @@ from uuid import UUID
 import asyncpg
 import uvloop
 
+from ledger_recording import recording
 from measure import cpu_seconds
 from wellkeep.api.server import settle
 from wellkeep.base.clock import SystemClock
@@ -51,12 +52,10 @@ from wellkeep.db import provision
 from wellkeep.db.context import ContextKey
 from wellkeep.db.embedded import EmbeddedServer
 from wellkeep.db.pool import Limits, Pool
-from wellkeep.findings.grammar import Kind, Severity
 from wellkeep.ledger.actions import Action, Outcome
 from wellkeep.ledger.checkpoint import CheckpointSigner
 from wellkeep.ledger.checkpointer import Checkpointer
 from wellkeep.ledger.event import Event, PreparedEvent, prepare
-from wellkeep.ledger.memory import Memory
 from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.verify import verify
 from wellkeep.ledger.writer import BATCH_ENTRIES, TURNS, LedgerWriter
@@ -107,13 +106,6 @@ COSTS = {"append_cpu_us": "ledger_1", "append_16_cpu_us": "ledger_16", "copy_16_
 INSERT = "INSERT INTO public.plain VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 
 Append = Callable[[UUID, PreparedEvent], Awaitable[object]]
-
-
-class Loud:
-    """A reporter for which anything reported ends the benchmark."""
-
-    def note(self, tenant: UUID, *, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]) -> None:
-        raise SystemExit(f"a finding during the benchmark: {kind} {severity} {key} {detail} {tenant}")
 
 
 def make(count: int) -> list[PreparedEvent]:
@@ -236,26 +228,13 @@ class Inserts:
 @asynccontextmanager
 async def ledger(server: EmbeddedServer, home: Path) -> AsyncIterator[tuple[LedgerWriter, Checkpointer]]:
     """Run a writer with its checkpointer, as every process of a deployment has them."""
-    clock, limits = SystemClock(), Limits(min_size=1, max_size=3)
-    async with Pool(server.endpoint("wk_ledger"), context_key=None, limits=limits) as pool:
-        checkpointer = Checkpointer(
-            pool,
-            signer=CheckpointSigner(Secret(b"s" * 32)),
-            seal_keys={KEY.key_id: KEY},
-            memory=Memory(home / "remembered"),
-            clock=clock,
-            reporter=Loud(),
-        )
-        await checkpointer.start()
-        writer = LedgerWriter(
-            pool, host="bench.test", seal_key=KEY, clock=clock, reporter=Loud(), grown=checkpointer.grown
-        )
-        await writer.start()
-        try:
-            yield writer, checkpointer
-        finally:
-            await writer.stop()
-            await checkpointer.stop()
+    limits = Limits(min_size=1, max_size=3)
+    signer = CheckpointSigner(Secret(b"s" * 32))
+    async with (
+        Pool(server.endpoint("wk_ledger"), context_key=None, limits=limits) as pool,
+        recording(pool, home, host="bench.test", seal=KEY, signer=signer) as both,
+    ):
+        yield both
 
 
 async def run(server: EmbeddedServer, home: Path, *, rounds: int, count: int) -> dict[str, float]:

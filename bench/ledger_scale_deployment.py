@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from ledger_recording import recording
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import uuid7
 from wellkeep.base.principal import ActorType, AuthMethod
@@ -26,14 +27,11 @@ from wellkeep.db import provision
 from wellkeep.db.context import ContextKey
 from wellkeep.db.embedded import EmbeddedServer
 from wellkeep.db.pool import Limits, Pool
-from wellkeep.findings.grammar import Kind, Severity
 from wellkeep.ledger.actions import Action, Outcome
 from wellkeep.ledger.checkpoint import CheckpointSigner
 from wellkeep.ledger.checkpointer import Checkpointer
 from wellkeep.ledger.event import Event, PreparedEvent, prepare
-from wellkeep.ledger.memory import Memory
 from wellkeep.ledger.seal import SealKey
-from wellkeep.ledger.splice import Head
 from wellkeep.ledger.writer import LedgerWriter
 
 HOST = "scale.bench.test"
@@ -51,13 +49,6 @@ SIGNER = CheckpointSigner(Secret(b"s" * 32))
 def made_up(kind: str, number: int) -> UUID:
     """Return the id of somebody or something of that number."""
     return UUID(bytes=sha256(f"{kind}/{number}".encode()).digest()[:16], version=4)
-
-
-class Loud:
-    """A reporter for which anything reported ends the benchmark."""
-
-    def note(self, tenant: UUID, *, kind: Kind, severity: Severity, key: str, detail: Mapping[str, str | int]) -> None:
-        raise SystemExit(f"a finding during the benchmark: {kind} {severity} {key} {detail} {tenant}")
 
 
 def tenants() -> list[UUID]:
@@ -203,25 +194,8 @@ class Deployment:
     @asynccontextmanager
     async def recording(self, *, signing: bool = True) -> AsyncIterator[tuple[LedgerWriter, Checkpointer]]:
         """Run a writer and the checkpointer beside it, as every process has them; unsigned where `signing` is false."""
-
-        def grown(heads: list[Head]) -> None:
-            if signing:
-                checkpointer.grown(heads)
-
-        async with self.pool("wk_ledger") as pool:
-            checkpointer = Checkpointer(
-                pool,
-                signer=SIGNER,
-                seal_keys={SEAL.key_id: SEAL},
-                memory=Memory(self.home / "remembered"),
-                clock=self.clock,
-                reporter=Loud(),
-            )
-            await checkpointer.start()
-            writer = LedgerWriter(pool, host=HOST, seal_key=SEAL, clock=self.clock, reporter=Loud(), grown=grown)
-            await writer.start()
-            try:
-                yield writer, checkpointer
-            finally:
-                await writer.stop()
-                await checkpointer.stop()
+        async with (
+            self.pool("wk_ledger") as pool,
+            recording(pool, self.home, host=HOST, seal=SEAL, signer=SIGNER, signing=signing) as both,
+        ):
+            yield both
