@@ -159,10 +159,14 @@ async def test_a_head_that_only_the_database_refuses_stops_its_tenant_alone(
     assert set(reports.kinds) == {Kind.LEDGER_CLOCK}
 
 
-async def test_a_log_that_is_gone_stops_its_tenant_alone(database: Database, tenant: UUID, other_tenant: UUID) -> None:
+@pytest.mark.parametrize("seen", [True, False], ids=["by one that wrote to it", "by one that is new"])
+async def test_a_log_that_is_gone_stops_its_tenant_alone(
+    database: Database, tenant: UUID, other_tenant: UUID, *, seen: bool
+) -> None:
     reports = Reports()
-    async with writing(database, reports=reports) as writer:
-        await writer.append(tenant, prepared())
+    async with writing(database, reports=reports) as writer, writing(database) as other:
+        await (writer if seen else other).append(tenant, prepared())
+        await other.stop()
         await change(database, "DELETE FROM ledger.log WHERE tenant_id = $1", tenant)
         await into_outbox(database, tenant, prepared(2))
         await into_outbox(database, other_tenant, prepared(2))
@@ -174,7 +178,7 @@ async def test_a_log_that_is_gone_stops_its_tenant_alone(database: Database, ten
         with pytest.raises(LedgerUnavailable):
             await writer.append(tenant, prepared())
         await writer.append(other_tenant, prepared())
-    assert {"what": "log"} in reports.details
+    assert {"what": "behind" if seen else "log"} in reports.details
 
 
 async def test_a_root_log_that_is_gone_stops_everybody(database: Database, tenant: UUID, other_tenant: UUID) -> None:

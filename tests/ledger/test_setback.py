@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -122,6 +123,51 @@ async def test_a_writer_does_not_go_on_from_less_than_it_wrote(
         with pytest.raises(LedgerUnavailable):
             await parts.writer.append(tenant, prepared(1))
     assert {"what": "behind"} in parts.reports.details
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["as it knows it", "after a failure"])
+async def test_a_writer_opens_no_log_anew_that_it_wrote(
+    database: Database, tenant: UUID, other_tenant: UUID, tmp_path: Path, *, cached: bool
+) -> None:
+    """Root log and all are deleted beneath a process that runs: neither it nor a new log begins, the others go on."""
+    async with signing(database, tmp_path) as parts:
+        await wrote(parts, tenant, 2)
+        await wrote(parts, PLATFORM_TENANT, 1)
+        for table in _TABLES:
+            await change(database, f"DELETE FROM ledger.{table} WHERE tenant_id = $1", PLATFORM_TENANT)  # noqa: S608
+        if not cached:
+            parts.writer._appender.forget()
+        refused = await asyncio.gather(
+            parts.writer.append(other_tenant, prepared(1)),
+            parts.writer.append(PLATFORM_TENANT, prepared(1)),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in refused] == [LedgerUnavailable] * 2
+        assert {"what": "behind"} in parts.reports.details
+        with pytest.raises(LedgerUnavailable):
+            await parts.writer.append(other_tenant, prepared(1))
+        await parts.writer.append(tenant, prepared(1))
+        assert parts.writer.healthy
+    async with database.connect() as connection:
+        rows = await connection.fetch("SELECT tenant_id, size FROM ledger.log")
+    assert [tuple(row) for row in rows] == [(tenant, 4)]
+
+
+async def test_a_tenant_s_log_that_is_deleted_as_it_is_written_to_is_not_opened_anew(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    """With what announced it, so that no id of an event stands in the way."""
+    async with signing(database, tmp_path) as parts:
+        await wrote(parts, tenant, 2)
+        await wrote(parts, PLATFORM_TENANT, 1)
+        for table in _TABLES:
+            await change(database, f"DELETE FROM ledger.{table} WHERE tenant_id = $1", tenant)  # noqa: S608  # ours
+        await change(database, "DELETE FROM ledger.entry WHERE tenant_id = $1 AND seq > 0", PLATFORM_TENANT)
+        with pytest.raises(LedgerUnavailable):
+            await parts.writer.append(tenant, prepared(1))
+        assert parts.reports.details == [{"what": "behind"}]
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM ledger.log WHERE tenant_id = $1", tenant) == 0
 
 
 def test_what_is_told_names_the_log_and_the_way_on() -> None:

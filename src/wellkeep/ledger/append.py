@@ -92,8 +92,7 @@ class Appender:
         self._behind.clear()
         await self._learn({submitted.tenant.int: submitted.tenant for submitted in batch}.values(), connection)
         for attempt in range(_TRIES):
-            if self._behind:
-                batch = [each for each in batch if each.tenant not in self._behind]
+            batch = self._standing(batch)
             if not batch:
                 break
             if attempt < _OPTIMISTIC_TRIES:
@@ -109,8 +108,8 @@ class Appender:
     ) -> Sequence[Submitted]:
         async with connection.transaction(isolation="read_committed"):
             tenants = {submitted.tenant for submitted in batch} | {PLATFORM_TENANT}
-            self._keep(await connection.fetch(_LOCK_HEADS, list(tenants)))
-            return await self._try(connection, batch, places)
+            self._keep(await connection.fetch(_LOCK_HEADS, list(tenants)), of=tenants)
+            return await self._try(connection, self._standing(batch), places)
 
     async def _try(
         self, connection: Connection, batch: Sequence[Submitted], places: dict[Place, Appended]
@@ -139,7 +138,7 @@ class Appender:
         if answer == "stale":
             for tenant in spliced.heads:
                 self._heads.pop(tenant, None)
-            self._keep(current)
+            self._keep(current, of=spliced.heads)
             return batch
         if answer == "chained":
             return self._without(already, batch, places)
@@ -199,17 +198,30 @@ class Appender:
             if len(self._heads) > _HEADS_KEPT:
                 self._heads.clear()
                 unknown = list(tenants)
-            self._keep(await connection.fetch(_HEADS, [*unknown, PLATFORM_TENANT]))
-            for tenant in unknown:
-                if tenant not in self._heads and tenant in self._reached:
-                    self._fell_behind(tenant)
+            of = [*unknown, PLATFORM_TENANT]
+            self._keep(await connection.fetch(_HEADS, of), of=of)
 
-    def _keep(self, rows: Iterable[Record]) -> None:
+    def _keep(self, rows: Iterable[Record], *, of: Iterable[UUID]) -> None:
+        """Keep the heads that were asked for; what is less than was seen of these tenants' logs is behind."""
         for tenant, epoch, name, size, leaf, time, frontier in rows:
             if (epoch, size) < self._reached.get(tenant, (0, 0)):
                 self._fell_behind(tenant)
             else:
                 self._heads[tenant] = Head(tenant, epoch, name, size, leaf, time, tuple(frontier))
+        for tenant in of:
+            if tenant not in self._heads and tenant in self._reached and tenant not in self._behind:
+                self._fell_behind(tenant)
+
+    def _standing(self, batch: Sequence[Submitted]) -> Sequence[Submitted]:
+        """Return what may be appended: to no log that is behind, and to no new one that the root log can't announce."""
+        if not self._behind:
+            return batch
+        rootless = PLATFORM_TENANT in self._behind
+        return [
+            each
+            for each in batch
+            if each.tenant not in self._behind and not (rootless and each.tenant not in self._heads)
+        ]
 
     def _fell_behind(self, tenant: UUID) -> None:
         self._heads.pop(tenant, None)
