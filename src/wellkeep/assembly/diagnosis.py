@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,16 +18,18 @@ from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.sinks import sink_states, what_to_do
 from wellkeep.base.anchor_settings import FileAnchor
+from wellkeep.base.apart import Apart
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
-from wellkeep.db import deployment, guard, migrate, shared_functions
+from wellkeep.db import deployment, guard, migrate, schema, shared_functions
 from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected, unreachable
 from wellkeep.egress.places import destinations, oddities
 from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 
 _SOON = timedelta(days=30)
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def _files(home: Home, settings: Settings) -> list[Verdict]:
     ]
 
 
+_MOUNT_SECONDS = 2.0
 _ANCHORED = "The ledger is anchored outside this machine"
 
 
@@ -92,7 +97,7 @@ async def _anchors(home: Home, settings: Settings, database: Database) -> list[V
     if not named:
         mend = "Name one in [[ledger.anchors]]; until then a rewrite by whoever owns database and keys is not found"
         return [Verdict(_ANCHORED, fine=False, mend=mend)]
-    beside = [one for one in named if isinstance(one, FileAnchor) and _same_volume(home, home.resolve(one.path))]
+    beside = [one for one in named if isinstance(one, FileAnchor) and await _lies_here(home, home.resolve(one.path))]
     verdicts = [
         Verdict(
             f"The anchor {one.name} lies on another volume than the database",
@@ -128,6 +133,15 @@ def _memory(home: Home, settings: Settings, database: Database) -> Verdict:
         database.embedded is None or not _same_volume(home, path.parent),
         f"A snapshot that is put back takes both back: name another volume's file in ledger.memory (now {path})",
     )
+
+
+async def _lies_here(home: Home, path: Path) -> bool:
+    """Say whether an anchor's directory lies on the home's volume; a mount that hangs is told of by its anchor."""
+    looking = Apart(name="doctor").submit(lambda: _same_volume(home, path))
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(looking), _MOUNT_SECONDS)
+    except TimeoutError:
+        return False
 
 
 def _same_volume(home: Home, path: Path) -> bool:
@@ -200,6 +214,18 @@ async def _sessions(connection: Connection) -> Verdict:
     )
 
 
+async def _schema(connection: Connection) -> Verdict:
+    """Tell what decides who sees what and is not as the migrations make it."""
+    found = await schema.differences(connection)
+    more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return Verdict(
+        "Tables, policies, triggers, functions and rights are as the migrations make them",
+        not found,
+        f"Find out who did this and put it back: {'; '.join(map(str, found[:_MOST_NAMED]))}{more}. "
+        "See docs/how-to/verify-the-ledger.md",
+    )
+
+
 async def _functions(connection: Connection) -> Verdict:
     still_open = await shared_functions.still_open(connection)
     return Verdict(
@@ -227,18 +253,21 @@ async def _database(settings: Settings, database: Database) -> list[Verdict]:
         if not problems:
             verdicts.append(Verdict("PostgreSQL's settings keep what is promised", fine=True))
         verdicts += [await _sessions(connection), await _functions(connection)]
-        for what, check in (
-            ("The schema is this program's", migrate.assert_current(connection)),
-            (
-                "The database is this deployment's",
-                deployment.assert_belongs(connection, deployment=settings.deployment, environment=settings.environment),
-            ),
-        ):
-            try:
-                await check
-                verdicts.append(Verdict(what, fine=True))
-            except WellkeepError as error:
-                verdicts.append(Verdict(what, fine=False, mend=error.message))
-            except asyncpg.PostgresError:
-                verdicts.append(Verdict(what, fine=False, mend="It was never set up: wellkeep init"))
+        current = await _tried("The schema is this program's", migrate.assert_current(connection))
+        belongs = deployment.assert_belongs(
+            connection, deployment=settings.deployment, environment=settings.environment
+        )
+        verdicts += [current, await _tried("The database is this deployment's", belongs)]
+        if current.fine:
+            verdicts.append(await _schema(connection))
     return verdicts
+
+
+async def _tried(what: str, check: Awaitable[None]) -> Verdict:
+    try:
+        await check
+    except WellkeepError as error:
+        return Verdict(what, fine=False, mend=error.message)
+    except asyncpg.PostgresError:
+        return Verdict(what, fine=False, mend="It was never set up: wellkeep init")
+    return Verdict(what, fine=True)
