@@ -159,6 +159,16 @@ async def test_a_name_without_an_address(answer: list[str], noted: Noted) -> Non
     assert HOST not in failed.value.message
 
 
+async def test_a_resolver_that_knows_the_name_and_no_address(noted: Noted) -> None:
+    class Empty:
+        async def addresses(self, host: str, port: int) -> list[str]:  # noqa: ARG002 -- for none
+            return []
+
+    with pytest.raises(EgressUnreachable) as failed:
+        await way_out(noted, place_of(6514), names=Empty()).stream("siem")  # type: ignore[arg-type]
+    assert failed.value.trouble is Trouble.NOT_RESOLVED
+
+
 async def test_the_next_address_is_tried_where_one_takes_no_connection(
     certificates: Certificates, noted: Noted
 ) -> None:
