@@ -78,6 +78,16 @@ def test_a_setting_that_is_misspelt(made: Deployment) -> None:
     assert (refused.code, "listen.pubic" in refused.err, "Canary" in refused.all) == (1, True, False)
 
 
+@pytest.fixture
+def awake(made: Deployment) -> Iterator[None]:
+    """Let the database run meanwhile: a command that finds it running neither starts nor stops it."""
+    database = Database(made.home, made.home.settings())
+    database.start()
+    yield
+    database.stop()
+
+
+@pytest.mark.usefixtures("awake")
 def test_the_schema_back_and_forth(made: Deployment) -> None:
     whole = made.wk("db", "status", "--json").json()
     assert {one["state"] for one in whole} == {"applied"}
@@ -93,6 +103,7 @@ def test_the_schema_back_and_forth(made: Deployment) -> None:
     assert made.wk("db", "status", "--json").json() == whole
 
 
+@pytest.mark.usefixtures("awake")
 def test_the_doctor_says_what_to_mend(made: Deployment) -> None:
     said = made.wk("doctor", "--json")
     wrong = [one for one in said.json() if not one["fine"]]
@@ -101,6 +112,7 @@ def test_the_doctor_says_what_to_mend(made: Deployment) -> None:
     assert max(map(len, made.wk("doctor").out.splitlines())) <= 100
 
 
+@pytest.mark.usefixtures("awake")
 def test_findings_are_listed_in_100_columns(made: Deployment) -> None:
     assert "Nothing was noticed" in made.wk("findings").out
 
@@ -114,6 +126,7 @@ def test_findings_are_listed_in_100_columns(made: Deployment) -> None:
     assert [one["kind"] for one in made.wk("findings", "--json").json()] == ["integrity_broken"]
 
 
+@pytest.mark.usefixtures("awake")
 def test_findings_are_resolved_on_record(made: Deployment) -> None:
     async def notice(connection: Connection) -> None:
         for tenant in (PLATFORM_TENANT, uuid7()):
@@ -145,6 +158,7 @@ def test_findings_are_resolved_on_record(made: Deployment) -> None:
     assert as_superuser(made, entered) == 2, "one entry for each"
 
 
+@pytest.mark.usefixtures("awake")
 def test_what_can_never_be_entered_is_told_without_what_it_holds(made: Deployment) -> None:
     none = made.wk("ledger", "quarantine", "--json")
     assert (none.code, none.json()) == (0, [])
@@ -174,6 +188,7 @@ def test_what_can_never_be_entered_is_told_without_what_it_holds(made: Deploymen
     assert max(map(len, told.out.splitlines())) <= 100
 
 
+@pytest.mark.usefixtures("awake")
 def test_what_an_auditor_is_handed(made: Deployment) -> None:
     assert made.wk("tenant", "create", "audited").code == 0
     told = made.wk("ledger", "verify").out
@@ -205,6 +220,7 @@ def test_what_an_auditor_is_handed(made: Deployment) -> None:
     assert made.wk("ledger", "proof", str(uuid7())).code == 1
 
 
+@pytest.mark.usefixtures("awake")
 def test_a_ledger_that_holds_and_is_not_anchored_in_time_has_an_exit_code_of_its_own(made: Deployment) -> None:
     drop = made.path.parent / "drop"
     drop.mkdir()
@@ -259,6 +275,7 @@ def test_the_ledger_holds_then_does_not_then_can_t_be_seen(made: Deployment) -> 
 def as_superuser(made: Deployment, work: object) -> int:
     """Run `work` on a superuser's connection, as whoever owns the machine could."""
     database = Database(made.home, made.home.settings())
+    awake = embedded(made).pid is not None
     database.start()
     try:
         administrator = database.administrator()
@@ -270,7 +287,8 @@ def as_superuser(made: Deployment, work: object) -> int:
 
         return asyncio.run(whole())
     finally:
-        database.stop()
+        if not awake:
+            database.stop()
 
 
 def test_log_lines_go_to_a_file_or_to_stdout(made: Deployment) -> None:
