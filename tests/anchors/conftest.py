@@ -8,6 +8,7 @@ import pytest
 
 from anchors.authority import Authority
 from anchors.moto import Moto, moto_server
+from egress.conftest import certificates, noted  # noqa: F401 -- fixtures
 
 
 @pytest.fixture(scope="session")

@@ -27,11 +27,6 @@ from wellkeep.ledger.anchors.anchor import AnchorFailed, Trouble
 from wellkeep.ledger.anchors.outside import Outside
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.make(tmp_path_factory.mktemp("certificates"))
-
-
 def outside(noted: Noted, listed: object) -> Outside:
     return Outside(way_out(noted, listed), "siem", limits=QUICK)  # type: ignore[arg-type]
 

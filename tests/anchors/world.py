@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from database import Database
-from egress.outside import LOOPBACK, Noted
+from egress.outside import LOOPBACK, Noted, serving, silent
 from ledger.making import HOST, Reports, SetClock, prepared
 from ledger.signing import SIGNER, Signing, signing
 from wellkeep.base.ids import PLATFORM_TENANT
@@ -75,31 +75,15 @@ class Server:
 @asynccontextmanager
 async def answering(handler: Handler) -> AsyncIterator[Server]:
     """Answer each request by `handler`, one a connection, until the end of the block."""
-    server, running = Server(), set[asyncio.Task[None]]()
+    asked: list[Asked] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                asked = await _request(reader)
-                server.asked.append(asked)
-                writer.write((await handler(asked)).encoded())
-                await writer.drain()
-        finally:
-            running.discard(task)
-            writer.close()
+    async def manner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await _request(reader))
+        writer.write((await handler(asked[-1])).encoded())
+        await silent(reader, writer)  # until the other side hangs up: it has read it all then
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server.port = listening.sockets[0].getsockname()[1]
-    try:
-        yield server
-    finally:
-        listening.close()
-        for task in list(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    async with serving(manner, None) as server:
+        yield Server(server.port, asked)
 
 
 async def _request(reader: asyncio.StreamReader) -> Asked:

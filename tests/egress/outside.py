@@ -132,6 +132,9 @@ class _Recording(asyncio.StreamReader):
     async def read(self, n: int = -1) -> bytes:
         return await self._of.read(n)
 
+    async def readexactly(self, n: int) -> bytes:
+        return await self._of.readexactly(n)
+
 
 def answers(raw: bytes) -> Manner:
     """Answer each request with `raw`."""

@@ -6,20 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from egress.outside import Certificates, Noted
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.make(Path(tmp_path_factory.mktemp("certificates")))
+from egress.conftest import certificates, noted  # noqa: F401 -- fixtures
+from egress.outside import Certificates
 
 
 @pytest.fixture(scope="session")
 def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Of the same name, by an authority that nobody here trusts."""
     return Certificates.make(Path(tmp_path_factory.mktemp("others")))
-
-
-@pytest.fixture
-def noted() -> Noted:
-    return Noted()
