@@ -12,7 +12,7 @@ can hold neither: JSON escapes them, no entry of ours has an escape, and a chunk
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import repeat
 from struct import error as StructError  # noqa: N812  # a class by its name
@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from wellkeep.base.clock import iso
+from wellkeep.db.composites import BEGINNING
 from wellkeep.ledger.grammar import EventRefused, unpack_id
 from wellkeep.ledger.told import TELLING, Told, told
 
@@ -30,7 +31,6 @@ NULL: Final = "\x1e"
 """What stands between columns, and for a column that is null."""
 
 _START = b'\x00{"event":'
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND: Final = 1_000_000
 """In the microseconds that PostgreSQL counts."""
 
@@ -154,7 +154,7 @@ def _times(times: tuple[int, ...], before: datetime | None) -> tuple[list[str], 
 
 
 def _moment(time: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time)
+    return BEGINNING + timedelta(microseconds=time)
 
 
 def _events(raws: list[bytes], prevs: list[bytes], ends: list[str], *, origin: str, size: int) -> list[_Event]:
