@@ -80,6 +80,7 @@ async def answering(handler: Handler) -> AsyncIterator[Server]:
     async def manner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await _request(reader))
         writer.write((await handler(asked[-1])).encoded())
+        writer.write_eof()
         await silent(reader, writer)  # until the other side hangs up: it has read it all then
 
     async with serving(manner, None) as server:
