@@ -10,13 +10,13 @@ import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from attacks.rechaining import chained
 from database import Database
 from ledger.grown import ROOT, Grown, grown
 from ledger.making import HOST, SEAL_KEY, SetClock, change, prepared, writing
@@ -101,21 +101,6 @@ class Attacker:
             checkpoint = Checkpoint(name, row["size"], root_of(leaves[: row["size"]]))
             signature = SIGNER.signature(checkpoint)
             await connection.execute(RESIGN, self.tenant, row["size"], checkpoint.root, signature)
-
-
-def chained(rows: list[dict[str, Any]]) -> list[bytes]:
-    """Give the rows seqs, prevs and leaves that fit."""
-    leaf, leaves = bytes(32), []
-    for seq, row in enumerate(rows):
-        entry: bytes = row["entry"]
-        start = entry.index(b'"prev":"') + 8
-        entry = entry[:start] + leaf.hex().encode() + entry[start + 64 :]
-        start = entry.index(b',"seq":') + 7
-        entry = entry[:start] + str(seq).encode() + entry[entry.index(b",", start) :]
-        leaf = sha256(b"\x00" + entry).digest()
-        leaves.append(leaf)
-        row.update(seq=seq, entry=entry, leaf=leaf)
-    return leaves
 
 
 def root_of(leaves: list[bytes]) -> bytes:
