@@ -50,6 +50,11 @@ class Control:
     def id(self) -> str:
         return f"{self.claim}: {self.guards}"
 
+    @property
+    def source(self) -> Path:
+        """The file that it patches, where it stands before it is copied."""
+        return VERIFIER if self.file == f"../{VERIFIER.name}" else SOURCE / self.file
+
     def apply(self, package: Path) -> None:
         """Patch the copy in `package`; a text that is not there exactly once means that the control is out of date."""
         path = package / self.file

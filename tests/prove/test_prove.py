@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prove.controlled import SOURCE, controls, copied
+from prove.controlled import controls, copied
 from wellkeep.prove.claims import load_claims
 from wellkeep.prove.registry import PROBES
 
@@ -29,5 +29,5 @@ def test_each_probe_is_for_a_claim_and_has_a_negative_control() -> None:
 def test_each_control_still_fits_the_source() -> None:
     """`old` stands exactly once: a control that no longer applies would control nothing."""
     for control in controls():
-        text = (SOURCE / control.file).read_text("utf-8")
+        text = control.source.read_text("utf-8")
         assert text.count(control.old) == 1, control.id
