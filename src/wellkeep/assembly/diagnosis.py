@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,13 +22,14 @@ from wellkeep.base.apart import Apart
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
 from wellkeep.base.settings import Settings
-from wellkeep.db import deployment, guard, migrate, shared_functions
+from wellkeep.db import deployment, guard, migrate, schema, shared_functions
 from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected, unreachable
 from wellkeep.egress.places import destinations, oddities
 from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 
 _SOON = timedelta(days=30)
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,18 @@ async def _sessions(connection: Connection) -> Verdict:
     )
 
 
+async def _schema(connection: Connection) -> Verdict:
+    """Tell what decides who sees what and is not as the migrations make it."""
+    found = await schema.differences(connection)
+    more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return Verdict(
+        "Tables, policies, triggers, functions and rights are as the migrations make them",
+        not found,
+        f"Find out who did this and put it back: {'; '.join(map(str, found[:_MOST_NAMED]))}{more}. "
+        "See docs/how-to/verify-the-ledger.md",
+    )
+
+
 async def _functions(connection: Connection) -> Verdict:
     still_open = await shared_functions.still_open(connection)
     return Verdict(
@@ -239,18 +253,22 @@ async def _database(settings: Settings, database: Database) -> list[Verdict]:
         if not problems:
             verdicts.append(Verdict("PostgreSQL's settings keep what is promised", fine=True))
         verdicts += [await _sessions(connection), await _functions(connection)]
-        for what, check in (
-            ("The schema is this program's", migrate.assert_current(connection)),
-            (
-                "The database is this deployment's",
-                deployment.assert_belongs(connection, deployment=settings.deployment, environment=settings.environment),
-            ),
-        ):
-            try:
-                await check
-                verdicts.append(Verdict(what, fine=True))
-            except WellkeepError as error:
-                verdicts.append(Verdict(what, fine=False, mend=error.message))
-            except asyncpg.PostgresError:
-                verdicts.append(Verdict(what, fine=False, mend="It was never set up: wellkeep init"))
+        current = await _tried("The schema is this program's", migrate.assert_current(connection))
+        belongs = await _tried(
+            "The database is this deployment's",
+            deployment.assert_belongs(connection, deployment=settings.deployment, environment=settings.environment),
+        )
+        verdicts += [current, belongs]
+        if current.fine:
+            verdicts.append(await _schema(connection))
     return verdicts
+
+
+async def _tried(what: str, check: Awaitable[None]) -> Verdict:
+    try:
+        await check
+    except WellkeepError as error:
+        return Verdict(what, fine=False, mend=error.message)
+    except asyncpg.PostgresError:
+        return Verdict(what, fine=False, mend="It was never set up: wellkeep init")
+    return Verdict(what, fine=True)

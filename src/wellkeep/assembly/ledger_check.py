@@ -8,9 +8,10 @@ is found.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from uuid import UUID
 
 from wellkeep.assembly.anchors import anchor_status, gather
@@ -19,8 +20,10 @@ from wellkeep.assembly.database import Database
 from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
+from wellkeep.db import schema
 from wellkeep.db.dsn import Endpoint
 from wellkeep.db.provision import connected
+from wellkeep.db.schema import Difference
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.events import event
@@ -29,7 +32,7 @@ from wellkeep.ledger.actions import Action
 from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.event import Outcome
 from wellkeep.ledger.known import Known
-from wellkeep.ledger.report import ANCHORS_STALE, Bad, Report, What
+from wellkeep.ledger.report import ANCHORS_STALE, HOLDS, TAMPERED, Bad, Report, What
 from wellkeep.ledger.seal import SealKey, log_of
 from wellkeep.ledger.verified import Verified
 from wellkeep.ledger.verify import Progress, verify
@@ -52,19 +55,28 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The report, how the anchors stand (None where they were not asked), and those that could not be asked."""
+    """The report, how the anchors stand (None where they were not asked), and those that could not be asked.
+
+    `schema` is what is not as the migrations make it: all that was read may hold, and somebody be shown less of it.
+    """
 
     report: Report
     anchors: AnchorStatus | None = None
     unasked: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    schema: tuple[Difference, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything holds, and nothing changes who sees the ledger."""
+        return self.report.ok and not any(one.of_ledger for one in self.schema)
 
     @property
     def exit_code(self) -> int:
         """Return HOLDS, TAMPERED or ANCHORS_STALE."""
-        if self.report.ok and self.anchors is not None and self.anchors.stale:
-            return ANCHORS_STALE
-        return self.report.exit_code
+        if not self.holds:
+            return TAMPERED
+        return ANCHORS_STALE if self.anchors is not None and self.anchors.stale else HOLDS
 
 
 async def check(core: Core, database: Database, extent: Extent, *, progress: Progress | None = None) -> Checked:
@@ -85,25 +97,27 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
     endpoint = database.endpoint("wk_migrate")
     if core.setbacks:
         endpoint = replace(endpoint, announce=None)  # nothing can be entered
-    report = _with_setbacks(core, await _walked(core, endpoint, extent, known, progress))
-    if report.ok and extent.since is None:
+    walked, differences = await _walked(core, endpoint, extent, known, progress)
+    report = _with_setbacks(core, walked)
+    checked = Checked(report, notes=(_NOT_OURS,) if before is None else (), schema=differences)
+    if checked.holds and extent.since is None:
         await asyncio.to_thread(file.store, {**(before or {} if extent.tenant else {}), **report.ends})
     await _report(core, report)
-    return Checked(
-        report,
-        anchors=None if outside is None else await anchor_status(core),
-        unasked={} if outside is None else outside.failed,
-        notes=(_NOT_OURS,) if before is None else (),
-    )
+    await _report_schema(core, differences)
+    if outside is None:
+        return checked
+    return replace(checked, anchors=await anchor_status(core), unasked=outside.failed)
 
 
-async def _walked(core: Core, endpoint: Endpoint, extent: Extent, known: Known, progress: Progress | None) -> Report:
+async def _walked(
+    core: Core, endpoint: Endpoint, extent: Extent, known: Known, progress: Progress | None
+) -> tuple[Report, tuple[Difference, ...]]:
     seeds = [key.secret for key in core.keys.checkpoints]
     async with (
         crew_of(extent.jobs, endpoint=endpoint, keys=known.keys, seeds=seeds) as crew,
         connected(endpoint) as connection,
     ):
-        return await verify(
+        report = await verify(
             connection,
             keys=known.keys,
             known=known,
@@ -112,6 +126,7 @@ async def _walked(core: Core, endpoint: Endpoint, extent: Extent, known: Known, 
             progress=progress,
             crew=crew,
         )
+        return report, tuple(await schema.differences(connection))
 
 
 async def verify_on_record(
@@ -126,7 +141,7 @@ async def verify_on_record(
     decision = await core.gate.decide(caller, act)
     checked = await check(core, database, extent, progress=progress)
     if not core.setbacks:
-        outcome = Outcome.DONE if checked.report.ok else Outcome.FAILED
+        outcome = Outcome.DONE if checked.holds else Outcome.FAILED
         entry = event(decision, outcome=outcome, count=checked.report.entries)
         await core.gate.enter(entry, tenant=PLATFORM_TENANT)
     return checked
@@ -160,4 +175,18 @@ async def _report(core: Core, report: Report) -> None:
             severity=Severity.CRITICAL,
             key=finding_key(Kind.LEDGER_BROKEN, bad.what.value, tenant, epoch),
             detail={"log": str(tenant), "epoch": epoch, "seq": bad.seq, "what": bad.what.value},
+        )
+
+
+async def _report_schema(core: Core, differences: Sequence[Difference]) -> None:
+    """Report what is not as the migrations make it; names are whoever's who gave them, so their digests stand there."""
+    for difference in differences[:_MOST_FINDINGS]:
+        named = sha256(difference.name.encode()).hexdigest()
+        kind, how = difference.kind, difference.how.value
+        await core.findings.report(
+            PLATFORM_TENANT,
+            kind=Kind.SCHEMA_CHANGED,
+            severity=Severity.CRITICAL,
+            key=finding_key(Kind.SCHEMA_CHANGED, kind, how, named),
+            detail={"what": kind, "state": how, "place": difference.schema, "digest": named},
         )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from wellkeep.assembly.ledger_check import Checked
-from wellkeep.cli.console import done, err, out, partly_done, print_json, refuse
+from wellkeep.cli.console import counted, done, err, out, partly_done, print_json, refuse
 from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.report import COULD_NOT_VERIFY, Report
 
@@ -22,9 +22,11 @@ def show(checked: Checked, *, as_json: bool) -> None:
     report, anchors = checked.report, checked.anchors
     if as_json:
         told = None if anchors is None else {"status": anchors, "unasked": checked.unasked}
-        print_json(document(report, exit_code=checked.exit_code, notes=checked.notes) | {"anchors": told})
+        said = document(report, exit_code=checked.exit_code, notes=checked.notes)
+        print_json(said | {"holds": checked.holds, "schema": checked.schema, "anchors": told})
         return
     tell(report, notes=checked.notes)
+    _changed(checked)
     if anchors is None:
         out.print(
             "  [dim]One tenant's logs alone: what the root log and the anchors say of others was not looked at.[/]"
@@ -50,8 +52,13 @@ def document(report: Report, *, exit_code: int, notes: tuple[str, ...] = ()) -> 
 
 def tell(report: Report, *, notes: tuple[str, ...] = ()) -> None:
     """Say in words whether it holds, and where it does not."""
-    seen = f"{report.entries:,} entries, {report.seals:,} seals and {report.checkpoints:,} checkpoints"
-    seen = f"{seen} in {report.logs:,} logs, {report.covers:,} covers"
+    read = (
+        (report.entries, "entry"),
+        (report.seals, "seal"),
+        (report.checkpoints, "checkpoint"),
+        (report.covers, "cover"),
+    )
+    seen = f"{', '.join(counted(*each) for each in read)} in {counted(report.logs, 'log')}"
     if report.ok:
         done(f"The ledger holds: {seen}.")
     else:
@@ -59,7 +66,7 @@ def tell(report: Report, *, notes: tuple[str, ...] = ()) -> None:
         for bad in report.bad[:_MOST]:
             err.print(f"  {bad.log} at seq {bad.seq}: {bad.what.value}. {bad.meaning}", markup=False)
         if len(report.bad) > _MOST:
-            err.print(f"  … and {len(report.bad) - _MOST:,} more logs; all of them with --json.")
+            err.print(f"  … and {counted(len(report.bad) - _MOST, 'more log')}; all of them with --json.")
         err.print(_WHAT_TO_DO, markup=False)
     for note in (*notes, *report.notes):
         out.print(f"  Note: {note}.", markup=False)
@@ -71,6 +78,17 @@ def unverified(what: str, error: Exception) -> NoReturn:
 
     message, hint = words(error)
     refuse(f"{what} was not verified. {message}", hint=hint, code=COULD_NOT_VERIFY)
+
+
+def _changed(checked: Checked) -> None:
+    """Name what is not as the migrations make it."""
+    if not checked.schema:
+        return
+    err.print("[bold red]✗[/] The database is not as the migrations make it: somebody may be shown less than there is.")
+    for one in checked.schema[:_MOST]:
+        err.print(f"  {one}", markup=False)
+    if len(checked.schema) > _MOST:
+        err.print(f"  … and {len(checked.schema) - _MOST:,} more; all of them with --json.")
 
 
 def _outside(anchors: AnchorStatus, checked: Checked) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from wellkeep.db.connection import Connection
 
-_SCHEMAS = """
+SCHEMAS = """
 SELECT n.nspname::text AS name,
        format('owner %s; rights %s', n.nspowner::regrole,
-         (SELECT array_agg(a::text ORDER BY a::text)
+         (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
           FROM unnest(coalesce(n.nspacl, acldefault('n', n.nspowner))) a)) AS detail
 FROM pg_namespace n WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
@@ -31,7 +31,7 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
          CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END, nullif(c.reloftype, 0)::regtype,
          (SELECT string_agg(inhparent::regclass::text, ' ' ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = c.oid),
          CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
-         (SELECT array_agg(a::text ORDER BY a::text)
+         (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
           FROM unnest(coalesce(c.relacl, acldefault((CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char",
                                               c.relowner))) a)) AS detail
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -45,7 +45,7 @@ SELECT format('%I.%I.%I', n.nspname, c.relname, a.attname) AS name,
          row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), format_type(a.atttypid, a.atttypmod), a.attnotnull,
          pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated, nullif(a.attcollation, 0)::regcollation,
          a.attstorage, a.attcompression, coalesce(a.attstattarget, -1), a.attoptions,
-         (SELECT array_agg(a::text ORDER BY a::text)
+         (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
           FROM unnest(a.attacl) a)) AS detail
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -68,18 +68,18 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
-_POLICIES = """
+POLICIES = """
 SELECT format('%s.%I', p.polrelid::regclass, p.polname) AS name,
        format('for %s; permissive %s; to %s; using %s; check %s', p.polcmd, p.polpermissive,
          (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END, ' '
-                            ORDER BY role::regrole::text) FROM unnest(p.polroles) role),
+                            ORDER BY role::regrole::text COLLATE "C") FROM unnest(p.polroles) role),
          pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) AS detail
 FROM pg_policy p
 """
-_FUNCTIONS = """
+FUNCTIONS = """
 SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name,
        format('owner %s; rights %s; %s', p.proowner::regrole,
-         (SELECT array_agg(a::text ORDER BY a::text)
+         (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
           FROM unnest(coalesce(p.proacl, acldefault('f', p.proowner))) a),
          CASE WHEN p.prokind = 'a' THEN (SELECT g::text FROM pg_aggregate g WHERE g.aggfnoid = p.oid)
               ELSE pg_get_functiondef(p.oid) END) AS detail
@@ -92,17 +92,17 @@ SELECT format_type(t.oid, NULL) AS name,
          t.typowner::regrole, format_type(nullif(t.typbasetype, 0), t.typtypmod), t.typnotnull, t.typdefault,
          (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
          (SELECT r.rngsubtype::regtype FROM pg_range r WHERE r.rngtypid = t.oid),
-         (SELECT array_agg(a::text ORDER BY a::text)
+         (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
           FROM unnest(coalesce(t.typacl, acldefault('T', t.typowner))) a)) AS detail
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typelem = 0 AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
-_TRIGGERS = """
+TRIGGERS = """
 SELECT format('%s.%I', tgrelid::regclass, tgname) AS name,
        format('%s; enabled %s', pg_get_triggerdef(oid), tgenabled) AS detail
 FROM pg_trigger WHERE NOT tgisinternal
 """
-_RULES = """
+RULES = """
 SELECT format('%s.%I', r.ev_class::regclass, r.rulename) AS name, pg_get_ruledef(r.oid) AS detail
 FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
@@ -110,7 +110,8 @@ WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 _DEFAULT_RIGHTS = """
 SELECT format('%s in %s for %s', d.defaclrole::regrole, coalesce(nullif(d.defaclnamespace, 0)::regnamespace::text, '*'),
               d.defaclobjtype) AS name,
-       format('rights %s', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(d.defaclacl) a)) AS detail
+       format('rights %s', (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
+                            FROM unnest(d.defaclacl) a)) AS detail
 FROM pg_default_acl d
 """
 _ROLES = """
@@ -130,7 +131,7 @@ FROM pg_roles r WHERE r.rolname LIKE 'wk\\_%'
 _DATABASE = """
 SELECT 'this' AS name,
        format('owner %s; encoding %s; rights %s', d.datdba::regrole, pg_encoding_to_char(d.encoding),
-         (SELECT array_agg(a::text ORDER BY a::text)
+         (SELECT array_agg(a::text ORDER BY a::text COLLATE "C")
           FROM unnest(coalesce(d.datacl, acldefault('d', d.datdba))) a)) AS detail
 FROM pg_database d WHERE d.datname = current_database()
 """
@@ -157,17 +158,17 @@ UNION ALL SELECT format('collation %s', c.oid::regcollation), collprovider::text
 _QUERIES: Mapping[str, str] = {
     "database": _DATABASE,
     "role": _ROLES,
-    "schema": _SCHEMAS,
+    "schema": SCHEMAS,
     "default rights": _DEFAULT_RIGHTS,
     "type": _TYPES,
     "relation": _RELATIONS,
     "column": _COLUMNS,
     "constraint": _CONSTRAINTS,
     "index": _INDEXES,
-    "policy": _POLICIES,
-    "function": _FUNCTIONS,
-    "trigger": _TRIGGERS,
-    "rule": _RULES,
+    "policy": POLICIES,
+    "function": FUNCTIONS,
+    "trigger": TRIGGERS,
+    "rule": RULES,
     "comment": _COMMENTS,
     "other": _OTHERS,
 }

@@ -67,6 +67,7 @@ class Kind(StrEnum):
     OPERATOR_UNRECORDED = "operator.unrecorded"
     DATABASE_SETTING = "database.setting"
     MIGRATION_MISMATCH = "migration.mismatch"
+    SCHEMA_CHANGED = "schema.changed"
     DEFINITION_CHANGED = "definition.changed"
     CREDENTIAL_EXPOSED = "credential.exposed"
     AUTH_FAILURES = "auth.failures"

@@ -58,4 +58,4 @@ class Verification:
             )
             raise
         report = checked.report
-        _log.info("ledger_verified", holds=report.ok, logs=report.logs, entries=report.entries)
+        _log.info("ledger_verified", holds=checked.holds, logs=report.logs, entries=report.entries)

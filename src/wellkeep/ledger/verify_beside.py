@@ -44,8 +44,8 @@ WHERE s.tenant_id = $1 AND s.epoch = $2 AND s.seq >= $3 AND s.seq < $4
 """
 # Of the months, each with the entries in it whose ids are older: an event of an earlier month can only be among those.
 # A version other than 7 tells no time; of those there is one or two a log. What looks needless keeps the planner from
-# walking the whole month in place of the few old ids: the first OFFSET has each month's floor worked out once and not for
-# every entry, the second keeps the seqs outside, and the least of all ids makes of the old ones a range like the times.
+# walking the whole month in place of the few old ids: the first OFFSET has each month's floor worked out once and not
+# for every entry, the second keeps the seqs outside, the least of all ids makes of the old ones a range like the times.
 _OLD_ID_AGAIN = """
 SELECT min(e.seq) FROM (
     SELECT old.* FROM (
