@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from wellkeep.base.clock import SystemClock
 
 _SETTINGS = """
 [req]
@@ -74,6 +82,25 @@ class Authority:
         (self.folder / "receipt").write_bytes(answer)
         known = ("-CAfile", "root.pem", "-untrusted", "middle.pem")
         return self._openssl("ts", "-verify", "-data", "note", "-in", "receipt", *known)
+
+    def ends_in(self, seconds: float) -> None:
+        """Have every certificate end so soon; those that were handed out before stay as they are."""
+        now = SystemClock().now()
+        for name, signer in (("root", "root"), ("middle", "root"), ("stamper", "middle")):
+            old = x509.load_pem_x509_certificate((self.folder / f"{name}.pem").read_bytes())
+            key = load_pem_private_key((self.folder / f"{signer}.key").read_bytes(), None)
+            assert isinstance(key, EllipticCurvePrivateKey)
+            made = x509.CertificateBuilder(
+                issuer_name=old.issuer,
+                subject_name=old.subject,
+                public_key=old.public_key(),
+                serial_number=x509.random_serial_number(),
+                not_valid_before=now - timedelta(minutes=1),
+                not_valid_after=now + timedelta(seconds=seconds),
+                extensions=list(old.extensions),
+            ).sign(key, SHA256())
+            (self.folder / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM))
+        self.chain.write_bytes((self.folder / "root.pem").read_bytes() + (self.folder / "middle.pem").read_bytes())
 
     def _certificate(self, name: str, *, signer: str | None, extensions: str) -> None:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")

@@ -55,6 +55,20 @@ async def test_a_note_is_stamped_and_openssl_agrees(authority: Authority) -> Non
         one.check(receipt, end(8)[0])
 
 
+async def test_a_stamp_holds_when_its_certificates_have_ended_and_none_is_taken_then(tmp_path: Path) -> None:
+    """A receipt is checked for years, by the time that it tells; what an authority signs after its end is nothing."""
+    authority = Authority.make(tmp_path / "authority")
+    authority.ends_in(3)
+    async with answering(stamping(authority)) as server:
+        one = anchor(server.port, authority)
+        note, receipt = await published(one)
+        ends = one.check(receipt, note).at + timedelta(seconds=4)
+        while SetClock().now() < ends:  # noqa: ASYNC110 -- nobody tells when a certificate ends
+            await asyncio.sleep(0.1)
+        assert one.check(receipt, note).independent
+        assert await trouble_of(one) is Trouble.NOT_PROVEN
+
+
 async def test_a_stamper_that_is_known_need_not_bring_its_certificate(
     authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
