@@ -12,7 +12,7 @@ import typer.main
 
 from database import scratch_home
 from deployments import command
-from wellkeep.cli import wording
+from wellkeep.cli import console, wording
 from wellkeep.cli.commands import app
 from wellkeep.prove.deployment import Unseen
 
@@ -99,3 +99,20 @@ def test_an_error_becomes_words_that_quote_nothing(error: Exception, said: str) 
     message, hint = wording.words(error)
     assert said in message
     assert "Canary" not in f"{message}{hint}"
+
+
+def test_what_a_command_tells_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are no markup: `[[ledger.sinks]]` and a directory `[old]` are told whole."""
+    console.done("Name one in [[ledger.sinks]]: /srv/[old]/x")
+    console.partly_done("It is in [red]")
+    shown = capsys.readouterr().out
+    assert "[[ledger.sinks]]: /srv/[old]/x" in shown
+    assert "It is in [red]" in shown
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "said"),
+    [(0, "log", "0 logs"), (1, "entry", "1 entry"), (2, "entry", "2 entries"), (1_000, "seal", "1,000 seals")],
+)
+def test_numbers_are_told_in_words(number: int, what: str, said: str) -> None:
+    assert console.counted(number, what) == said

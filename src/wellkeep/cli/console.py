@@ -47,13 +47,20 @@ def told(error: WellkeepError) -> tuple[str, str | None]:
 
 
 def done(message: str) -> None:
-    """Say that something was done; `message` may hold markup of ours."""
-    out.print(f"[bold green]✓[/] {message}")
+    """Say that something was done; what is in `message` is shown as it is, a path with brackets too."""
+    out.print(f"[bold green]✓[/] {escape(message)}")
 
 
 def partly_done(message: str) -> None:
-    """Say that something was done, but not all of it; `message` may hold markup of ours."""
-    out.print(f"[bold yellow]![/] {message}")
+    """Say that something was done, but not all of it."""
+    out.print(f"[bold yellow]![/] {escape(message)}")
+
+
+def counted(number: int, what: str) -> str:
+    """Return how many in words: `1 entry`, `2 entries`, `1,000 logs`."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number:,} {what[:-1]}ies" if what.endswith("y") else f"{number:,} {what}s"
 
 
 def print_json(value: object) -> None:

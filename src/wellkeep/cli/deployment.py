@@ -70,9 +70,10 @@ def _tell(home: Home, made: Installed) -> None:
     if made.administrator is not None:
         out.print("  The first administrator's key, shown this once; keep it in a password manager:")
         out.print(f"  [bold]{made.administrator.key.reveal()}[/]")
-        out.print(f"  Back {home.secrets} up apart from the database: without the root key nothing opens again,")
+        apart = f"  Back {home.secrets} up apart from the database: without the root key nothing opens again,"
+        out.print(apart, markup=False)
         out.print("  and whoever holds both holds everything. Leave epoch-*.key out of every backup.")
-    out.print(f"  Next: wellkeep serve {home.path}    then: wellkeep doctor {home.path}")
+    out.print(f"  Next: wellkeep serve {home.path}    then: wellkeep doctor {home.path}", markup=False)
 
 
 def serve(
@@ -116,7 +117,7 @@ def _announce(log: Path | None, addresses: Addresses) -> None:
     err.print(f"[bold green]✓[/] Serving https://{addresses.public} (API), https://{addresses.admin} (administration)")
     err.print(f"  Readable API: https://{addresses.public}/docs   ·   pid {os.getpid()}, stop with Ctrl-C or SIGTERM")
     if log is not None:
-        err.print(f"  Log: {log}")
+        err.print(f"  Log: {log}", markup=False)
 
 
 def doctor(directory: Directory = None, json: Json = False) -> None:

@@ -15,7 +15,6 @@ from uuid import UUID
 import httpx
 import msgspec
 import typer
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -190,7 +189,7 @@ def _report(job: _Job, errors: Path, *, as_json: bool) -> None:
         out.print(f"  That import: {_counted(status)}.")
     elif status["state"] == "done":
         tell = partly_done if failed else done
-        tell(f"{escape(job.file.name)} is in {status['collection']}: {_counted(status)}.")
+        tell(f"{job.file.name} is in {status['collection']}: {_counted(status)}.")
     if listed and not as_json:
         _show_errors(failed, listed, errors)
     if status["state"] == "failed":

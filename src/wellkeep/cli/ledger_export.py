@@ -12,7 +12,7 @@ from wellkeep.assembly.ledger_check import tenant_called
 from wellkeep.assembly.ledger_export import export_on_record
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.cli.bars import bars
-from wellkeep.cli.console import WRONG_USAGE, done, print_json, refuse
+from wellkeep.cli.console import WRONG_USAGE, counted, done, print_json, refuse
 from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.export import Wanted, Written
@@ -55,6 +55,8 @@ def export(
         told = {"directory": str(directory), "logs": written.logs, "entries": written.entries}
         print_json(told | {"manifest_sha256": written.digest.hex(), "vkey": vkey})
         return
-    done(f"{written.entries:,} entries of {written.logs:,} logs are in {directory}; that is on record.")
+    done(
+        f"{counted(written.entries, 'entry')} of {counted(written.logs, 'log')} are in {directory}; that is on record."
+    )
     done(f"Check it: wellkeep ledger verify --offline {directory} --vkey {vkey}")
     done(f"Or without us: python3 wellkeep_verify.py export {directory} --vkey {vkey}")

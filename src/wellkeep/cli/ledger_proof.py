@@ -12,7 +12,7 @@ from wellkeep.assembly.ledger_check import tenant_called
 from wellkeep.assembly.ledger_proofs import TenantCheckpoint, prove_on_record, show_checkpoint
 from wellkeep.assembly.runtime import open_runtime
 from wellkeep.base.ids import PLATFORM_TENANT, parse_uuid
-from wellkeep.cli.console import WRONG_USAGE, done, out, print_json, refuse
+from wellkeep.cli.console import WRONG_USAGE, counted, done, out, print_json, refuse
 from wellkeep.cli.local import run, started
 from wellkeep.cli.new_file import new_file, refuse_unless_new
 from wellkeep.cli.options import HomeOption, Json, locate
@@ -97,8 +97,8 @@ def checkpoint(
 def _under(found: TenantCheckpoint) -> str:
     if found.cover is None:
         return "No cover of the root log vouches for it yet: one does within two minutes while a server runs."
-    entry = found.cover.entry
+    entry, size = found.cover.entry, found.cover.covered.checkpoint.size
     return (
-        f"The root log vouches for {found.cover.covered.checkpoint.size:,} entries of it, at seq {entry.seq} of "
+        f"The root log vouches for {counted(size, 'entry')} of it, at seq {entry.seq} of "
         f"{entry.signed.checkpoint.origin}. The proof of that: --json"
     )

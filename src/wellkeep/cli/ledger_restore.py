@@ -9,7 +9,7 @@ import typer
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import open_core
 from wellkeep.assembly.ledger_restore import accept_restore as accept
-from wellkeep.cli.console import done, err, print_json, table
+from wellkeep.cli.console import counted, done, err, print_json, table
 from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.restore import Reopened
@@ -43,7 +43,7 @@ def accept_restore(
         (one.setback.remembered.origin, one.setback.how.value, one.setback.size, one.setback.remembered.size, one.epoch)
         for one in reopened
     ]
-    table(f"{len(rows):,} logs go on", ("log", "was", "entries", "remembered", "epoch now"), rows)
+    table(f"Go on: {counted(len(rows), 'log')}", ("log", "was", "entries", "remembered", "epoch now"), rows)
     done("The restore is on record. Start the servers again.")
     err.print(_WHAT_TO_DO, markup=False, highlight=False)
 

@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from wellkeep.cli.client import ApiClient, Url, connect
-from wellkeep.cli.console import done, err, print_json, table
+from wellkeep.cli.console import counted, done, err, print_json, table
 from wellkeep.cli.moments import Since, Until, moment
 from wellkeep.cli.options import HomeOption, Json
 
@@ -52,14 +52,9 @@ def search(
     elif not found:
         done("No entry fits.")
     else:
-        table(f"{counted(len(found))}, the newest first", _COLUMNS, map(_row, found))
+        table(f"{counted(len(found), 'entry')}, the newest first", _COLUMNS, map(_row, found))
         if more:
             err.print(f"  There are more: raise --limit above {limit}, or narrow the search.")
-
-
-def counted(number: int) -> str:
-    """Return how many entries in words."""
-    return f"{number:,} {'entry' if number == 1 else 'entries'}"
 
 
 def _gather(api: ApiClient, filters: dict[str, str], limit: int) -> tuple[list[dict[str, Any]], bool]:

@@ -52,13 +52,8 @@ def document(report: Report, *, exit_code: int, notes: tuple[str, ...] = ()) -> 
 
 def tell(report: Report, *, notes: tuple[str, ...] = ()) -> None:
     """Say in words whether it holds, and where it does not."""
-    read = (
-        (report.entries, "entry"),
-        (report.seals, "seal"),
-        (report.checkpoints, "checkpoint"),
-        (report.covers, "cover"),
-    )
-    seen = f"{', '.join(counted(*each) for each in read)} in {counted(report.logs, 'log')}"
+    numbers = {"entry": report.entries, "seal": report.seals, "checkpoint": report.checkpoints, "cover": report.covers}
+    seen = f"{', '.join(counted(number, of) for of, number in numbers.items())} in {counted(report.logs, 'log')}"
     if report.ok:
         done(f"The ledger holds: {seen}.")
     else:

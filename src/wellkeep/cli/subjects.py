@@ -9,8 +9,7 @@ from uuid import UUID
 import typer
 
 from wellkeep.cli.client import ApiClient, Url, connect
-from wellkeep.cli.console import done, print_json, table
-from wellkeep.cli.ledger_search import counted
+from wellkeep.cli.console import counted, done, print_json, table
 from wellkeep.cli.moments import Since, Until, moment
 from wellkeep.cli.new_file import new_file, refuse_unless_new
 from wellkeep.cli.options import HomeOption, Json
@@ -61,7 +60,7 @@ def disclosures(
         print_json(found)
     else:
         rows = [_row(one) for one in found["disclosures"]]
-        table(f"{counted(len(rows))} since {found['since'][:10]}, the newest first", _COLUMNS, rows)
+        table(f"{counted(len(rows), 'entry')} since {found['since'][:10]}, the newest first", _COLUMNS, rows)
 
 
 def _write(output: Path, page: bytes, *, as_json: bool) -> None:
