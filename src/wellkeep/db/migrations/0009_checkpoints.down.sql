@@ -1,3 +1,4 @@
+DROP FUNCTION ledger.cover_pairs(uuid);
 DROP FUNCTION ledger.add_cover(uuid, ledger.covered_in[], bytea);
 DROP TYPE ledger.covered_in;
 DROP FUNCTION ledger.take_cover();

@@ -282,6 +282,17 @@ $body$;
 COMMENT ON FUNCTION ledger.add_cover(uuid, ledger.covered_in[], bytea) IS
     'Store what an entry of the root log covers, together with the outbox row of that entry.';
 
+CREATE FUNCTION ledger.cover_pairs(cover_id uuid) RETURNS TABLE (tenant_id uuid, epoch integer, size bigint, root bytea)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+    -- For proofs: a tenant is handed the hashes that are made of the others' pairs, and none of the pairs.
+    SELECT c.tenant_id, c.epoch, c.size, c.root FROM ledger.covered AS c WHERE c.cover = cover_id ORDER BY c.place
+$body$;
+COMMENT ON FUNCTION ledger.cover_pairs(uuid) IS 'The checkpoints under one entry of the root log, in their order.';
+
+-- -------------------------------------------------------------------------------------------------------- reasons
+
 CREATE FUNCTION ledger.add_reason(of_tenant uuid, of_event uuid, sealed bytea) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -298,5 +309,6 @@ GRANT EXECUTE ON FUNCTION
     ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]),
     ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(integer),
     ledger.uncovered_before(uuid, integer, bigint, integer),
-    ledger.add_reason(uuid, uuid, bytea), ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea)
+    ledger.add_reason(uuid, uuid, bytea), ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea),
+    ledger.cover_pairs(uuid)
     TO wk_ledger;
