@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from assembly.conftest import Installed
+from wellkeep.assembly.core import open_core
 from wellkeep.assembly.metric_lines import KEPT_SECONDS, MetricLines
+from wellkeep.assembly.readiness import Readiness
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import DatabaseUnavailable
 
@@ -19,6 +22,12 @@ class Clock(SystemClock):
 
     def monotonic(self) -> float:
         return self.at
+
+
+async def test_that_nothing_is_anchored_is_said_there_too(installed: Installed) -> None:
+    async with open_core(installed.home, installed.settings, installed.database) as core:
+        told = (await Readiness(core).metrics()).splitlines()
+    assert told == ["wellkeep_anchors_needed 0", "wellkeep_anchors_holding 0", "wellkeep_anchors_stale 0"]
 
 
 def counting() -> tuple[list[str], Callable[[], Awaitable[str]]]:

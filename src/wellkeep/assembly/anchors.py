@@ -65,8 +65,11 @@ async def read_status(settings: Settings, endpoint: Endpoint, *, now: datetime) 
 
 
 async def anchor_lines(core: Core) -> str:
-    """Return the anchors' lines of `/metrics`; none without anchors. Raises DatabaseUnavailable."""
-    return metrics(await core.anchoring.status()) if core.anchoring.anchors else ""
+    """Return the anchors' lines of `/metrics`; without an anchor they say that none is needed and none holds.
+
+    Raises DatabaseUnavailable.
+    """
+    return metrics(await core.anchoring.status())
 
 
 async def anchor_status(core: Core) -> AnchorStatus:
