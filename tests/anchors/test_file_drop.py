@@ -161,10 +161,10 @@ async def test_so_many_files_are_read_and_no_more(drop: FileDrop) -> None:
     ours, _ = await published(drop)
     for number in range(MOST_READ):
         a_forged_note(drop.path / FOLDER / name(20 + number))
-    with pytest.raises(AnchorFailed, match="altered"):
+    with pytest.raises(AnchorFailed, match="crowded"):
         await drop.seen(ORIGIN, None)
     (drop.path / FOLDER / name(20)).unlink()
-    assert (await drop.seen(ORIGIN, None)).notes == (ours,)
+    assert await drop.seen(ORIGIN, None) == Seen((ours,), trouble=Trouble.ALTERED)
 
 
 async def test_a_file_that_goes_while_it_is_looked_at_is_told(drop: FileDrop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,8 +61,9 @@ class ReadingBack:
             self.wrong(Trouble.ALTERED)
 
     def wrong(self, trouble: Trouble) -> None:
-        """Note what is wrong; of several the first is told, and an alarm before what is none."""
-        if self._trouble is None or (trouble in ALARMS and self._trouble not in ALARMS):
+        """Note what is wrong; that not all was read is told first, then the first alarm, then what came first."""
+        first = self._trouble is None or (trouble in ALARMS and self._trouble not in ALARMS)
+        if first or trouble is Trouble.CROWDED:
             self._trouble = trouble
 
     def seen(self) -> Seen:
