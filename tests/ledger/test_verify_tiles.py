@@ -96,6 +96,31 @@ async def test_a_tile_two_levels_up(database: Database, tenant: UUID) -> None:
     bad = await found(database, tenant, 1 << 24, ROOTS[::-1])
     assert bad is not None
     assert (bad.seq, bad.what) == (0, What.TILE)
+
+
+@pytest.mark.parametrize("kept", ["its row", "what is below", "nothing"])
+async def test_a_forged_tile_is_found_where_one_below_it_was_deleted(
+    database: Database, tenant: UUID, kept: str
+) -> None:
+    """Of sixteen million entries, of which this walk read the last 65,536."""
+    lower = [sha256(b"lower" + root).digest() for root in ROOTS]
+    uppers = [sha256(b"upper" + root).digest() for root in ROOTS[:255]]
+    uppers[3] = perfect_root(lower)
     async with database.connect() as connection:
-        await connection.execute("DELETE FROM ledger.tile WHERE level = 1 AND index = 3")
-    assert await found(database, tenant, 1 << 24, ROOTS[::-1]) is None, "that is for the walk that reads all of it"
+        rows = [(tenant, 1, number, bytes(8192), root) for number, root in enumerate(uppers) if number != 3]
+        await connection.executemany(_PUT, rows)
+        if kept == "what is below":
+            rows = [(tenant, 0, 3 * 256 + number, bytes(8192), root) for number, root in enumerate(lower)]
+            await connection.executemany(_PUT, rows)
+    if kept == "its row":
+        await put(database, tenant, 1, 3, lower)
+    assert await found(database, tenant, 1 << 24, ROOTS) is None, "no tile, nothing wrong with it"
+    await put(database, tenant, 2, 0, [*uppers, UPPER])
+    bad = await found(database, tenant, 1 << 24, ROOTS)
+    assert (bad is None) is (kept != "nothing"), "no tile of tiles was ever made of what is not there"
+    async with database.connect() as connection:
+        await connection.execute("DELETE FROM ledger.tile WHERE level = 2")
+    await put(database, tenant, 2, 0, [*uppers[::-1], UPPER])
+    bad = await found(database, tenant, 1 << 24, ROOTS)
+    assert bad is not None
+    assert (bad.seq, bad.what) == (0, What.TILE)

@@ -285,6 +285,11 @@ async def resumed(reader: TileReader, size: int) -> TileBuilder:
     return TileBuilder(size=size, rows=[await _row(reader, run, size) for run in _last_runs(size)])
 
 
+async def tile_root(reader: TileReader, level: int, number: int, size: int) -> bytes:
+    """Return the root of a full tile of the tree of `size`, from its row or what is below; raises `BadProof`."""
+    return perfect_root(await _row(reader, Run(level, number * WIDTH, (number + 1) * WIDTH), size))
+
+
 async def _roots(reader: TileReader, ranges: Sequence[Range], size: int) -> list[bytes]:
     return roots_of(ranges, {run: await _row(reader, run, size) for run in runs_for(ranges)})
 

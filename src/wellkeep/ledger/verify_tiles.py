@@ -1,17 +1,20 @@
 """Verifying the upper tiles of a log in the database: each must be made of the tiles below it.
 
-The lowest are held against the entries where those are walked.
+The lowest are held against the entries where those are walked. A walk that went on from a place takes what was verified
+before it: the tiles there, and where one of those is gone, what is below it. So none passes because another is missing.
 """
 
 from __future__ import annotations
 
-from uuid import UUID
+from contextlib import suppress
 
+from wellkeep.crypto.errors import BadProof
 from wellkeep.db.connection import Connection
 from wellkeep.ledger.accounts import Walked
 from wellkeep.ledger.growth import Misfit
 from wellkeep.ledger.report import What
-from wellkeep.ledger.tiles import HEIGHT, WIDTH, perfect_root
+from wellkeep.ledger.tile_store import TileStore
+from wellkeep.ledger.tiles import HEIGHT, WIDTH, perfect_root, tile_root
 
 _ROOTS = """
 SELECT index, root FROM ledger.tile
@@ -38,12 +41,11 @@ async def check_tiles(connection: Connection, walked: Walked) -> None:
     level = 1
     while walk.bad is None and end >> HEIGHT * (level + 1):
         first, last = start >> HEIGHT * (level + 1), end >> HEIGHT * (level + 1)
-        roots = await _lower(connection, place, level, roots, first, last)
-        made = {number: [roots.get(each) for each in _below(number)] for number in range(first, last)}
-        hashes = {number: [each for each in row if each is not None] for number, row in made.items()}
-        roots = {number: perfect_root(row) for number, row in hashes.items() if len(row) == WIDTH}
+        roots = await _lower(connection, walked, level, roots, first * WIDTH)
+        made = {number: [roots[each] for each in _below(number) if each in roots] for number in range(first, last)}
+        roots = {number: perfect_root(row) for number, row in made.items() if len(row) == WIDTH}
         for number, stored, root in await connection.fetch(_STORED, *place, level, first, last):
-            if number in roots and (stored, root) != (b"".join(hashes[number]), roots[number]):
+            if (stored, root) != (b"".join(made[number]), roots.get(number)):
                 found.append((number << HEIGHT * (level + 1), What.TILE))
         level += 1
     if found:
@@ -57,11 +59,16 @@ def _below(number: int) -> range:
 
 
 async def _lower(
-    connection: Connection, place: tuple[UUID, int], level: int, roots: dict[int, bytes], first: int, last: int
+    connection: Connection, walked: Walked, level: int, roots: dict[int, bytes], first: int
 ) -> dict[int, bytes]:
-    """Return `roots`, and those before them that tiles of this walk are made of too: they were verified before."""
-    begin = min(roots, default=last * WIDTH)
-    if first * WIDTH >= begin:
-        return roots
-    rows = await connection.fetch(_ROOTS, *place, level - 1, first * WIDTH, begin)
-    return {row["index"]: row["root"] for row in rows} | roots
+    """Return `roots` and those of the tiles before them, from `first` on; without those of which nothing is left."""
+    begin = min(roots, default=first)
+    rows = await connection.fetch(_ROOTS, *walked.place, level - 1, first, begin) if first < begin else []
+    before = {row["index"]: row["root"] for row in rows}
+    tenant, epoch = walked.place
+    store = TileStore(connection, tenant=tenant, epoch=epoch)
+    for number in range(first, begin):
+        if number not in before:
+            with suppress(BadProof):
+                before[number] = await tile_root(store, level - 1, number, walked.walk.size)
+    return before | roots
