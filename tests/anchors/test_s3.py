@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -279,52 +280,58 @@ async def test_the_bucket_in_the_host_s_name_and_a_session_s_token() -> None:
 _BOTOCORE = """
 import json, sys, datetime
 from botocore import auth, awsrequest, credentials
-asked = json.load(sys.stdin)
+now = ""
 class Fixed(datetime.datetime):
     @classmethod
-    def utcnow(cls): return cls.fromisoformat(asked["now"])
+    def utcnow(cls): return cls.fromisoformat(now)
     @classmethod
-    def now(cls, zone=None): return cls.fromisoformat(asked["now"]).replace(tzinfo=zone)
+    def now(cls, zone=None): return cls.fromisoformat(now).replace(tzinfo=zone)
 auth.datetime = Fixed if hasattr(auth.datetime, "utcnow") else auth.datetime
-auth.get_current_datetime = lambda remove_tzinfo=True: Fixed.fromisoformat(asked["now"])
-request = awsrequest.AWSRequest(method=asked["method"], url=asked["url"], data=asked["body"].encode(),
-                                headers=asked["headers"])
-request.context["payload_signing_enabled"] = True
-who = credentials.Credentials("AKIATEST", "secret", asked["token"])
-auth.S3SigV4Auth(who, "s3", "eu-central-1").add_auth(request)
-print(request.headers["Authorization"])
+auth.get_current_datetime = lambda remove_tzinfo=True: Fixed.fromisoformat(now)
+signed = []
+for asked in json.load(sys.stdin):
+    now = asked["now"]
+    request = awsrequest.AWSRequest(method=asked["method"], url=asked["url"], data=asked["body"].encode(),
+                                    headers=asked["headers"])
+    request.context["payload_signing_enabled"] = True
+    who = credentials.Credentials("AKIATEST", asked["secret"], asked["token"])
+    auth.S3SigV4Auth(who, "s3", asked["region"]).add_auth(request)
+    signed.append(request.headers["Authorization"])
+print(json.dumps(signed))
 """
+_TEXT = "ab/Z09-_.~ +=&?%:@!*'(),;é—"
 
 
-@pytest.mark.parametrize("token", [None, "of/an+hour="])
-@pytest.mark.parametrize(
-    ("method", "path", "query"),
-    [
-        ("PUT", "/bucket/health/wellkeep.test_ledger_root/9-7.note", ()),
-        ("GET", "/bucket/", (("versions", ""), ("prefix", "a/b c+d~é"), ("max-keys", "100"))),
-    ],
-)
-def test_our_signatures_are_those_of_botocore(method: str, path: str, query: sigv4.Query, token: str | None) -> None:
-    now, headers = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), {"content-type": "text/plain", "x-amz-meta-a": "b"}
-    ours = sigv4.signed(
-        Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token)),
-        method=method,
-        authority="s3.example.org:8443",
-        path=path,
-        query=query,
-        headers=headers,
-        body=b"a note",
-        region="eu-central-1",
-        now=now,
-    )
-    asked = {
-        "method": method,
-        "url": f"https://s3.example.org:8443{sigv4.target(path, query)}",
-        "headers": headers,
-        "body": "a note",
-        "token": token,
-        "now": now.replace(tzinfo=None).isoformat(),
-    }
+def test_our_signatures_are_those_of_botocore() -> None:
+    """Over many requests: whatever is in path, query, headers, body, key and token."""
+    chance = random.Random(18)  # noqa: S311 -- what is tried, and nothing secret
+
+    def text(most: int, of: str = _TEXT) -> str:
+        return "".join(chance.choice(of) for _ in range(chance.randint(1, most)))
+
+    ours, asked = [], []
+    for number in range(150):
+        now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=chance.randrange(10**8))
+        method, path = chance.choice(["PUT", "GET"]), f"/bucket/{text(20)}"
+        query = [(name, text(9)) for name in chance.sample(["prefix", "max-keys", "key-marker"], number % 4)]
+        headers = {f"x-amz-{name}": text(9, _TEXT[:-2]).strip() or "a" for name in ("meta-b", "meta-a")}
+        secret, token = text(40), chance.choice([None, text(30, _TEXT[:-2]).strip() or "t"])
+        body, region = text(99), chance.choice(["eu-central-1", "us-east-1"])
+        signed = sigv4.signed(
+            Credentials("AKIATEST", Secret(secret), None if token is None else Secret(token)),
+            method=method,
+            authority="s3.example.org:8443",
+            path=path,
+            query=query,
+            headers=headers,
+            body=body.encode(),
+            region=region,
+            now=now,
+        )
+        ours.append(signed["authorization"])
+        url = f"https://s3.example.org:8443{sigv4.target(path, query)}"
+        told = {"method": method, "url": url, "headers": headers, "body": body, "secret": secret, "token": token}
+        asked.append(told | {"region": region, "now": now.replace(tzinfo=None).isoformat()})
     theirs = subprocess.run(  # noqa: S603 -- the interpreter of our own lock
         [str(PROGRAM.with_name("python")), "-c", _BOTOCORE],
         input=json.dumps(asked),
@@ -332,4 +339,4 @@ def test_our_signatures_are_those_of_botocore(method: str, path: str, query: sig
         text=True,
         check=True,
     )
-    assert ours["authorization"] == theirs.stdout.strip()
+    assert ours == json.loads(theirs.stdout)

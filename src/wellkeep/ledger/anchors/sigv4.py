@@ -56,7 +56,7 @@ def signed(
     if credentials.session_token is not None:
         every["x-amz-security-token"] = credentials.session_token.reveal()
     names = ";".join(sorted(every))
-    lines = "".join(f"{name}:{every[name].strip()}\n" for name in sorted(every))
+    lines = "".join(f"{name}:{' '.join(every[name].split())}\n" for name in sorted(every))
     canonical = "\n".join((method, _path(path), _query(query), lines, names, digest))
     scope = f"{day}/{region}/s3/aws4_request"
     text = "\n".join((_ALGORITHM, moment, scope, sha256(canonical.encode()).hexdigest()))
