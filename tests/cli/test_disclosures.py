@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_the_ledger_is_searched_by_any_filters(served: Deployment, officer: str,
     assert found["more"] is False
     shown = served.wk("ledger", "search", "--action", "record.read", "--since", "2020-01-01", key=officer)
     assert (shown.code, "record.read" in shown.out, person in shown.out.replace("\n", "")) == (0, True, True)
+    event = re.findall(r"event ([0-9a-f-]{36})", shown.out)[0]
+    assert served.wk("ledger", "proof", event).out.startswith("c2sp.org/tlog-proof@v1\n"), "what is shown can be proved"
     first = served.wk("ledger", "search", "--limit", "1", key=officer)
     assert (first.code, "There are more" in first.err) == (0, True)
     none = served.wk("ledger", "search", "--purpose", "BTG", "--outcome", "denied", key=officer)

@@ -74,11 +74,11 @@ def _gather(api: ApiClient, filters: dict[str, str], limit: int) -> tuple[list[d
     return found, cursor is not None
 
 
-_COLUMNS = ("time (UTC)", "seq", "what", "who, and whose", "why")
+_COLUMNS = ("time (UTC)", "seq", "what", "who, whose, and the event", "why")
 
 
 def _row(entry: dict[str, Any]) -> tuple[object, ...]:
-    """Return two lines for one entry: an id must be there as a whole, to be copied."""
+    """Return some lines for one entry: each id must be there as a whole, to be copied."""
     event = entry["event"]
     subject, several = event.get("subject"), len(event.get("subjects", ()))
     whose = f"patient {subject}" if subject else f"{several:,} patients" if several else ""
@@ -87,6 +87,6 @@ def _row(entry: dict[str, Any]) -> tuple[object, ...]:
         entry["time"][:19].replace("T", " "),
         entry["seq"],
         f"{event['action']}\n{outcome}",
-        f"{event['actor']['type']} {event['actor']['id']}\n{whose}".rstrip(),
+        "\n".join(filter(None, (f"{event['actor']['type']} {event['actor']['id']}", whose, f"event {event['id']}"))),
         event.get("purpose"),
     )
