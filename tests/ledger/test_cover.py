@@ -13,7 +13,7 @@ from database import Database
 from ledger.making import HOST, change, prepared, verified, writing
 from ledger.signing import SIGNER, Signing, signing
 from wellkeep.base.errors import LedgerUnavailable
-from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.findings.grammar import Kind
 from wellkeep.ledger import cover as cover_module
 from wellkeep.ledger.checkpoint import Checkpoint
@@ -112,6 +112,28 @@ async def test_a_log_full_of_what_is_not_ours_waits_until_it_has_grown(
         assert await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports) == 0
         await parts.writer.append(tenant, prepared(1))
         assert await covered(parts) == 1
+
+
+async def test_more_logs_than_one_entry_holds_are_covered_all_the_same(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In entries that follow each other: else those that come last by name would wait while the first ones grow."""
+    monkeypatch.setattr(cover_module, "MOST", 8)
+    tenants = sorted((uuid7() for _ in range(20)), key=lambda one: one.int)
+    async with signing(database, tmp_path) as parts:
+        for each in tenants:
+            await parts.writer.append(each, prepared(1))
+        assert await parts.checkpointer.sign_now()
+        for each in tenants[:8]:
+            await change(database, "UPDATE ledger.checkpoint SET root = sha256(root) WHERE tenant_id = $1", each)
+        assert await cover(parts.pool, parts.writer, signers=[SIGNER], reporter=parts.reports) == 12
+        await parts.writer.append(tenants[9], prepared(1))
+        assert await covered(parts) == 1
+    async with database.connect() as connection:
+        rows = await connection.fetch(_COVERED)
+        entries = [msgspec.json.decode(row["entry"])["event"] for row in await connection.fetch(_ENTRIES)]
+    assert {row["tenant_id"] for row in rows} == set(tenants[8:])
+    assert [entry["count"] for entry in entries] == [8, 4, 1]
 
 
 async def test_one_covers_at_a_time(database: Database, tenant: UUID, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.turns import give_way
 from wellkeep.crypto.merkle import Frontier, leaf_hash
 from wellkeep.db.connection import Connection, Record
 from wellkeep.db.pool import Pool
@@ -27,12 +28,14 @@ from wellkeep.ledger.event import Action, PreparedEvent, SystemFacts, prepare, s
 from wellkeep.ledger.splice import Appended
 
 MOST: Final = 10_000
-"""Logs under one entry; what is left over has its turn with the next."""
+"""Logs under one entry; those that are left over stand under the next one, made at once."""
 BELOW: Final = 64
 """Checkpoints that are looked at in a log whose newest is not ours; a log with more such waits until it has grown."""
 
+_AT_ONCE = 16
+
 _TAKE = "SELECT ledger.take_cover()"
-_UNCOVERED = "SELECT tenant_id, epoch, origin, head, size, root, signature FROM ledger.uncovered($1)"
+_UNCOVERED = "SELECT tenant_id, epoch, origin, head, size, root, signature FROM ledger.uncovered($1, $2)"
 _BELOW = "SELECT size, root, signature FROM ledger.uncovered_before($1, $2, $3, $4)"
 _ADD = "SELECT ledger.add_cover($1, $2, $3)"
 
@@ -61,19 +64,20 @@ async def cover(pool: Pool, writer: Chain, *, signers: Sequence[CheckpointSigner
 
     `pool` is wk_ledger's. Raises LedgerUnavailable and what the pool raises; what is committed is chained later.
     """
-    async with pool.transaction() as connection:
-        if not await connection.fetchval(_TAKE):
-            return 0
-        newest = [await _newest(connection, row, signers, reporter) for row in await connection.fetch(_UNCOVERED, MOST)]
-        logs = [log for log in newest if log is not None]
-        if not logs:
-            return 0
-        prepared = _entry([log.checkpoint for log in logs])
-        covered = [(log.tenant, log.epoch, log.checkpoint.size, log.checkpoint.root) for log in logs]
-        waiting = writer.outboxed(PLATFORM_TENANT, prepared)
-        await connection.execute(_ADD, prepared.event.id, covered, waiting)
-    await writer.append(PLATFORM_TENANT, [prepared], outbox=True)
-    return len(covered)
+    covered, after = 0, ""
+    while True:
+        async with pool.transaction() as connection:
+            if not await connection.fetchval(_TAKE):
+                return covered
+            rows = await connection.fetch(_UNCOVERED, after, MOST)
+            logs = await _newest(connection, rows, signers, reporter)
+            prepared = await _covered(connection, logs, writer) if logs else None
+        if prepared is not None:
+            await writer.append(PLATFORM_TENANT, [prepared], outbox=True)
+        covered += len(logs)
+        if len(rows) < MOST:
+            return covered
+        after = rows[-1]["origin"]
 
 
 class _Log(NamedTuple):
@@ -85,12 +89,23 @@ class _Log(NamedTuple):
 
 
 async def _newest(
+    connection: Connection, rows: Sequence[Record], signers: Sequence[CheckpointSigner], reporter: Reporter
+) -> list[_Log]:
+    """Return the logs of `rows` with their newest checkpoint that can be covered, without those that have none."""
+    logs = []
+    for count, row in enumerate(rows, start=1):
+        log = await _newest_of(connection, row, signers, reporter)
+        if log is not None:
+            logs.append(log)
+        if count % _AT_ONCE == 0:
+            await give_way()
+    return logs
+
+
+async def _newest_of(
     connection: Connection, row: Record, signers: Sequence[CheckpointSigner], reporter: Reporter
 ) -> _Log | None:
-    """Return the log of `row` with its newest checkpoint that can be covered, None where there is none.
-
-    Of a newer one that is not ours, or of entries that are not there, a finding tells.
-    """
+    """Return the log of `row`; of a newer checkpoint that is not ours, or of entries that are not there, report."""
     tenant, epoch, origin, head, size, root, signature = row
     checkpoint = Checkpoint(origin, size, root)
     if size <= head and signed_by(signers, checkpoint, signature):
@@ -107,6 +122,14 @@ async def _newest(
         if signed_by(signers, checkpoint, older["signature"]):
             return _Log(tenant, epoch, checkpoint)
     return None
+
+
+async def _covered(connection: Connection, logs: Sequence[_Log], writer: Chain) -> PreparedEvent:
+    """Store what is covered together with the outbox row of its entry, and return the entry's event."""
+    prepared = _entry([log.checkpoint for log in logs])
+    rows = [(log.tenant, log.epoch, log.checkpoint.size, log.checkpoint.root) for log in logs]
+    await connection.execute(_ADD, prepared.event.id, rows, writer.outboxed(PLATFORM_TENANT, prepared))
+    return prepared
 
 
 def _entry(checkpoints: Sequence[Checkpoint]) -> PreparedEvent:

@@ -3,7 +3,7 @@ DROP FUNCTION ledger.add_cover(uuid, ledger.covered_in[], bytea);
 DROP TYPE ledger.covered_in;
 DROP FUNCTION ledger.take_cover();
 DROP FUNCTION ledger.uncovered_before(uuid, integer, bigint, integer);
-DROP FUNCTION ledger.uncovered(integer);
+DROP FUNCTION ledger.uncovered(text, integer);
 DROP TYPE ledger.uncovered;
 DROP FUNCTION ledger.read_tile(uuid, integer, integer, bigint);
 DROP FUNCTION ledger.add_tiles(ledger.tile_in[]);

@@ -224,7 +224,7 @@ COMMENT ON FUNCTION ledger.read_tile(uuid, integer, integer, bigint) IS 'The has
 CREATE TYPE ledger.uncovered AS (
     tenant_id uuid, epoch integer, origin text, head bigint, size bigint, root bytea, signature bytea
 );
-CREATE FUNCTION ledger.uncovered(most integer) RETURNS SETOF ledger.uncovered
+CREATE FUNCTION ledger.uncovered(after text, most integer) RETURNS SETOF ledger.uncovered
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
@@ -234,13 +234,13 @@ AS $body$
         SELECT k.size, k.root, k.signature FROM ledger.checkpoint AS k
         WHERE k.tenant_id = l.tenant_id AND k.epoch = l.epoch ORDER BY k.size DESC LIMIT 1
     ) AS c
-    WHERE l.tenant_id <> wk.platform()
+    WHERE l.tenant_id <> wk.platform() AND l.origin > after COLLATE "C"
       AND c.size > coalesce((SELECT v.size FROM ledger.covered AS v
                              WHERE v.tenant_id = l.tenant_id AND v.epoch = l.epoch ORDER BY v.size DESC LIMIT 1), 0)
     ORDER BY l.origin COLLATE "C" LIMIT most
 $body$;
-COMMENT ON FUNCTION ledger.uncovered(integer) IS
-    'The newest checkpoint of each tenant''s log that has grown since the root log covered it, by origin.';
+COMMENT ON FUNCTION ledger.uncovered(text, integer) IS
+    'The newest checkpoint of each tenant''s log that has grown since the root log covered it, by origin, after one.';
 
 CREATE FUNCTION ledger.uncovered_before(of_tenant uuid, of_epoch integer, before bigint, most integer)
 RETURNS TABLE (size bigint, root bytea, signature bytea)
@@ -307,7 +307,7 @@ GRANT EXECUTE ON FUNCTION
     ledger.add_checkpoints(ledger.checkpoint_in[]), ledger.sealed_heads(boolean), ledger.all_heads(),
     ledger.thin_checkpoints(timestamptz, integer), ledger.tile_counts(uuid, integer),
     ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]),
-    ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(integer),
+    ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(text, integer),
     ledger.uncovered_before(uuid, integer, bigint, integer),
     ledger.add_reason(uuid, uuid, bytea), ledger.take_cover(), ledger.add_cover(uuid, ledger.covered_in[], bytea),
     ledger.cover_pairs(uuid)
