@@ -35,6 +35,7 @@ _REQUESTS = """
 SELECT request::text AS request, count(*) AS entries FROM ledger.entry
 WHERE tenant_id = $1 AND action IN ('record.create', 'record.read', 'record.search') GROUP BY request
 """
+_STORED = "SELECT count(*) FROM vault.record WHERE tenant_id = $1"
 _ENTERED = "SELECT count(*) FROM ledger.entry WHERE request = $1"
 _MAY_COME_TOO_LATE = frozenset({"import_stop"})
 """A short import has often ended before it can be stopped."""
@@ -164,7 +165,7 @@ async def _each_action(
 
 
 async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, platform: Secret[str], secret: str) -> None:
-    """Make the ledger refuse, then do everything again: nothing may succeed, nothing may be shown."""
+    """Make the ledger refuse, then do everything again: nothing may succeed, be shown, or go on being stored."""
     place = await somewhere(scratch, platform, secret=secret)
     # Reads before changes, and changes twice: the first one is what learns that the ledger refuses.
     attempts = [request for request in requests(place) if request.entered]
@@ -174,7 +175,9 @@ async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, plat
     await connection.execute(_REFUSE)
     try:
         answers = [(one.operation, await one.send(await sender(scratch, one, platform))) for one in attempts]
+        before = await connection.fetchval(_STORED, scratch.a.id)
         answers += [(str(one["method"]), await client.request(**one)) for one in again]
+        further = await connection.fetchval(_STORED, scratch.a.id) - before
     finally:
         await connection.execute(_ACCEPT)
     for name, answer in answers:
@@ -184,10 +187,10 @@ async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, plat
             shown.append(name)
     notes.check(
         f"made the ledger refuse entries, then tried {len(answers)} acts of every kind",
-        held=not allowed and not shown,
-        seen="each was refused (503), no PHI in any answer"
-        if not (allowed or shown)
-        else f"not refused: {', '.join(allowed[:5])}; PHI shown by: {', '.join(shown[:5]) or 'none'}",
+        held=not (allowed or shown or further),
+        seen="each was refused (503), no PHI in any answer, no further change was stored"
+        if not (allowed or shown or further)
+        else f"not refused: {', '.join(allowed[:5])}; PHI shown by: {', '.join(shown[:5]) or 'none'}; {further} stored",
     )
 
 
