@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -21,6 +22,10 @@ from wellkeep.ledger.tiles import root_at
 
 MARCH, APRIL = datetime(2019, 3, 9, tzinfo=UTC), datetime(2019, 4, 9, tzinfo=UTC)
 _DROP = "SELECT ledger.drop_month($1)"
+_WAITING = """
+SELECT EXISTS (SELECT FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%drop_month%')
+"""
 
 
 @pytest.fixture
@@ -139,6 +144,23 @@ async def test_a_month_whose_leaves_are_not_kept_stays(database: Database, missi
     with pytest.raises(asyncpg.PostgresError) as refused:
         await dropped(database, march)
     assert refused.value.sqlstate == "WK024"
+
+
+@pytest.mark.usefixtures("past")
+async def test_who_appends_does_not_wait_for_what_a_drop_takes_long_for(database: Database, tenant: UUID) -> None:
+    async with database.connect("wk_ledger") as connection:
+        [march, _] = await months(connection)
+        runs = await runs_of(connection, march)
+    await said(database, runs)
+    async with writing(database, seconds=2.0) as writer:
+        async with database.connect() as connection, connection.transaction():
+            await connection.execute("SELECT FROM ledger.entry_subject FOR UPDATE")
+            dropping = asyncio.create_task(dropped(database, march))
+            async with asyncio.timeout(5), database.connect() as observer:
+                while not await observer.fetchval(_WAITING):  # noqa: ASYNC110  # for a lock in the database
+                    await asyncio.sleep(0.01)
+            await writer.append(tenant, prepared())
+        assert await dropping == 303
 
 
 @pytest.mark.usefixtures("past")

@@ -95,6 +95,11 @@ BEGIN
     IF unsaid > 0 THEN
         RAISE EXCEPTION 'wellkeep: a prune is not on record' USING ERRCODE = 'WK024';
     END IF;
+    -- What takes long comes before the lock. Nobody appends to a month that old.
+    DELETE FROM ledger.entry_subject AS s USING ledger.month_runs(of_month) AS r
+        WHERE s.tenant_id = r.tenant_id AND s.epoch = r.epoch AND s.seq >= r.first AND s.seq < r.upto;
+    SELECT count(*) INTO gone FROM ledger.entry AS e
+        WHERE e."time" >= of_month AND e."time" < of_month + interval '1 month';
     -- From here on nobody appends, so no hold can be placed between the look and the drop.
     LOCK TABLE ledger.entry IN ACCESS EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM ledger.standing_holds() AS h
@@ -103,10 +108,6 @@ BEGIN
                      AND e."time" >= of_month AND e."time" < of_month + interval '1 month')) THEN
         RAISE EXCEPTION 'wellkeep: a legal hold stands' USING ERRCODE = 'WK023';
     END IF;
-    DELETE FROM ledger.entry_subject AS s USING ledger.month_runs(of_month) AS r
-        WHERE s.tenant_id = r.tenant_id AND s.epoch = r.epoch AND s.seq >= r.first AND s.seq < r.upto;
-    EXECUTE format('SELECT count(*) FROM ledger.entry WHERE "time" >= %L AND "time" < %L', of_month,
-                   of_month + interval '1 month') INTO gone;
     EXECUTE format('ALTER TABLE ledger.entry DETACH PARTITION ledger.%I', name);
     EXECUTE format('DROP TABLE ledger.%I', name);
     RETURN gone;
