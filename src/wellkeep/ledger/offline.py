@@ -34,6 +34,7 @@ from wellkeep.ledger.export_files import (
 )
 from wellkeep.ledger.growth import Claim
 from wellkeep.ledger.offline_log import LogFiles, Progress, signed_by_any
+from wellkeep.ledger.offline_month import Month, excuse, month_called, out_of_month
 from wellkeep.ledger.report import Bad, Report, What
 from wellkeep.ledger.seal import SealKey, origin
 from wellkeep.ledger.tiles import root_at
@@ -69,6 +70,7 @@ class _Export:
         self._host = self._manifest.logs[0].origin.partition("/ledger/")[0]
         self._by_origin = {log.origin: log for log in self._manifest.logs}
         self._check_manifest()
+        self._month = self._of_month()
         self._trusted = self._trust(vkeys)
 
     def _check_manifest(self) -> None:
@@ -90,6 +92,14 @@ class _Export:
         if not named or len(self._by_origin) < len(logs) or manifest.root != newest or not whole or not within:
             raise NoExport("Its manifest does not fit together")
 
+    def _of_month(self) -> Month | None:
+        if self._manifest.month is msgspec.UNSET:
+            return None
+        try:
+            return month_called(self._manifest.month)
+        except ValueError:
+            raise NoExport("There is no such month as its manifest names") from None
+
     def _trust(self, vkeys: Sequence[str]) -> tuple[CheckpointVerifier, ...]:
         given = vkeys
         if not vkeys:
@@ -107,7 +117,7 @@ class _Export:
             walked = self._files_of(log, ids.setdefault(log.tenant, set())).walk(claims.get(log.origin, ()), progress)
             self._logs.append(walked)
         self._check_covers(stray)
-        await self._together(claims)
+        await self._together(claims, stray)
         found = accounts.lowest([*(bad for log in self._logs for bad in log.found()), *self._bad])
         if self._manifest.partial:
             self._notes.append(PARTIAL)
@@ -165,17 +175,21 @@ class _Export:
         if left and roots and all(root.holds and not root.first for root in roots):
             self._bad.append(roots[0].bad(roots[0].walk.size, What.COVER))
 
-    async def _together(self, claims: Mapping[str, Sequence[Claim]]) -> None:
+    async def _together(
+        self, claims: Mapping[str, Sequence[Claim]], pairs: Mapping[UUID, Sequence[Checkpoint]]
+    ) -> None:
         """Hold the logs, and what anchors took, against each other."""
         logs, manifest = self._logs, self._manifest
-        month = manifest.month is not msgspec.UNSET
         impossible, lost = accounts.losses(logs, partial=manifest.partial)
         self._bad += [*accounts.openings(logs), *impossible]
         if not manifest.partial:
             self._bad += [*self._missing(claims, lost), *accounts.announcements(logs, lost)]
-        await self._anchors(lost, month=month)
-        if not month:
-            self._bad += accounts.beyond(logs, lost)
+        await self._anchors(lost)
+        if self._month is not None:
+            self._bad += out_of_month(logs, self._month)
+            excuse(logs, pairs, self._month)
+        self._bad += accounts.beyond(logs, lost)
+        if self._month is None:
             pruned, notes = await accounts.prunes(logs, self._root_at, partial=manifest.partial)
             self._bad += pruned
             self._notes += notes
@@ -190,7 +204,7 @@ class _Export:
             if name not in gone or not all(accounts.accounted(gone[name], claim, lost) for claim in claims[name])
         ]
 
-    async def _anchors(self, lost: set[Span], *, month: bool) -> None:
+    async def _anchors(self, lost: set[Span]) -> None:
         by_origin = {log.origin: log for log in self._logs}
         for path in sorted(self._files.below("anchors")):
             if path == ".":
@@ -207,10 +221,11 @@ class _Export:
             if log is None:
                 if not self._manifest.partial:
                     self._bad.append(Bad(name, 0, What.ANCHOR))
-            elif accounts.accounted(log.place, claim, lost) or (month and claim.size > log.walk.size):
+            elif accounts.accounted(log.place, claim, lost):
                 continue
             elif claim.size > log.walk.size:
-                log.beyond.append(claim)
+                if self._month is None:
+                    log.beyond.append(claim)
             elif log.holds and await self._root_at(log, claim.size) != claim.root:
                 self._bad.append(log.bad(claim.size - 1, What.ANCHOR))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -48,6 +49,7 @@ class Told(NamedTuple):
     span: tuple[int, int, int] | None
     digest: bytes
     counted: int | None
+    time: datetime | None = None
 
     def lost_or_pruned(self) -> Span | None:
         """Return the span of a `ledger.pruned` or `ledger.restored`, None where it names none."""
@@ -78,6 +80,7 @@ class _Event(msgspec.Struct, frozen=True):
 
 class _Entry(msgspec.Struct, frozen=True):
     event: _Event
+    time: datetime | None = None
 
 
 _decode = msgspec.json.Decoder(_Entry).decode
@@ -85,13 +88,14 @@ _decode = msgspec.json.Decoder(_Entry).decode
 
 def told(seq: int, entry: bytes) -> Told:
     """Return what an entry tells; raises msgspec.MsgspecError where it is in no form of ours."""
-    event = _decode(entry).event
+    decoded = _decode(entry)
+    event = decoded.event
     span = None if event.span is None else (event.span.epoch, event.span.first, event.span.end)
     try:
         digest = bytes.fromhex(event.digest)
     except ValueError:
         raise msgspec.ValidationError("not hex") from None
-    return Told(seq, event.action, event.id, event.resource.id, span, digest, event.count)
+    return Told(seq, event.action, event.id, event.resource.id, span, digest, event.count, decoded.time)
 
 
 def readable(rows: Iterable[Iterable[Any]]) -> list[Told]:
