@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -141,6 +142,57 @@ async def test_no_proxy_and_no_key_log_is_taken_from_the_environment(
             assert (await client.get("/")).text == "ok"
         assert not proxy.connections
     assert not log.exists()
+
+
+async def test_no_authority_is_taken_from_the_environment(
+    certificates: Certificates, noted: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
+    monkeypatch.setenv("SSL_CERT_DIR", str(certificates.authority.parent))
+    async with (
+        serving(POLITE, certificates.context()) as server,
+        way_out(noted, place(server, None, ca=None)).http("siem") as client,
+    ):
+        with pytest.raises(EgressRefused):
+            await client.post("/", content=SECRET.encode())
+    assert noted.reasons == [Reason.CERTIFICATE]
+    assert not server.heads
+
+
+def by_hash(authority: Path, folder: Path) -> Path:
+    """Put an authority into a new directory as OpenSSL looks for it."""
+    folder.mkdir()
+    told = subprocess.run(  # noqa: S603 -- arguments of ours
+        ["openssl", "x509", "-hash", "-noout", "-in", str(authority)],  # noqa: S607 -- the openssl of the path
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (folder / f"{told.stdout.strip()}.0").write_bytes(authority.read_bytes())
+    return folder
+
+
+async def test_the_system_s_authorities_are_where_openssl_was_built_to_look(
+    certificates: Certificates, noted: Noted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file, a directory of hashes, both; and nobody is believed where there is neither."""
+    hashed = by_hash(certificates.authority, tmp_path / "hashed")
+    nowhere, built = str(tmp_path / "nowhere"), ssl.get_default_verify_paths()
+    async with serving(POLITE, certificates.context()) as server:
+        for file, folder, reached in (
+            (str(certificates.authority), nowhere, True),
+            (nowhere, str(hashed), True),
+            (nowhere, nowhere, False),
+        ):
+            told = built._replace(openssl_cafile=file, openssl_capath=folder)
+            monkeypatch.setattr(ssl, "get_default_verify_paths", lambda told=told: told)
+            async with way_out(noted, place(server, None, ca=None)).http("siem") as client:
+                if reached:
+                    assert (await client.get("/")).text == "ok"
+                    continue
+                with pytest.raises(EgressUnreachable) as failed:
+                    await client.get("/")
+                assert failed.value.trouble is Trouble.NO_AUTHORITIES
 
 
 async def test_a_certificate_of_another_name_or_authority_is_refused(
@@ -362,7 +414,7 @@ async def test_a_place_whose_authorities_are_none_is_not_reached(
     async with serving(POLITE, certificates.context()) as server:
         for ca in ("empty.crt", "nowhere.crt"):
             async with way_out(noted, place(server, None, ca=str(tmp_path / ca))).http("siem") as client:
-                with pytest.raises(EgressUnreachable, match="siem: its `ca`") as failed:
+                with pytest.raises(EgressUnreachable, match="siem: no authorities") as failed:
                     await client.get("/")
                 assert failed.value.trouble is Trouble.NO_AUTHORITIES
         assert not server.connections

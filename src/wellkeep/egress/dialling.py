@@ -13,6 +13,7 @@ import hashlib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from wellkeep.egress.errors import Denials, EgressRefused, EgressUnreachable, Reason, Trouble
@@ -162,18 +163,24 @@ class Dialler:
 
 
 def _trusting(place: Destination) -> ssl.SSLContext:
-    """Return a context that demands a certificate of the place's name. Raises EgressUnreachable where its `ca` is none.
+    """Return a context that demands a certificate of the place's name. Raises EgressUnreachable without authorities.
 
-    Not `ssl.create_default_context`: that one writes the session's keys to a file that the environment names.
+    Not `ssl.create_default_context`, which writes the session's keys to a file that the environment names, nor
+    `load_default_certs`, which believes the authorities that it names (SSL_CERT_FILE, SSL_CERT_DIR).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_SUITES)
-    if place.ca is None:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        return context
+    file, folder = (place.ca, None) if place.ca is not None else _of_the_system()
     try:
-        context.load_verify_locations(cafile=place.ca)
-    except OSError:  # ssl.SSLError is one
+        context.load_verify_locations(cafile=file, capath=folder)
+    except (OSError, TypeError):  # ssl.SSLError is an OSError; neither of the two is a TypeError
         raise EgressUnreachable(place=place.name, trouble=Trouble.NO_AUTHORITIES) from None
     return context
+
+
+def _of_the_system() -> tuple[Path | None, Path | None]:
+    """Return the file and the directory of authorities, where they are there, that OpenSSL was built to look in."""
+    built = ssl.get_default_verify_paths()
+    file, folder = Path(built.openssl_cafile), Path(built.openssl_capath)
+    return file if file.is_file() else None, folder if folder.is_dir() else None

@@ -74,7 +74,7 @@ _TROUBLES = {
     Trouble.BROKEN_OFF: "the connection broke off, or what came was no answer",
     Trouble.TOO_LARGE: "its answer is too large",
     Trouble.ENCODED: "its answer is compressed, which was not asked for",
-    Trouble.NO_AUTHORITIES: "its `ca` is no readable file of certificates (PEM)",
+    Trouble.NO_AUTHORITIES: "no authorities can be read to check it with: its `ca` (PEM), or the system's",
 }
 
 
