@@ -5,25 +5,17 @@ Rules: each job takes a bounded share and comes back; several processes may run 
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Final
-
 import structlog
 
 from wellkeep.assembly.core import Core
 from wellkeep.db.queue import QueuedJob, Stopping
 from wellkeep.jobs.handlers import Handler, Periodic
 from wellkeep.ledger.cover import cover
+from wellkeep.ledger.thinning import thin
 
 COVER = "ledger.cover"
 THIN = "ledger.thin"
 PERIODIC = (Periodic(COVER, "* * * * *"), Periodic(THIN, "41 * * * *"))
-
-KEPT_WHOLE: Final = timedelta(days=1)
-"""For how long every checkpoint is kept; older ones are thinned to one a log and minute."""
-
-_SHARE = 10_000
-_THIN = "SELECT ledger.thin_checkpoints($1, $2)"
 
 _log = structlog.get_logger("wellkeep.jobs")
 
@@ -47,8 +39,6 @@ class LedgerJobs:
 
     async def thin(self, _job: QueuedJob, stopping: Stopping) -> None:
         """Thin checkpoints older than a day."""
-        until = self._core.clock.now() - KEPT_WHOLE
-        gone = _SHARE
-        while gone == _SHARE and not stopping():
-            async with self._core.ledger.connection() as connection:
-                gone = await connection.fetchval(_THIN, until, _SHARE)
+        core = self._core
+        thinned = await thin(core.ledger, now=core.clock.now(), stopping=stopping)
+        _log.info("thinned", checkpoints=thinned)

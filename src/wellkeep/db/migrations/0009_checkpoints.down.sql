@@ -10,7 +10,7 @@ DROP FUNCTION ledger.add_tiles(ledger.tile_in[]);
 DROP TYPE ledger.tile_in;
 DROP FUNCTION ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]);
 DROP FUNCTION ledger.tile_counts(uuid, integer);
-DROP FUNCTION ledger.thin_checkpoints(timestamptz, integer);
+DROP FUNCTION ledger.thin_checkpoints(timestamptz, timestamptz, integer);
 DROP FUNCTION ledger.all_heads();
 DROP FUNCTION ledger.sealed_heads(boolean);
 DROP TYPE ledger.sealed_head;

@@ -109,14 +109,14 @@ AS $body$
 $body$;
 COMMENT ON FUNCTION ledger.all_heads() IS 'The head of every log of every epoch, to be compared with what is remembered elsewhere.';
 
-CREATE FUNCTION ledger.thin_checkpoints(until timestamptz, most integer) RETURNS bigint
+CREATE FUNCTION ledger.thin_checkpoints(since timestamptz, until timestamptz, most integer) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
     -- Of each log and minute the last one stays, and each that the root log covers.
     WITH old AS MATERIALIZED (
         SELECT c.tenant_id, c.epoch, c.size, c."time" FROM ledger.checkpoint AS c
-        WHERE c."time" < until AND c.tenant_id <> wk.platform()
+        WHERE c."time" >= since AND c."time" < until AND c.tenant_id <> wk.platform()
           AND EXISTS (SELECT FROM ledger.checkpoint AS n
                       WHERE n.tenant_id = c.tenant_id AND n.epoch = c.epoch AND n.size > c.size
                         AND n."time" < date_trunc('minute', c."time") + interval '1 minute')
@@ -130,8 +130,8 @@ AS $body$
     )
     SELECT count(*) FROM gone
 $body$;
-COMMENT ON FUNCTION ledger.thin_checkpoints(timestamptz, integer) IS
-    'Thin tenants'' checkpoints before that time to one a minute; answers how many went.';
+COMMENT ON FUNCTION ledger.thin_checkpoints(timestamptz, timestamptz, integer) IS
+    'Thin tenants'' checkpoints between these times to one a minute; answers how many went.';
 
 -- ---------------------------------------------------------------------------------------------------------- tiles
 
@@ -305,7 +305,7 @@ GRANT USAGE ON TYPE ledger.checkpoint_in, ledger.sealed_head, ledger.tile_in, le
     TO wk_ledger;
 GRANT EXECUTE ON FUNCTION
     ledger.add_checkpoints(ledger.checkpoint_in[]), ledger.sealed_heads(boolean), ledger.all_heads(),
-    ledger.thin_checkpoints(timestamptz, integer), ledger.tile_counts(uuid, integer),
+    ledger.thin_checkpoints(timestamptz, timestamptz, integer), ledger.tile_counts(uuid, integer),
     ledger.read_runs(uuid, integer, integer[], bigint[], bigint[]),
     ledger.add_tiles(ledger.tile_in[]), ledger.read_tile(uuid, integer, integer, bigint), ledger.uncovered(text, integer),
     ledger.uncovered_before(uuid, integer, bigint, integer),
