@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from wellkeep.base.ids import PLATFORM_TENANT
@@ -28,14 +27,13 @@ from wellkeep.ledger.tiles import root_at
 from wellkeep.ledger.told import readable
 from wellkeep.ledger.verify_beside import beside, ids_stand_once
 from wellkeep.ledger.verify_covers import left_out, stray_pairs
-from wellkeep.ledger.verify_log import Progress, Task, walk_log
+from wellkeep.ledger.verify_log import BECOME_OWNER, Progress, Task, walk_log
 from wellkeep.ledger.verify_orphans import orphans
 from wellkeep.ledger.verify_ranges import Crew, walk_together
 from wellkeep.ledger.verify_tiles import check_tiles
 
 __all__ = ["Known", "Progress", "verify"]
 
-BECOME_OWNER: Final = "SET LOCAL ROLE wk_owner; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off"
 _LOGS = """
 SELECT tenant_id, epoch, origin, size, leaf, "time", frontier FROM ledger.log
 WHERE $1::uuid IS NULL OR tenant_id = $1 ORDER BY tenant_id, epoch

@@ -30,7 +30,7 @@ from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.tile_store import TileStore
 from wellkeep.ledger.tiles import resumed
 from wellkeep.ledger.verify_beside import beside, ids_stand_once
-from wellkeep.ledger.verify_log import Progress, Task, walk_log
+from wellkeep.ledger.verify_log import BECOME_OWNER, Progress, Task, walk_log
 
 RANGE: Final = 50_000
 """Entries of a range: some seconds of work, long enough that a process and a connection for it are worth it."""
@@ -39,7 +39,6 @@ _SNAPSHOT = re.compile(r"[0-9A-F]{8}-[0-9A-F]{8}-[0-9]+")
 _EXPORT = "SELECT pg_export_snapshot()"
 _SEALED = "SELECT size FROM ledger.seal WHERE tenant_id = $1 AND epoch = $2 AND size >= $3 ORDER BY size LIMIT 1"
 _LAST = 'SELECT leaf, "time" FROM ledger.entry WHERE tenant_id = $1 AND epoch = $2 AND seq = $3'
-_BECOME_OWNER = "SET LOCAL ROLE wk_owner; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ async def _walk_apart(orders: Orders, tasks: Sequence[Task]) -> list[Walked]:
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await connection.execute(f"SET TRANSACTION SNAPSHOT '{orders.snapshot}'")
-        await connection.execute(_BECOME_OWNER)
+        await connection.execute(BECOME_OWNER)
         once = await ids_stand_once(connection)
         for task in tasks:
             walked = await walk_log(connection, task, keys=keys, signers=signers)
