@@ -89,3 +89,12 @@ async def test_a_file_that_is_not_ours(
     assert file.load() is None
     other = SealKey(SEAL_KEY.key_id, Secret(bytes(32)))
     assert Verified(Memory(tmp_path / "remembered"), keys={other.key_id: other}, key=other).load() is None
+
+
+@pytest.mark.parametrize("body", [b'{"logs":{},"v":2}', b'{"logs":[],"v":1}', b"{}", b"no JSON"])
+def test_what_another_version_wrote_is_none_of_ours(tmp_path: Path, body: bytes) -> None:
+    file = file_in(tmp_path)
+    file.store({})
+    assert file.load() == {}
+    file.path.write_bytes(body + f"\n{SEAL_KEY.key_id} {SEAL_KEY.verified(body).hex()}\n".encode())
+    assert file.load() is None

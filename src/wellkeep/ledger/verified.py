@@ -1,7 +1,8 @@
 r"""How far each log was verified, in a file beside what this host remembers: where the next verification goes on.
 
 Rules: written whole or not at all, and only after everything held; MACed under the SEAL key, because whoever could edit
-it could have a past skipped that was never read. A file that is not ours is worth nothing: then everything is read.
+it could have a past skipped that was never read. A file that is not ours, or of another version's form, is worth
+nothing: then everything is read.
 
     <what was verified, JSON>\n<id of the seal key> <HMAC-SHA256 in hex>\n
 """
@@ -12,6 +13,7 @@ import hmac
 import os
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -30,7 +32,7 @@ class _Log(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, frozen=True):
-    v: int
+    v: Literal[1]
     logs: dict[str, _Log]
 
 
@@ -54,7 +56,7 @@ class Verified:
             return {origin: _state(log) for origin, log in logs.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, msgspec.MsgspecError):
             return None
 
     def store(self, logs: Mapping[str, State]) -> None:
