@@ -95,10 +95,14 @@ class SessionWatch:
         self._remember([*there, *logged], now)
         return True
 
+    def blind(self) -> None:
+        """Report that nobody can look: what happens meanwhile may go unseen."""
+        self._note("blind", Severity.HIGH)
+
     async def _there(self, connection: Connection) -> list[Session]:
         """Return the sessions that are there now. That they can't be seen is a finding."""
         if not await connection.fetchval(_SEES):
-            self._note("blind", Severity.HIGH)
+            self.blind()
         rows = await connection.fetch(_BACKENDS, self._log is not None)
         return [Session(row["pid"], row["started"], row["role"], row["name"], row["address"]) for row in rows]
 

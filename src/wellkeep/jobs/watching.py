@@ -1,6 +1,7 @@
 """Each second: who is logged in to the database past the application, and what commands could not enter themselves.
 
-Rule: nothing ends the watch but the process; what goes wrong is in the log once, by its kind, and it goes on.
+Rule: nothing ends the watch but the process; what goes wrong is in the log once, by its kind, and it goes on. That
+nobody can look is a finding, unless the database or the ledger is away: whoever needs them tells of that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.journal import Journal
 from wellkeep.assembly.session_watch import SessionWatch
+from wellkeep.base.errors import Unavailable
 from wellkeep.db.connection_log import ConnectionLog
 from wellkeep.db.pool import Limits, Pool
 
@@ -50,6 +52,8 @@ async def _watch(watch: SessionWatch, journal: Journal, core: Core) -> None:
                 await journal.enter(core, older_than=JOURNAL_SECONDS)
             wrong = ""
         except Exception as error:  # noqa: BLE001 -- logged by its kind; a watch that ended would see nothing any more
+            if not isinstance(error, Unavailable):
+                watch.blind()
             if wrong != (wrong := type(error).__name__):
                 _log.warning("watch.failed", kind=wrong)
         await asyncio.sleep(LOOK_SECONDS)
