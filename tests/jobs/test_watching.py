@@ -19,6 +19,7 @@ __all__ = ["installed"]
 _BLIND = f"{Kind.OPERATOR_UNRECORDED.value}:blind"
 _SEEN = "SELECT count(*) FROM ledger.entry WHERE action = 'operator.session' AND actor = 'watch'"
 _SECONDS = 15.0
+_PAUSE_SECONDS = 0.2
 
 
 @pytest.fixture
@@ -42,9 +43,11 @@ async def blind(core: Core) -> int:
 
 
 async def until(done: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(_SECONDS):
-        while not await done():
-            await asyncio.sleep(0.2)
+    for _ in range(round(_SECONDS / _PAUSE_SECONDS)):
+        if await done():
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)
+    raise TimeoutError
 
 
 async def test_nobody_can_look(installed: Installed, core: Core) -> None:
