@@ -11,7 +11,7 @@ CREATE TABLE ledger.anchored (
     root      ledger.digest      NOT NULL,
     at        timestamptz        NOT NULL,
     note      bytea              NOT NULL CHECK (length(note) BETWEEN 1 AND 131072),
-    receipt   bytea              NOT NULL CHECK (length(receipt) BETWEEN 1 AND 131072),
+    receipt   bytea              NOT NULL CHECK (length(receipt) BETWEEN 1 AND 32768),
     PRIMARY KEY (tenant_id, anchor, epoch, size)
 );
 COMMENT ON TABLE ledger.anchored IS

@@ -19,8 +19,8 @@ NEWEST = 8
 """How many notes an anchor reads back: one commits to all that lies before it, so older ones prove nothing more."""
 
 
-MAX_RECEIPT_BYTES = 128 * 1024
-"""More is no receipt, and the database takes no more (migration 0010)."""
+MAX_RECEIPT_BYTES = 32 * 1024
+"""A time stamp with its chain has ten; one is kept each minute, so the database takes no more (migration 0010)."""
 
 
 class Trouble(StrEnum):
