@@ -33,7 +33,7 @@ from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.event import Outcome
 from wellkeep.ledger.known import Known
 from wellkeep.ledger.report import ANCHORS_STALE, HOLDS, TAMPERED, Bad, Report, What
-from wellkeep.ledger.seal import SealKey, log_of
+from wellkeep.ledger.seal import log_of
 from wellkeep.ledger.verified import Verified
 from wellkeep.ledger.verify import Progress, verify
 from wellkeep.ledger.verify_ranges import crew_of
@@ -85,7 +85,7 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
     Raises what the database raises where it could not be read.
     """
     outside = await gather(core) if extent.tenant is None else None
-    file = Verified(core.memory, keys=core.seal_keys, key=_seal_key(core))
+    file = Verified(core.memory, keys=core.seal_keys, key=core.seal_key)
     before = await asyncio.to_thread(file.load)
     known = Known(
         core.seal_keys,
@@ -154,10 +154,6 @@ async def tenant_called(core: Core, name: str) -> UUID:
     if found is None:
         raise NotFound("There is no such tenant. List them with: wellkeep tenant list")
     return found
-
-
-def _seal_key(core: Core) -> SealKey:
-    return SealKey(key_id=core.keys.seal.key_id, secret=core.keys.seal.secret)
 
 
 def _with_setbacks(core: Core, report: Report) -> Report:
