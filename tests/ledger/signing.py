@@ -35,7 +35,7 @@ class Signing:
 
 @asynccontextmanager
 async def signing(
-    database: Database, path: Path, *, clock: Clock | None = None, catch_up: float = 60.0
+    database: Database, path: Path, *, clock: Clock | None = None, period: float = 0.05, catch_up: float = 60.0
 ) -> AsyncIterator[Signing]:
     """Run both on `database`; what is remembered lies in `path`."""
     reports, told = Reports(), clock or SystemClock()
@@ -48,7 +48,7 @@ async def signing(
             memory=memory,
             clock=told,
             reporter=reports,
-            period=0.05,
+            period=period,
             catch_up=catch_up,
         )
         await checkpointer.start()
