@@ -9,14 +9,14 @@ import pytest
 
 from anchors.authority import Authority
 from anchors.test_witnessing import VKEY
-from anchors.world import place, way_out
+from anchors.world import Reply, always, answering, place, trouble, way_out
 from ledger.signing import SIGNER
 from wellkeep.base import settings as settings_of
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secret_files import read_secret
 from wellkeep.base.settings import Settings, dump, load
-from wellkeep.ledger.anchors.anchor import Anchor
+from wellkeep.ledger.anchors.anchor import Anchor, Trouble
 from wellkeep.ledger.anchors.opening import open_anchors
 from wellkeep.ledger.anchors.outside import Outside
 
@@ -105,6 +105,27 @@ def test_credentials_that_are_none(home: Path, content: str) -> None:
     (home / "secrets/s3.json").write_text(content)
     with pytest.raises(Misconfigured, match="anchor bucket"):
         opened(home, settings)
+
+
+async def test_credentials_that_are_put_there_anew_are_used_at_once(home: Path) -> None:
+    """As temporary ones are, every few hours; and what is no longer fit to be used is told, and sent nowhere."""
+    file = home / "secrets/s3.json"
+    async with answering(always(Reply(403))) as server:
+        settings = written(home, anchor("s3"))
+        egress = way_out(place("elsewhere", server.port))
+        (bucket,) = open_anchors(
+            settings.ledger.anchors, home=home, egress=egress, signers=[SIGNER], clock=SystemClock()
+        )
+        assert await trouble(bucket) is Trouble.REFUSED
+        file.write_text('{"access_key_id":"ASIA","secret_access_key":"s2","session_token":"t2"}')
+        assert await trouble(bucket) is Trouble.REFUSED
+        file.chmod(0o640)
+        assert await trouble(bucket) is Trouble.SECRET
+        file.chmod(0o600)
+        file.write_text("no JSON")
+        assert await trouble(bucket) is Trouble.SECRET
+    assert [asked.headers["x-amz-security-token"] for asked in server.asked] == ["t", "t2"]
+    assert ["Credential=ASIA/" in asked.headers["authorization"] for asked in server.asked] == [False, True]
 
 
 def test_a_secret_that_others_could_have_read_or_put_there(home: Path) -> None:

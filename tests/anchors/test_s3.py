@@ -45,7 +45,7 @@ def anchor(port: int, bucket: str, *, token: str | None = None, **changes: objec
     }
     credentials = Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token))
     settings = S3Anchor(**(told | changes))
-    return S3(outside(port), settings=settings, credentials=credentials, signers=[SIGNER], clock=SystemClock())
+    return S3(outside(port), settings=settings, credentials=lambda: credentials, signers=[SIGNER], clock=SystemClock())
 
 
 def store(*, lock: Reply | None = None, listing: Reply | None = None, kept: Reply | None = None) -> Handler:

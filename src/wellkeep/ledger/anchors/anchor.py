@@ -36,6 +36,8 @@ class Trouble(StrEnum):
     NO_DIRECTORY = "no-directory"
     """The directory is not there: a mount that is missing must not be replaced by a directory on this volume."""
     NOT_WRITTEN = "not-written"
+    SECRET = "secret-unreadable"  # noqa: S105 -- a word about it
+    """The file of what it is asked with is no longer what it must be."""
     NOT_LOCKED = "not-locked"
     """The bucket or an object in it is not under COMPLIANCE until the date that was asked for."""
     NOT_KEPT = "not-kept"

@@ -5,7 +5,7 @@ Rule: what is wrong with a secret, a chain or a key stops the start; what is wro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -53,7 +53,7 @@ def _opened(settings: AnchorSettings, home: Path, egress: Egress, signers: Seque
         secret = read_key(read_secret(home / _SECRETS / settings.secret), name=name)
         return Webhook(outside, name=name, path=settings.path, secret=secret, clock=clock)
     if isinstance(settings, S3Anchor):
-        credentials = _credentials(read_secret(home / _SECRETS / settings.credentials), name)
+        credentials = _credentials(home / _SECRETS / settings.credentials, name)
         return S3(outside, settings=settings, credentials=credentials, signers=signers, clock=clock)
     if isinstance(settings, Rfc3161Anchor):
         from wellkeep.ledger.anchors.time_stamp import TimeStamp, read_chain  # noqa: PLC0415 -- it brings X.509 along
@@ -64,15 +64,25 @@ def _opened(settings: AnchorSettings, home: Path, egress: Egress, signers: Seque
     return Witnessing(outside, name=name, path=settings.path, verifier=verifier, clock=clock)
 
 
-class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access_key_id: str
     secret_access_key: str
     session_token: str | None = None
 
 
-def _credentials(secret: Secret[bytes], name: str) -> Credentials:
+def _credentials(path: Path, name: str) -> Callable[[], Credentials]:
+    """Return what reads the credentials from their file: temporary ones are put there anew every few hours."""
+
+    def read() -> Credentials:
+        return _read(read_secret(path), name)
+
+    read()  # what is wrong with them now stops the start
+    return read
+
+
+def _read(secret: Secret[bytes], name: str) -> Credentials:
     try:
-        found = msgspec.json.decode(secret.reveal(), type=_Credentials)
+        found = msgspec.json.decode(secret.reveal(), type=_Stored)
     except ValueError:
         raise Misconfigured(
             f'The credentials of the anchor {name} are no JSON {{"access_key_id": …, "secret_access_key": …}}'

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -22,6 +22,7 @@ import msgspec
 
 from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import Clock
+from wellkeep.base.errors import Misconfigured
 from wellkeep.crypto.notes import MAX_NOTE_BYTES
 from wellkeep.ledger.anchors import own_word, s3_answers, sigv4
 from wellkeep.ledger.anchors.anchor import AnchorFailed, Consistency, Evidence, Seen, Trouble
@@ -61,11 +62,14 @@ class S3:
         outside: Outside,
         *,
         settings: S3Anchor,
-        credentials: sigv4.Credentials,
+        credentials: Callable[[], sigv4.Credentials],
         signers: Sequence[Verifies],
         clock: Clock,
     ) -> None:
-        """Put into the bucket of `settings`; `signers` are the deployment's keys. Asks nothing yet."""
+        """Put into the bucket of `settings`; asks nothing yet.
+
+        `credentials` are asked for with each request, and may raise Misconfigured; `signers` are the deployment's keys.
+        """
         self.name = settings.name
         self._outside = outside
         self._settings = settings
@@ -209,8 +213,12 @@ class S3:
         body: bytes = b"",
     ) -> Answer:
         path = f"/{self._settings.bucket}/{key}" if self._settings.path_style else f"/{key}"
+        try:
+            credentials = self._credentials()
+        except Misconfigured:
+            raise AnchorFailed(Trouble.SECRET) from None
         signed = sigv4.signed(
-            self._credentials,
+            credentials,
             method=method,
             authority=self._outside.authority,
             path=path,
