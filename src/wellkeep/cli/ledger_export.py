@@ -54,7 +54,11 @@ def export(
     if json:
         told = {"directory": str(directory), "logs": written.logs, "entries": written.entries}
         print_json(told | {"manifest_sha256": written.digest.hex(), "vkey": vkey})
-        return
+    else:
+        _tell(directory, written, vkey)
+
+
+def _tell(directory: Path, written: Written, vkey: str) -> None:
     done(
         f"{counted(written.entries, 'entry')} of {counted(written.logs, 'log')} are in {directory}; that is on record."
     )
