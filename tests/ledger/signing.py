@@ -53,7 +53,13 @@ async def signing(
         )
         await checkpointer.start()
         writer = LedgerWriter(
-            pool, host=HOST, seal_key=SEAL_KEY, clock=told, reporter=reports, grown=checkpointer.grown
+            pool,
+            host=HOST,
+            seal_key=SEAL_KEY,
+            clock=told,
+            reporter=reports,
+            grown=checkpointer.grown,
+            seen=memory.load().values(),
         )
         await writer.start()
         try:

@@ -125,6 +125,30 @@ async def test_a_writer_does_not_go_on_from_less_than_it_wrote(
     assert {"what": "behind"} in parts.reports.details
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["put back", "deleted"])
+async def test_a_writer_does_not_go_on_from_less_than_its_host_remembered(
+    database: Database, tenant: UUID, other_tenant: UUID, tmp_path: Path, *, gone: bool
+) -> None:
+    """It never wrote to this log itself: another process of the host did, before it started."""
+    async with signing(database, tmp_path) as parts:
+        await wrote(parts, tenant, 2)
+        await saved(database)
+        await wrote(parts, tenant, 2)
+    async with signing(database, tmp_path) as again:
+        assert await found(database, again) == []
+        await restored(database, f"tenant_id = '{tenant}'")
+        if gone:
+            for table in _TABLES:
+                await change(database, f"DELETE FROM ledger.{table} WHERE tenant_id = $1", tenant)  # noqa: S608  # ours
+        with pytest.raises(LedgerUnavailable):
+            await again.writer.append(tenant, prepared(1))
+        await again.writer.append(other_tenant, prepared(1))
+        assert again.reports.details == [{"what": "behind"}]
+    async with database.connect() as connection:
+        sizes = await connection.fetch("SELECT size FROM ledger.log WHERE tenant_id = $1", tenant)
+    assert [row["size"] for row in sizes] == ([] if gone else [3])
+
+
 @pytest.mark.parametrize("cached", [True, False], ids=["as it knows it", "after a failure"])
 async def test_a_writer_opens_no_log_anew_that_it_wrote(
     database: Database, tenant: UUID, other_tenant: UUID, tmp_path: Path, *, cached: bool

@@ -80,6 +80,7 @@ async def open_recording(
         clock=clock,
         reporter=findings,
         grown=checkpointer.grown,
+        seen=() if found or odd else memory.load().values(),
     )
     return Recording(writer, checkpointer, signers, memory, found, odd)
 

@@ -8,8 +8,8 @@ again.
 
 A clock that was set forward is refused (`pace`), as one that was set back is by the heads, and either by PostgreSQL's.
 
-What this process saw of a log it never takes back: a database that was put back to an older state beneath it would
-otherwise get a second history, so nothing more is appended to it.
+What this process saw of a log, or its host remembered when it started, it never takes back: a database that was put
+back to an older state beneath it would otherwise get a second history, so nothing more is appended to it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from wellkeep.db.connection import Connection, Record
 from wellkeep.db.pool import take_packed
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.ledger import packed
+from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.pace import Pace
+from wellkeep.ledger.seal import log_of
 from wellkeep.ledger.splice import TOLERANCE, Appended, Head, Place, Splicer, Submitted
 
 _APPEND = "SELECT answer, already, current FROM ledger.append_batch($1, $2, $3, $4)"
@@ -52,8 +54,19 @@ class Reporter(Protocol):
 class Appender:
     """Appends batches over a connection of `wk_ledger`; remembers the heads it saw last."""
 
-    def __init__(self, splicer: Splicer, *, clock: Clock, reporter: Reporter, grown: Grown | None = None) -> None:
-        """Take what splices, what tells the time, who is told of what is wrong, and who of the heads that moved."""
+    def __init__(
+        self,
+        splicer: Splicer,
+        *,
+        clock: Clock,
+        reporter: Reporter,
+        grown: Grown | None = None,
+        seen: Iterable[Checkpoint] = (),
+    ) -> None:
+        """Take what splices, what tells the time, who is told of what is wrong, and who of the heads that moved.
+
+        `seen` are checkpoints that the database was held against: it must not be behind them later on either.
+        """
         self._splicer = splicer
         self._clock = clock
         self._pace = Pace(clock, tolerance=TOLERANCE)
@@ -61,7 +74,7 @@ class Appender:
         self._grown = grown
         self._heads: dict[UUID, Head] = {}
         self._moved: dict[UUID, Head] = {}
-        self._reached: dict[UUID, tuple[int, int]] = {}
+        self._reached = _reached(seen)
         self._behind: set[UUID] = set()
 
     def forget(self) -> None:
@@ -245,3 +258,12 @@ class Appender:
             key=finding_key(Kind.LEDGER_BROKEN, what),
             detail={"what": what},
         )
+
+
+def _reached(seen: Iterable[Checkpoint]) -> dict[UUID, tuple[int, int]]:
+    """Return the epoch and size of each tenant's newest log among `seen`."""
+    reached: dict[UUID, tuple[int, int]] = {}
+    for checkpoint in seen:
+        tenant, epoch = log_of(checkpoint.origin)
+        reached[tenant] = max(reached.get(tenant, (0, 0)), (epoch, checkpoint.size))
+    return reached

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -32,6 +32,7 @@ from wellkeep.base.turns import pass_turns
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool, is_gone
 from wellkeep.ledger.append import Appender, Grown, Reporter
+from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.event import PreparedEvent
 from wellkeep.ledger.outbox import drain, oldest_seconds
 from wellkeep.ledger.seal import SealKey
@@ -79,18 +80,21 @@ class LedgerWriter:
         clock: Clock,
         reporter: Reporter,
         grown: Grown | None = None,
+        seen: Iterable[Checkpoint] = (),
     ) -> None:
         """`pool` is wk_ledger's (one connection is enough); `host` names the deployment's logs.
 
         `older_keys` are seal keys under which outbox rows may still lie; `grown` is told of heads once they are
-        durable. Raises Misconfigured where `host` is no DNS name.
+        durable; to a log that is behind what was `seen` of it nothing is appended. Raises Misconfigured where `host` is
+        no DNS name.
         """
         self._pool = pool
         self._seal_key = seal_key
         self._keys = (seal_key, *older_keys)
         self._clock = clock
         self._reporter = reporter
-        self._appender = Appender(Splicer(host=host, seal_key=seal_key), clock=clock, reporter=reporter, grown=grown)
+        splicer = Splicer(host=host, seal_key=seal_key)
+        self._appender = Appender(splicer, clock=clock, reporter=reporter, grown=grown, seen=seen)
         self._queue: deque[_Waiting] = deque()
         self._entries = 0
         self._bytes = 0
