@@ -59,8 +59,7 @@ def export(
 
 
 def _tell(directory: Path, written: Written, vkey: str) -> None:
-    done(
-        f"{counted(written.entries, 'entry')} of {counted(written.logs, 'log')} are in {directory}; that is on record."
-    )
+    held = f"{counted(written.entries, 'entry')} of {counted(written.logs, 'log')}"
+    done(f"{directory} holds {held}; that is on record.")
     done(f"Check it: wellkeep ledger verify --offline {directory} --vkey {vkey}")
     done(f"Or without us: python3 wellkeep_verify.py export {directory} --vkey {vkey}")
