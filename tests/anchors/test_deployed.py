@@ -14,7 +14,6 @@ from anchors.witnesses import made
 from anchors.witnesses import running as witness_running
 from deployments import Deployment, deployment
 from egress.outside import LOOPBACK
-from wellkeep.assembly.anchors import anchor_status, gather
 from wellkeep.assembly.core import open_core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.readiness import Readiness
@@ -23,6 +22,7 @@ from wellkeep.base.settings import Place
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.db.queue import QueueBook
 from wellkeep.jobs.anchoring import ANCHOR
+from wellkeep.ledger.anchors.gathering import gather
 from wellkeep.prove.server import free_addresses
 
 _SECONDS = 30.0
@@ -113,10 +113,10 @@ async def _anchored(deployed: Deployment) -> None:
     async with Pool(database.endpoint("wk_jobs"), context_key=None, limits=limits) as jobs:
         await QueueBook(jobs).enqueue_periodic(ANCHOR)
     async with asyncio.timeout(_SECONDS), open_core(deployed.home, settings, database) as core:
-        while (await anchor_status(core)).holding < 2:  # noqa: ASYNC110  # another process does it
+        while (await core.anchoring.status()).holding < 2:  # noqa: ASYNC110  # another process does it
             await asyncio.sleep(0.2)
         assert "wellkeep_anchors_holding 2" in await Readiness(core).metrics()
-        found = await gather(core)
+        found = await gather(core.anchoring)
     assert not found.failed
     assert {one.anchor for one in found.notes if one.from_outside} == {"drop", "witness"}
     assert all(one.independent for one in found.notes if one.anchor == "witness" and not one.from_outside)

@@ -1,10 +1,9 @@
-"""Anchors of a deployment: opened from its settings, asked how they stand, and for all that the outside holds."""
+"""Anchors of a deployment: opened from its settings, and asked how they stand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from wellkeep.assembly.home import Home
 from wellkeep.base.anchor_settings import needed
@@ -13,17 +12,12 @@ from wellkeep.base.settings import LedgerSettings, Settings
 from wellkeep.db.dsn import Endpoint
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.egress.egress import Egress
-from wellkeep.ledger.anchors import gathering
 from wellkeep.ledger.anchors.anchoring import Anchoring
 from wellkeep.ledger.anchors.book import AnchorBook
-from wellkeep.ledger.anchors.gathering import Gathered
 from wellkeep.ledger.anchors.opening import open_anchors
 from wellkeep.ledger.anchors.status import AnchorStatus, Policy, metrics, weigh
 from wellkeep.ledger.append import Reporter
 from wellkeep.ledger.checkpoint import CheckpointSigner
-
-if TYPE_CHECKING:
-    from wellkeep.assembly.core import Core
 
 
 def policy_of(settings: LedgerSettings) -> Policy:
@@ -64,19 +58,9 @@ async def read_status(settings: Settings, endpoint: Endpoint, *, now: datetime) 
     return weigh(settings.ledger.anchors, standings, policy=policy_of(settings.ledger), now=now)
 
 
-async def anchor_lines(core: Core) -> str:
+async def anchor_lines(anchoring: Anchoring) -> str:
     """Return the anchors' lines of `/metrics`; without an anchor they say that none is needed and none holds.
 
     Raises DatabaseUnavailable.
     """
-    return metrics(await core.anchoring.status())
-
-
-async def anchor_status(core: Core) -> AnchorStatus:
-    """Return how the anchors stand against the policy. Raises DatabaseUnavailable."""
-    return await core.anchoring.status()
-
-
-async def gather(core: Core) -> Gathered:
-    """Return every checkpoint of the root log that anchors hold or took. Raises DatabaseUnavailable."""
-    return await gathering.gather(core.anchoring)
+    return metrics(await anchoring.status())

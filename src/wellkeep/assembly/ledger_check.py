@@ -14,7 +14,6 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from wellkeep.assembly.anchors import anchor_status, gather
 from wellkeep.assembly.core import Core
 from wellkeep.assembly.database import Database
 from wellkeep.base.errors import NotFound
@@ -29,6 +28,7 @@ from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.events import event
 from wellkeep.ledger.accounts import lowest
 from wellkeep.ledger.actions import Action
+from wellkeep.ledger.anchors.gathering import gather
 from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.event import Outcome
 from wellkeep.ledger.known import Known
@@ -84,7 +84,7 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
 
     Raises what the database raises where it could not be read.
     """
-    outside = await gather(core) if extent.tenant is None else None
+    outside = await gather(core.anchoring) if extent.tenant is None else None
     file = Verified(core.memory, keys=core.seal_keys, key=core.seal_key)
     before = await asyncio.to_thread(file.load)
     known = Known(
@@ -106,7 +106,7 @@ async def check(core: Core, database: Database, extent: Extent, *, progress: Pro
     await _report_schema(core, differences)
     if outside is None:
         return checked
-    return replace(checked, anchors=await anchor_status(core), unasked=outside.failed)
+    return replace(checked, anchors=await core.anchoring.status(), unasked=outside.failed)
 
 
 async def _walked(

@@ -20,7 +20,7 @@ class Readiness:
         """Look at `core`."""
         self._core = core
         self._sinks = MetricLines(lambda: sink_lines(core), clock=core.clock)
-        self._anchors = MetricLines(lambda: anchor_lines(core), clock=core.clock)
+        self._anchors = MetricLines(lambda: anchor_lines(core.anchoring), clock=core.clock)
 
     async def check(self) -> Mapping[str, bool]:
         """Return each part by name, and whether it holds.

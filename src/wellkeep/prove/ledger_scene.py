@@ -14,10 +14,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from wellkeep.access.operators import this_operator
-from wellkeep.assembly.anchors import gather
 from wellkeep.assembly.ledger_check import Extent, check
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection
+from wellkeep.ledger.anchors.gathering import gather
 from wellkeep.ledger.checkpoint import Checkpoint
 from wellkeep.ledger.cover import cover
 from wellkeep.ledger.known import Known
@@ -148,7 +148,7 @@ async def scene(scratch: Scratch) -> AsyncIterator[Scene]:
                 core.seal_keys,
                 signers=core.checkpoint_signers,
                 remembered=core.memory.load(),
-                anchored=(await gather(core)).notes,
+                anchored=(await gather(core.anchoring)).notes,
             ),
             put_back,
         )
