@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,15 @@ def test_tcp_with_verify_full_checks_the_name() -> None:
     assert arguments["password"] == "p@ss"
     assert arguments["ssl"].check_hostname
     assert arguments["ssl"].verify_mode == ssl.CERT_REQUIRED
+
+
+def test_no_file_that_the_environment_names_gets_the_keys_of_the_session(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    arguments = dsn.parse(Secret("postgresql://a:b@db/w?sslmode=verify-full")).arguments()
+    assert arguments["ssl"].keylog_filename is None
+    assert arguments["ssl"].minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.parametrize(

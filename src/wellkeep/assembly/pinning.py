@@ -19,7 +19,9 @@ def pinned(certificate: Path) -> ssl.SSLContext:
     holds its key.
     """
     text = certificate.read_text("ascii")
-    context = ssl.create_default_context(cadata=text[: text.index(_PEM_END) + len(_PEM_END)])
+    # Not `ssl.create_default_context`: it writes the session's keys to a file that the environment names.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=text[: text.index(_PEM_END) + len(_PEM_END)])
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

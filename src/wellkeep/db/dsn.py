@@ -83,9 +83,13 @@ class Endpoint:
         return Secret(f"postgresql://{user}{password}@{authority}/{quote(self.database, safe='')}?{urlencode(query)}")
 
     def _context(self) -> ssl.SSLContext:
-        paths = dict(self.tls)
+        # Not `ssl.create_default_context`: it writes the session's keys to a file that the environment names.
+        paths, context = dict(self.tls), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            context = ssl.create_default_context(cafile=paths.get("sslrootcert"))
+            if "sslrootcert" in paths:
+                context.load_verify_locations(paths["sslrootcert"])
+            else:
+                context.load_default_certs()
             if "sslcert" in paths:
                 context.load_cert_chain(paths["sslcert"], paths.get("sslkey"))
         except (OSError, ssl.SSLError):
