@@ -65,6 +65,7 @@ def test_a_demo_comes_up_proves_itself_and_can_be_removed(state: Path) -> None:
         made = _demo(state, "--patients", "5")
         assert made.returncode == 0, made.stdout + made.stderr
         assert len(re.findall(r"^\s*✓|\bproven\b", made.stdout, re.MULTILINE)) >= 7, made.stdout
+        assert '"level"' not in made.stdout + made.stderr, "what is taken away on purpose is no news"
         lines = [line.strip() for line in made.stdout.split("Copy, paste, look:")[1].strip().splitlines()]
         pasted = _pasted(lines[:4], state)
         (found,) = json.loads(pasted.stdout)["records"]

@@ -71,7 +71,7 @@ async def _demo(home: Home, patients: int, *, keep: bool) -> list[Evidence]:
         await fill(deployment, tenants, patients)
         await tour(deployment, tenants)
         out.rule("[bold]The proofs[/]", align="left")
-        evidence = await prove.gather(home.path, list(PROBES.values()), quiet=True)
+        evidence = await prove.gather(home.path, list(PROBES.values()))
         prove.show(evidence)
         if keep:
             _say_where(deployment, tenants)

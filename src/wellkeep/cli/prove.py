@@ -18,6 +18,7 @@ from wellkeep.base.clock import SystemClock, iso
 from wellkeep.cli.console import err, out, print_json, refuse
 from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
+from wellkeep.cli.quiet import silenced
 from wellkeep.prove.claims import load_claims
 from wellkeep.prove.evidence import Evidence, State
 from wellkeep.prove.probe import Probe, prove
@@ -75,9 +76,14 @@ async def gather(home: Path, probes: Sequence[Probe], *, quiet: bool = False) ->
 
     Raises Misconfigured where there is no deployment.
     """
-    clock = SystemClock()
     deployment = Home(home)
     deployment.settings()
+    with silenced():
+        return await _gathered(deployment, probes, quiet=quiet)
+
+
+async def _gathered(deployment: Home, probes: Sequence[Probe], *, quiet: bool) -> list[Evidence]:
+    clock = SystemClock()
     evidence = []
     async with world(deployment) as shared:
         for probe in probes:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -16,4 +18,18 @@ from wellkeep.api import logs
 def quieten() -> None:
     """Set up logging for a command; `serve` sets it up anew for its workers."""
     logs.configure(stream=sys.stderr)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    _from(logging.ERROR)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Log nothing meanwhile: what a probe takes away on purpose is no news, and its steps tell what came of it."""
+    _from(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        _from(logging.ERROR)
+
+
+def _from(level: int) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
