@@ -13,7 +13,7 @@ import pytest
 
 from verifiers import exporting
 from verifiers.exporting import TENANTS, Deployment, plain, put, vkey
-from verifiers.running import FIRST, PROGRAM, ROOT, SECOND, THIRD, VERIFIER, Run, in_entry
+from verifiers.running import FIRST, PROGRAM, ROOT, SECOND, VERIFIER, Run, in_entry
 from wellkeep.base.ids import PLATFORM_TENANT
 
 
@@ -92,22 +92,6 @@ def test_records_of_prunes_may_be_pruned_in_their_turn(tmp_path: Path, run: Run)
     assert (found.code, sum("may be pruned itself" in note for note in found.told["notes"])) == (0, 0)
     made.of(TENANTS[0]).first += 1
     assert run("export", made.write(tmp_path / "one more")).code == 1
-
-
-def test_an_export_of_a_month_ends_with_it_and_says_so(tmp_path: Path, run: Run) -> None:
-    made = plain()
-    del made.of(TENANTS[0]).entries[300:]
-    log = made.of(TENANTS[0])
-    log.sizes, log.first = [4], 40
-    log.seals = log.seals[:1]
-    del made.logs[THIRD]
-    top = made.write(tmp_path, month="2019-05")
-    (top / log.path / "seals.jsonl").unlink()
-    found = run("export", top)
-    assert (found.code, len(found.told["notes"])) == (0, 1)
-    assert run("export", top, "--all-logs").code == 2
-    put(tmp_path / "kept", log.note(40, root=bytes(32)))
-    assert run("export", top, "--checkpoint", tmp_path / "kept").places == [(FIRST, 39)]
 
 
 def test_a_pruned_root_log_holds_and_says_what_is_not_known(tmp_path: Path, run: Run) -> None:

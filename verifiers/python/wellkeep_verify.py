@@ -21,7 +21,7 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +48,8 @@ HEX32 = re.compile(r"[0-9a-f]{64}")
 DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
 PRINTABLE = re.compile(r"[!-~]{1,400}")
 MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+APART = timedelta(minutes=10)
+"""By how much the clocks of two processes may differ."""
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ENTRY_KEYS = {"event", "log", "prev", "seq", "time", "v"}
 MANIFEST_KEYS = {"format", "made_at", "root", "logs"}
@@ -377,6 +379,32 @@ def opened_id(tenant: str, origin: str) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
+class Month(NamedTuple):
+    """A month of UTC, as times are written: from when, before when, and from when on a cover may be of the next."""
+
+    begins: str
+    ends: str
+    late: str
+
+
+def month_called(name: str) -> Month:
+    """Return the month that is written so: 2019-05."""
+    try:
+        begins = datetime.fromisoformat(f"{name}-01T00:00:00")
+        ends = (begins + timedelta(days=31)).replace(day=1)
+        return Month(*(f"{each.isoformat(timespec='microseconds')}Z" for each in (begins, ends, ends - APART)))
+    except (ValueError, OverflowError):
+        raise BrokenError("there is no such month") from None
+
+
+class Told(NamedTuple):
+    """An entry that says something of logs."""
+
+    seq: int
+    time: str
+    event: dict[str, Any]
+
+
 @dataclass(eq=False)
 class Log:
     """One log of the manifest, and what was found in it."""
@@ -390,7 +418,8 @@ class Log:
     older: list[VKey]
     path: str
     tree: Tree = field(default_factory=Tree)
-    told: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    time: str = ""
     holds: bool = False
 
     def bad(self, size: int, what: str) -> TamperedError:
@@ -436,7 +465,7 @@ class Export:
         text(manifest["made_at"], TIME)
         need(isinstance(manifest["logs"], list) and manifest["logs"], "no logs")
         self.tenant = text(manifest["tenant"], UUID) if "tenant" in manifest else None
-        self.month = text(manifest["month"], MONTH) if "month" in manifest else None
+        self.month = month_called(text(manifest["month"], MONTH)) if "month" in manifest else None
         self.partial = self.tenant or self.month
         logs = sorted((self._read_log(each) for each in manifest["logs"]), key=lambda log: log.tenant != PLATFORM)
         self.logs = {log.origin: log for log in logs}
@@ -494,7 +523,15 @@ class Export:
                 self._note(found)
             self.counts["logs"] += 1
             self.counts["entries"] += max(log.tree.size - log.first, 0)
-        for check in (self._spans(), self._kept(kept), self._receipts(), self._covers(), self._announcements()):
+        checks = (
+            self._spans(),
+            self._kept(kept),
+            self._receipts(),
+            self._covers(),
+            self._announcements(),
+            self._ends(),
+        )
+        for check in checks:
             for bad in check:
                 self._note(bad)
         if self.partial:
@@ -503,14 +540,22 @@ class Export:
         if not self.roots:
             self.notes.append("the root log is not in this export, so the logs were not held against it")
 
-    def _told(self, action: str, logs: list[Log] | None = None) -> Iterator[tuple[Log, int, dict[str, Any]]]:
+    def _ends(self) -> Iterator[TamperedError]:
+        """Hold the export of a month to it: a whole one that was cut short is none."""
+        if self.month is None:
+            return
+        for log in self.logs.values():
+            if log.holds and not self.month.begins <= log.time < self.month.ends:
+                yield TamperedError(log.origin, log.size, "the log does not end in the month that the export names")
+
+    def _told(self, action: str, logs: list[Log] | None = None) -> Iterator[tuple[Log, Told]]:
         for log in self.logs.values() if logs is None else logs:
-            for seq, event in log.told:
-                if event["action"] == action:
-                    yield log, seq, event
+            for told in log.told:
+                if told.event["action"] == action:
+                    yield log, told
 
     def _read_spans(self, action: str, into: list[Span]) -> Iterator[TamperedError]:
-        for log, seq, event in self._told(action):
+        for log, (seq, _, event) in self._told(action):
             try:
                 span = an_object(event.get("span"), {"epoch", "from", "to"})
                 resource = an_object(event.get("resource"), {"id", "type"})
@@ -565,8 +610,11 @@ class Export:
         elif reached < log.first:
             yield TamperedError(log.origin, reached, "entries are missing that no prune accounts for")
 
-    def _agrees(self, seen: Checkpoint, who: str) -> Iterator[TamperedError]:
-        """Hold a root that somebody saw against the log, or against what was recorded as lost of it."""
+    def _agrees(self, seen: Checkpoint, who: str, *, later: bool) -> Iterator[TamperedError]:
+        """Hold a root that somebody saw against the log, or against what was recorded as lost of it.
+
+        `later` says that it may have been seen after an export ends that is of a month.
+        """
         lost = [s for s in self._lost if s.speaks_of(seen.origin) and s.first < seen.size <= s.end]
         if any(seen.size < span.end or seen.root == span.digest for span in lost):
             return
@@ -574,7 +622,7 @@ class Export:
         if log is None:
             yield TamperedError(seen.origin, 0, f"{who} knows this log, and it is missing")
         elif seen.size > log.size:
-            if not self.month:
+            if not (self.month and later):
                 yield log.bad(seen.size, f"{who} says that the log was longer")
         elif log.holds and log.tree.root_at(seen.size) != seen.root:
             yield log.bad(seen.size, f"{who} says another root")
@@ -591,7 +639,7 @@ class Export:
                 raise NotVerifiedError(f"--checkpoint: {broken}") from None
             if found.origin not in self.logs and self.partial:
                 raise NotVerifiedError("--checkpoint is of a log that this partial export leaves out")
-            yield from self._agrees(found, "a checkpoint that was kept")
+            yield from self._agrees(found, "a checkpoint that was kept", later=True)
 
     def _receipts(self) -> Iterator[TamperedError]:
         for path in sorted(self.files.below("anchors")):
@@ -604,13 +652,14 @@ class Export:
                     self.notes.append("a note of an anchor is not signed by a log's key and was passed over")
                     continue
                 if found.origin in self.logs or not self.partial:
-                    yield from self._agrees(found, "an anchor")
+                    yield from self._agrees(found, "an anchor", later=True)
 
     def _covers(self) -> Iterator[TamperedError]:  # step 10
         files = self.files.below("covers")
         if "." in files:
             yield TamperedError(next(iter(self.logs)), 0, "the pairs of covers lie behind a link")
-        for root, seq, event in self._told("ledger.covered", self.roots):
+        for root, (seq, time, event) in self._told("ledger.covered", self.roots):
+            late = self.month is not None and time >= self.month.late
             name = f"{event['id']}.jsonl"
             files.discard(name)
             self.counts["covers"] += 1
@@ -621,7 +670,7 @@ class Export:
                 continue
             for pair in pairs:
                 if pair.origin in self.logs or not self.partial:
-                    yield from self._agrees(pair, "the root log")
+                    yield from self._agrees(pair, "the root log", later=late)
         if files and self.roots and all(root.holds and not root.first for root in self.roots):
             yield TamperedError(self.roots[0].origin, self.roots[0].size, "pairs of a cover that has no entry")
 
@@ -643,7 +692,7 @@ class Export:
         if not self.roots or not all(root.holds for root in self.roots):
             return
         unannounced = {opened_id(PLATFORM, origin): origin for origin in self.logs}
-        for root, seq, event in self._told("log.opened", self.roots):
+        for root, (seq, _, event) in self._told("log.opened", self.roots):
             if unannounced.pop(event["id"], None) is None and not self.partial:
                 yield from self._missing(root, seq, event)
         for epoch in range(1, 1 if self.month else max(root.epoch for root in self.roots)):
@@ -681,7 +730,6 @@ class LogCheck:
     def __init__(self, files: Files, log: Log, events: set[str]) -> None:
         """Take the log, and the ids of events that its tenant's logs already have."""
         self.files, self.log, self.events = files, log, events
-        self._time = ""
 
     def run(self) -> int:
         """Check all of the log; return how many checkpoints it has."""
@@ -773,8 +821,8 @@ class LogCheck:
             datetime.fromisoformat(time)
         except ValueError:
             raise BrokenError("a time that is none") from None
-        need(time >= self._time, "time runs backwards")
-        self._time = time
+        need(time >= self.log.time, "time runs backwards")
+        self.log.time = time
 
     def _event(self, seq: int, event: Any) -> None:
         log = self.log
@@ -787,7 +835,7 @@ class LogCheck:
             opens = action == "log.opened" and event.get("resource") == {"id": log.tenant, "type": "log"}
             need(opens and event_id == opened_id(log.tenant, log.origin), "the first entry does not open this log")
         if action in {"log.opened", "ledger.covered", "ledger.pruned", "ledger.restored"}:
-            log.told.append((seq, event))
+            log.told.append(Told(seq, log.time, event))
 
     def _upper_tile(self, level: int, n: int, width: int) -> None:  # step 5
         mine = bytes(self.log.tree.rows[level][n * WIDTH * HASH : (n * WIDTH + width) * HASH])
