@@ -119,6 +119,7 @@ async def test_more_logs_than_one_entry_holds_are_covered_all_the_same(
 ) -> None:
     """In entries that follow each other: else those that come last by name would wait while the first ones grow."""
     monkeypatch.setattr(cover_module, "MOST", 8)
+    monkeypatch.setattr(cover_module, "_AT_ONCE", 3)
     tenants = sorted((uuid7() for _ in range(20)), key=lambda one: one.int)
     async with signing(database, tmp_path) as parts:
         for each in tenants:
