@@ -37,6 +37,9 @@ _SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _SOCKET_BYTES = 107
 _PAUSE_SECONDS = 0.005
 
+_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TOP_PAD_": "4194304"}
+"""For glibc (mallopt(3)): a backend keeps what it has freed. Given back after each batch, it faults in page by page."""
+
 
 class EmbeddedServer:
     """One PostgreSQL cluster below `home`/postgres, and how to reach it."""
@@ -190,7 +193,7 @@ class EmbeddedServer:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
+                env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"} | _MEMORY,
                 start_new_session=True,  # a Ctrl-C at our terminal is not the server's
                 umask=0o077,
                 **account.credentials(),
