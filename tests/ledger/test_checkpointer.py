@@ -164,16 +164,20 @@ async def test_what_a_process_that_died_left_is_signed_by_one_that_runs(
             assert [row["size"] for row in await connection.fetch(_CHECKPOINTS, tenant)] == [4]
 
 
-async def test_what_a_crash_kept_from_being_remembered_is_remembered_at_the_start(
-    database: Database, tenant: UUID, tmp_path: Path
-) -> None:
-    """It was signed and stored, and the process died before it wrote to the file."""
-    async with signing(database, tmp_path) as parts:
+async def crashed_before_it_remembered(database: Database, tenant: UUID, folder: Path) -> None:
+    """Leave a log of three entries, signed and stored, of which the file remembers two."""
+    async with signing(database, folder) as parts:
         await parts.writer.append(tenant, prepared(1))
         assert await parts.checkpointer.sign_now()
         before = parts.memory.path.read_bytes()
         await parts.writer.append(tenant, prepared(1))
     parts.memory.path.write_bytes(before)
+
+
+async def test_what_a_crash_kept_from_being_remembered_is_remembered_at_the_start(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    await crashed_before_it_remembered(database, tenant, tmp_path)
     async with signing(database, tmp_path) as again:
         assert await again.checkpointer.sign_now()
         assert again.memory.load()[origin(HOST, tenant, 1)].size == 3
@@ -185,12 +189,7 @@ async def test_what_a_crash_kept_from_being_remembered_is_remembered_at_the_star
 async def test_what_is_not_remembered_is_not_believed_without_our_seal(
     database: Database, tenant: UUID, tmp_path: Path
 ) -> None:
-    async with signing(database, tmp_path) as parts:
-        await parts.writer.append(tenant, prepared(1))
-        assert await parts.checkpointer.sign_now()
-        before = parts.memory.path.read_bytes()
-        await parts.writer.append(tenant, prepared(1))
-    parts.memory.path.write_bytes(before)
+    await crashed_before_it_remembered(database, tenant, tmp_path)
     await change(database, "UPDATE ledger.seal SET mac = sha256(mac) WHERE tenant_id = $1", tenant)
     async with signing(database, tmp_path) as again:
         assert await again.checkpointer.sign_now()
