@@ -1,7 +1,8 @@
 """A file that a command makes: new, for its owner's eyes alone, and whole or not there at all.
 
 Rule: what is written goes to a file beside the target that its owner alone can read, and takes the target's name once
-all of it is on the disk; what breaks off leaves nothing behind, and nothing that exists is written over.
+all of it is on the disk; what breaks off leaves nothing behind, and nothing that exists before that instant is written
+over. Links would close the instant too, but not every stick that an auditor brings has them.
 """
 
 from __future__ import annotations
