@@ -3,7 +3,8 @@
 Rules: the root log's stay, for anchors hold them, and so does each that the root log covers: what was shown to anybody
 can be shown again. It goes back hour by hour until some hours in a row held nothing to thin, so a round costs what came
 since the last one, however much was kept before; what an outage left is caught up with as far back as no such hours lie
-between, and what lies behind them is kept whole, which takes space and nothing else. Each statement takes a bounded share.
+between, and what lies behind them is kept whole, which takes space and nothing else. Each statement takes a bounded
+share.
 """
 
 from __future__ import annotations
