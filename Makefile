@@ -51,16 +51,17 @@ layers: .venv/test.stamp ## import-linter
 	$(BIN)/lint-imports
 
 test: .venv/test.stamp .venv-servers/test.stamp ## pytest with coverage floors
+	@scripts/provider
 	scripts/test
 
 soak: .venv/test.stamp ## the crash and fault tests with their full counts
 	$(BIN)/pytest -m soak -p no:cacheprovider --timeout 0 $(ARGS)
 
-bench: .venv-peers/bench.stamp ## NAME=envelope|ledger|ledger_scale|request|import|scale: ratios, side by side
+bench: .venv-peers/bench.stamp ## NAME=envelope|ledger|ledger_scale|request|import|scale|keys|access: ratios, side by side
 	@$(BIN)/python bench/$(NAME).py $(ARGS)
 
 lock: .uv/bin/uv ## make the locks anew: names, versions and hashes
 	scripts/lock
 
 clean: ## remove what was installed here
-	rm -rf .venv .venv-servers .venv-peers .uv
+	rm -rf .venv .venv-servers .venv-peers .uv .node
