@@ -116,6 +116,22 @@ class PreconditionRequired(WellkeepError):
     title = "Send If-Match with the revision that you read"
 
 
+class SecondFactorRequired(WellkeepError):
+    """Who holds this role must have shown a second factor; setting one up is all that is left open."""
+
+    code = "second-factor-required"
+    status = 403
+    title = "Set up a second factor and sign in with it first"
+
+
+class StepUpRequired(WellkeepError):
+    """What is about to be done is dangerous: the second factor must have been shown within the last ten minutes."""
+
+    code = "step-up-required"
+    status = 403
+    title = "Show your second factor once more, then repeat this"
+
+
 class PurposeRequired(WellkeepError):
     """This tenant wants a purpose of use on each read."""
 
@@ -154,6 +170,14 @@ class LegalHold(WellkeepError):
     code = "legal-hold"
     status = 409
     title = "A legal hold is in force"
+
+
+class ApprovalNeeded(WellkeepError):
+    """The act needs a second person's approval; `resource` is the request that waits for it."""
+
+    code = "approval-needed"
+    status = 409
+    title = "Somebody else must approve this first"
 
 
 class SubjectErased(WellkeepError):

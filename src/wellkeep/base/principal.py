@@ -33,7 +33,11 @@ class Principal:
     """An authenticated actor.
 
     `id` is the API key's or the person's id; an operator's `id` is their OS user name. `scopes`, where not None, narrow
-    what the roles permit. `credential` is the id whose standing the database checks again in each call.
+    what the roles permit, and `within` adds to them what they permit in one collection each (its name, the permission).
+    `networks`, `requests` (a minute) and `records` (an hour) are a key's own bounds, where it has some. `credential` is
+    the id whose standing the database checks again in each call. `mfa`: a second factor was shown in this session;
+    `fresh`: within the last ten minutes. `impersonation` is the id of the stepping-in by which staff act as
+    `on_behalf_of`; `masked`: they see no field then.
     """
 
     type: ActorType
@@ -43,5 +47,12 @@ class Principal:
     method: AuthMethod
     credential: UUID | None = None
     scopes: frozenset[Permission] | None = None
+    within: frozenset[tuple[str, Permission]] = frozenset()
+    networks: tuple[str, ...] = ()
+    requests: int | None = None
+    records: int | None = None
     on_behalf_of: str | None = None
     mfa: bool = False
+    fresh: bool = False
+    impersonation: UUID | None = None
+    masked: bool = False

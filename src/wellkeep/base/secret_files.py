@@ -7,13 +7,15 @@ wrong is told with what to do, without a byte of what the file holds.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 from wellkeep.base.errors import Misconfigured
-from wellkeep.base.secrets import Secret
+from wellkeep.base.secrets import Secret, wiped
 
 _MOST_BYTES = 16_384
+_HELD = re.compile(rb"\s*(\S(?:.*\S)?)\s*", flags=re.DOTALL)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -29,9 +31,11 @@ def read_secret(path: Path) -> Secret[bytes]:
             raise Misconfigured(f"The secret at {path} must be a plain file of this account")
         if status.st_mode & _OTHERS:
             raise Misconfigured(f"{path} can be reached by other accounts. Run: chmod 600 {path}")
-        held = os.read(descriptor, _MOST_BYTES + 1).strip()
+        with wiped(_MOST_BYTES + 1) as buffer:
+            size = os.readv(descriptor, [buffer])
+            held = _HELD.fullmatch(buffer, 0, size)
+            if held is None or size > _MOST_BYTES:
+                raise Misconfigured(f"The secret at {path} is empty or too long. Put it there again.")
+            return Secret(bytes(memoryview(buffer)[slice(*held.span(1))]))
     finally:
         os.close(descriptor)
-    if not held or len(held) > _MOST_BYTES:
-        raise Misconfigured(f"The secret at {path} is empty or too long. Put it there again.")
-    return Secret(held)

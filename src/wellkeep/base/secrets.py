@@ -2,11 +2,17 @@
 
 The threat is the accident: a key in a traceback, a log line, an f-string. A `Secret` must be revealed by name, so a
 reviewer can search for the places that do.
+
+What comes in by bytes is read into a buffer of ours that is overwritten afterwards (`wiped`). The secret itself can't
+be: Python's strings and bytes never change, libraries copy what they are given, and freed memory is not overwritten.
+docs/explanation/memory.md says what stays, for how long, and what stands in front of it.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T", str, bytes)
@@ -45,3 +51,16 @@ class Secret(Generic[T]):
     def __reduce__(self) -> str:
         """Refuse to be pickled: a spool or a cache is no place for a secret."""
         raise TypeError("a Secret can't be pickled")
+
+
+@contextmanager
+def wiped(size: int) -> Iterator[bytearray]:
+    """Lend a buffer of `size` bytes, which is overwritten with zeros when the work is done, or has failed.
+
+    What is copied out of it is the copier's to answer for.
+    """
+    buffer = bytearray(size)
+    try:
+        yield buffer
+    finally:
+        buffer[:] = bytes(len(buffer))

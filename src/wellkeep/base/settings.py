@@ -20,16 +20,23 @@ from uuid import UUID
 
 import msgspec
 
+from wellkeep.base.access_settings import AccessSettings, MailSettings, check_mail
 from wellkeep.base.anchor_settings import AnchorSettings, check_anchors
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.key_settings import KeySettings, check_keys
+from wellkeep.base.limit_settings import LimitSettings, check_limits
 from wellkeep.base.listed import Code
+from wellkeep.base.listen_settings import ListenSettings, admin_networks
 from wellkeep.base.sink_settings import SinkSettings, check_sinks
+from wellkeep.base.tls_settings import TlsSettings, check_hosts
+from wellkeep.base.volume_settings import VolumeSettings
 
 FILE_NAME = "wellkeep.toml"
-_HOST = r"^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z.])?|[0-9A-Fa-f:.]{2,45})\Z"
-_ADDRESS = r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}$"
+PRODUCTION = "production"
+"""The environment that real patients' data is in."""
 
-Address = Annotated[str, msgspec.Meta(pattern=_ADDRESS)]
+_HOST = r"^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z.])?|[0-9A-Fa-f:.]{2,45})\Z"
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Environment = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9]{1,15}$")]
 
@@ -45,34 +52,12 @@ class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     sslrootcert: str | None = None
 
 
-class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The three listeners, each `host:port`; port 0 takes a free one."""
-
-    public: Address = "127.0.0.1:8443"
-    admin: Address = "127.0.0.1:8444"
-    plain: Address = "127.0.0.1:8080"
-
-
-class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Certificate chain and key, relative to the home or absolute."""
-
-    certificate: str = "secrets/tls.crt"
-    key: str = "secrets/tls.key"
-
-
-class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which key management service wraps the tenant keys."""
-
-    driver: Literal["local"] = "local"
-    root_key: str = "secrets/root.key"
-
-
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """A place outside that may be connected to: its name in the ledger and in findings, and where it is.
 
     `networks` are those of ours (loopback, private, unique-local) that its host may resolve into; `ca` is a file of
     authorities, relative to the home or absolute, in place of the system's; `clear` allows TCP without TLS, inside
-    `networks` alone.
+    `networks` alone. `tenants` are those that it serves, and are shown it; without any it is the deployment's own.
     """
 
     name: Code
@@ -81,6 +66,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     networks: tuple[str, ...] = ()
     ca: str | None = None
     clear: bool = False
+    tenants: Annotated[tuple[UUID, ...], msgspec.Meta(max_length=1000)] = ()
 
 
 class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -96,7 +82,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     And where the root log's end is kept outside: how many anchors must hold it (default: all), how often, how late.
     """
 
-    memory: str = "ledger/remembered"
+    memory: Annotated[str, msgspec.Meta(min_length=1)] = "ledger/remembered"
     retention_years: Annotated[int, msgspec.Meta(ge=6, le=100)] = 6
     anchors_needed: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None
     anchor_every_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 60
@@ -119,6 +105,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
     egress: EgressSettings = msgspec.field(default_factory=EgressSettings)
+    volumes: VolumeSettings = msgspec.field(default_factory=VolumeSettings)
+    limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
+    access: AccessSettings = msgspec.field(default_factory=AccessSettings)
+    mail: MailSettings = msgspec.field(default_factory=MailSettings)
 
 
 def default_home() -> Path:
@@ -148,16 +138,26 @@ def load(home: Path) -> Settings:
         raise Misconfigured(
             f"{path}: the setting {named} is not what it must be. See docs/reference/settings.md"
         ) from None
+    admin_networks(settings.listen)
+    check_hosts(settings.tls.hosts or ())
     places = {place.name for place in settings.egress.places}
     check_anchors(settings.ledger.anchors, settings.ledger.anchors_needed, places=places)
     check_sinks(settings.ledger.sinks, places=places)
+    check_limits(settings.limits, places=places)
+    check_mail(settings.mail, places=places)
+    check_keys(settings.keys, places=places)
     return settings
 
 
 def dump(settings: Settings) -> str:
     """Write `settings` as the TOML text that `load` reads."""
+    return dump_tables(msgspec.to_builtins(settings))
+
+
+def dump_tables(tables: dict[str, Any]) -> str:
+    """Write settings that were not checked, which `load` may refuse."""
     lines = ["# wellkeep: the settings of one deployment. Reference: docs/reference/settings.md", ""]
-    return "\n".join(lines + _table("", msgspec.to_builtins(settings))) + "\n"
+    return "\n".join(lines + _table("", tables)) + "\n"
 
 
 def _table(path: str, values: dict[str, Any]) -> list[str]:

@@ -54,10 +54,19 @@ class WrapKey:
             raise WrongKey("wrapped under another key or for another context, or altered") from None
 
 
-def tenant_key_context(*, tenant: bytes, purpose: str, epoch: int) -> bytes:
-    """Return the context of a tenant key: canonical JSON of {epoch, purpose, tenant as hex}, as KMS contexts are."""
+def tenant_key_context(*, deployment: bytes, environment: str, tenant: bytes, purpose: str, epoch: int) -> bytes:
+    """Return the context of a tenant key: canonical JSON of the five, as KMS contexts are; ids as hex digits."""
+    _check_id(deployment, _ID_SIZE)
     _check_id(tenant, _ID_SIZE)
-    return encode({"epoch": epoch, "purpose": purpose, "tenant": tenant.hex()})
+    return encode(
+        {
+            "deployment": deployment.hex(),
+            "environment": environment,
+            "epoch": epoch,
+            "purpose": purpose,
+            "tenant": tenant.hex(),
+        }
+    )
 
 
 def subject_key_context(*, tenant: bytes, subject: bytes, generation: int, kid: bytes) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -26,8 +26,8 @@ _MOST_ADDRESSES = 8
 _BUFFER_BYTES = 64 * 1024
 _GOODBYE_SECONDS = 2.0
 
-Trust = dict[tuple[str, tuple[str, ...]], ssl.SSLContext]
-"""By a place's name and the protocols that are offered to it (ALPN): what its certificate is checked with."""
+Trust = dict[tuple[Destination, tuple[str, ...]], ssl.SSLContext]
+"""By a place as it is listed and the protocols that are offered to it (ALPN): what its certificate is checked with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +69,32 @@ class Dialler:
         denials: Denials,
         limits: Limits,
         trust: Trust | None = None,
+        listed: Callable[[Destination], bool] = lambda _: True,
     ) -> None:
-        """`denials` is told of every refusal before it is raised; `trust` is what another dialler has made already."""
+        """`denials` is told of every refusal before it is raised; `trust` is what another dialler has made already.
+
+        `listed` says whether a place is still on the list, which may change while somebody holds a client of it.
+        """
         self.limits = limits
         self._resolver = resolver
         self._denials = denials
         self._trust: Trust = {} if trust is None else trust
+        self._listed = listed
 
     def within(self, limits: Limits) -> Dialler:
         """Return a dialler of other limits, which shares all else: authorities are read once, and not for each use."""
-        return Dialler(resolver=self._resolver, denials=self._denials, limits=limits, trust=self._trust)
+        return Dialler(
+            resolver=self._resolver, denials=self._denials, limits=limits, trust=self._trust, listed=self._listed
+        )
+
+    async def must_be_listed(self, place: Destination) -> None:
+        """Raise EgressRefused where `place` was taken off the list, or changed, since it was looked up."""
+        if not self._listed(place):
+            await self.refuse(place, Reason.UNKNOWN_PLACE)
 
     async def open(self, place: Destination, port: int, *, tls: bool, alpn: tuple[str, ...] = ()) -> Line:
         """Return a connection to `place`. Raises EgressRefused, EgressUnreachable."""
+        await self.must_be_listed(place)
         if port not in place.ports:
             await self.refuse(place, Reason.OTHER_PORT, port=port)
         if not tls and not place.clear:
@@ -154,9 +167,9 @@ class Dialler:
 
     def _context(self, place: Destination, alpn: tuple[str, ...]) -> ssl.SSLContext:
         """Return what the place's certificate is checked with; made once for each use."""
-        found = self._trust.get((place.name, alpn))
+        found = self._trust.get((place, alpn))
         if found is None:
-            found = self._trust[place.name, alpn] = _trusting(place)
+            found = self._trust[place, alpn] = _trusting(place)
             if alpn:
                 found.set_alpn_protocols(list(alpn))
         return found

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from wellkeep.base.errors import Misconfigured
 from wellkeep.base.settings import Place
 from wellkeep.egress.dialling import Dialler, Limits
 from wellkeep.egress.errors import Denials, EgressRefused, Reason
@@ -38,20 +40,52 @@ class Egress:
 
         Raises Misconfigured where the list does not hold together.
         """
-        self._places = destinations(places, home=home)
+        self._settled = destinations(places, home=home)
+        self._places = self._settled
         self._denials = denials
-        self._dialler = Dialler(resolver=resolver or SystemResolver(), denials=denials, limits=limits or Limits())
+        self._dialler = Dialler(
+            resolver=resolver or SystemResolver(), denials=denials, limits=limits or Limits(), listed=self._lists
+        )
 
     @property
     def places(self) -> Mapping[str, Destination]:
-        """The places by name."""
+        """The places by name: those of the settings, and those that were approved."""
         return self._places
 
+    @property
+    def settled(self) -> Mapping[str, Destination]:
+        """The places of the settings, by name."""
+        return self._settled
+
+    def approve(self, places: Iterable[Place]) -> list[str]:
+        """Have `places` beside those of the settings from now on, and no others; returns the names that are not taken.
+
+        A name of the settings stays theirs, and a place that does not hold together is left out.
+        """
+        found, left_out = dict(self._settled), list[str]()
+        for place in places:
+            try:
+                made = destinations((place,))
+            except Misconfigured:
+                made = {}
+            if not made or place.name in found:
+                left_out.append(place.name)
+            else:
+                found |= made
+        self._places = found
+        return left_out
+
+    def _lists(self, place: Destination) -> bool:
+        return self._places.get(place.name) == place
+
     @asynccontextmanager
-    async def http(self, place: str, *, limits: Limits | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    async def http(
+        self, place: str, *, limits: Limits | None = None, tenant: UUID | None = None
+    ) -> AsyncIterator[httpx.AsyncClient]:
         """Lend an HTTP client that reaches `place` alone; addresses without a host mean its first port, over TLS.
 
-        Raises EgressRefused where no such place is listed. What the client sends raises EgressRefused, where it was to
+        `tenant` is whom it is for, where it is for one: a place that serves others is refused. Raises EgressRefused
+        where no such place is listed. What the client sends raises EgressRefused, where it was to
         go elsewhere or the place's name leads where it may not, and EgressUnreachable; no error of httpx. Redirects are
         answers like any other. `limits` stand in for the usual ones.
         """
@@ -60,6 +94,8 @@ class Egress:
         from wellkeep.egress.transport import PlaceTransport  # noqa: PLC0415 -- as above
 
         found = await self._place(place)
+        if tenant is not None and not found.serves(tenant):
+            await self._dialler.refuse(found, Reason.OTHER_TENANT)
         dialler = self._dialler if limits is None else self._dialler.within(limits)
         host = f"[{found.host}]" if ":" in found.host else found.host
         async with httpx.AsyncClient(

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     """Why a connection was refused; codes of the ledger and of findings."""
 
     UNKNOWN_PLACE = "unknown-place"
+    OTHER_TENANT = "other-tenant"
     OTHER_HOST = "other-host"
     OTHER_PORT = "other-port"
     OTHER_SCHEME = "other-scheme"
@@ -44,7 +45,9 @@ class Reason(StrEnum):
 
 
 _WORDS = {
-    Reason.UNKNOWN_PLACE: "no place of this name is on the list. Add it to [[egress.places]] in wellkeep.toml",
+    Reason.UNKNOWN_PLACE: "no place of this name is on the list. Add it to [[egress.places]] in wellkeep.toml, or "
+    "propose it: wellkeep egress propose",
+    Reason.OTHER_TENANT: "it serves other tenants",
     Reason.OTHER_HOST: "what was asked for lies on another host",
     Reason.OTHER_PORT: "what was asked for is none of its ports",
     Reason.OTHER_SCHEME: "what was asked for is no https",

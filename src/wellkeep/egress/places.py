@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -19,6 +20,7 @@ from wellkeep.base.settings import Place
 from wellkeep.egress.errors import Reason
 from wellkeep.egress.networks import Address, Judged, Kind, Network, may_be_listed
 
+_PORTS = {"https": 443, "http": 80}
 _WIDE = 8
 """A prefix of so many bits, or fewer, is the whole of a private network rather than a place in it."""
 
@@ -37,6 +39,22 @@ class Destination:
     networks: tuple[Network, ...]
     ca: Path | None
     clear: bool
+    tenants: frozenset[UUID] = frozenset()
+
+    @property
+    def scheme(self) -> str:
+        """How HTTP is spoken to it: with TLS, or without where the list says `clear`."""
+        return "http" if self.clear else "https"
+
+    @property
+    def authority(self) -> str:
+        """What the header `Host` says: the host, with its port unless it is the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.ports[0] == _PORTS[self.scheme] else f"{host}:{self.ports[0]}"
+
+    def serves(self, tenant: UUID) -> bool:
+        """Say whether it may be connected to for `tenant`: a place that is bound to others is not theirs to use."""
+        return not self.tenants or tenant in self.tenants
 
     def lists(self, address: Address) -> bool:
         """Say whether `address` lies in one of the networks that this place names."""
@@ -64,7 +82,8 @@ def destinations(places: Iterable[Place], *, home: Path | None = None) -> Mappin
         ca = None if place.ca is None else (home or Path()) / place.ca
         asked = place.host.lower()
         host = asked.removesuffix(".")
-        found[place.name] = Destination(place.name, host, asked, place.ports, networks, ca, place.clear)
+        tenants = frozenset(place.tenants)
+        found[place.name] = Destination(place.name, host, asked, place.ports, networks, ca, place.clear, tenants)
     return found
 
 

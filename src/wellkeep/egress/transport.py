@@ -127,6 +127,7 @@ class PlaceTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` and return its answer, whose body is bounded."""
         url, place = request.url, self._place
+        await self._dialler.must_be_listed(place)  # a connection that was kept is no way past the list
         host, port = url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
         if url.scheme not in self._pools:
             await self._dialler.refuse(place, Reason.OTHER_SCHEME, host=host, port=port)

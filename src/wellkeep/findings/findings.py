@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -50,6 +51,10 @@ SELECT tenant_id, id, key, kind, severity, detail::text AS detail, count, first_
 FROM findings.platform_list($1, $2)
 """
 _RESOLVE = "UPDATE findings.finding SET resolved_at = $2 WHERE id = $1 AND resolved_at IS NULL RETURNING id"
+_SETTLE = """
+UPDATE findings.finding SET resolved_at = $2
+WHERE key = ANY($1) AND resolved_at IS NULL AND last_seen <= $3 RETURNING id
+"""
 _OPEN_COUNTS = "SELECT severity, count FROM findings.open_counts()"
 
 _log = structlog.get_logger("wellkeep.findings")
@@ -152,6 +157,19 @@ class Findings:
         """Mark a finding as dealt with; False where it is not there or was resolved before."""
         async with self._pool.tenant_transaction(tenant=tenant) as connection:
             return await connection.fetchval(_RESOLVE, finding, self._clock.now()) is not None
+
+    def settle(self, tenant: UUID, *, keys: Sequence[str]) -> Coroutine[Any, Any, int]:
+        """Close what has ended by itself up to this call, by deduplication key, whenever the result is awaited.
+
+        What waits to be stored is stored first. Returns how many were open; raises DatabaseUnavailable.
+        """
+        return self._settle(tenant, keys, until=self._clock.now())
+
+    async def _settle(self, tenant: UUID, keys: Sequence[str], *, until: datetime) -> int:
+        if self._storing or any((tenant, key) in self._pending for key in keys):
+            await self.flush()
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            return len(await connection.fetch(_SETTLE, list(keys), self._clock.now(), until))
 
     async def open_counts(self) -> dict[str, int]:
         """Return how many findings are open in the whole deployment, by severity: for /readyz, hence no ids."""

@@ -53,6 +53,9 @@ class Kind(StrEnum):
     KEYS_REVOKED = "keys.revoked"
     KEYS_TAMPERED = "keys.tampered"
     KEYS_BUDGET = "keys.budget"
+    KEYS_OVERDUE = "keys.overdue"
+    KEYS_ROTATION_FAILED = "keys.rotation_failed"
+    ERASURE_OVERDUE = "erasure.overdue"
     LEDGER_BROKEN = "ledger.broken"
     LEDGER_CLOCK = "ledger.clock"
     LEDGER_UNAVAILABLE = "ledger.unavailable"
@@ -71,6 +74,20 @@ class Kind(StrEnum):
     DEFINITION_CHANGED = "definition.changed"
     CREDENTIAL_EXPOSED = "credential.exposed"
     AUTH_FAILURES = "auth.failures"
+    AUTH_LOCAL = "auth.local"
+    PROVIDER_UNREACHABLE = "provider.unreachable"
+    PROVIDER_FORGED = "provider.forged"
+    FACTOR_RECOVERED = "factor.recovered"
+    GLASS_BROKEN = "glass.broken"
+    GLASS_AGAIN = "glass.again"
+    IMPERSONATION_STARTED = "impersonation.started"
+    REVIEW_OVERDUE = "review.overdue"
+    GRANT_UNUSED = "grant.unused"
+    LIMITS_UNAVAILABLE = "limits.unavailable"
+    BUDGET_EXCEEDED = "budget.exceeded"
+    CERTIFICATE_EXPIRING = "certificate.expiring"
+    CERTIFICATE_UNREADABLE = "certificate.unreadable"
+    MAIL_FAILED = "mail.failed"
     INDEX_CONFLICT = "index.conflict"
     INDEX_SKEW = "index.skew"
     JOB_FAILED = "job.failed"
@@ -80,7 +97,26 @@ class Kind(StrEnum):
 
 
 _IDS = frozenset(
-    {"tenant", "subject", "record", "event", "request", "credential", "import", "export", "blob", "job", "log"}
+    {
+        "tenant",
+        "subject",
+        "record",
+        "event",
+        "request",
+        "credential",
+        "import",
+        "export",
+        "blob",
+        "job",
+        "log",
+        "person",
+        "session",
+        "glass",
+        "impersonation",
+        "review",
+        "grant",
+        "provider",
+    }
 )
 _INTEGERS = frozenset(
     {
@@ -101,7 +137,21 @@ _INTEGERS = frozenset(
     }
 )
 _CODES = frozenset(
-    {"purpose", "error", "state", "action", "what", "setting", "migration", "claim", "index", "place", "anchor", "sink"}
+    {
+        "purpose",
+        "error",
+        "state",
+        "action",
+        "what",
+        "setting",
+        "migration",
+        "claim",
+        "index",
+        "place",
+        "anchor",
+        "sink",
+        "tier",
+    }
 )
 _HEXES = frozenset({"kid", "digest", "leaf"})
 
