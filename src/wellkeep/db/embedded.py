@@ -24,6 +24,7 @@ from uuid import UUID
 
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.process import leave_no_core
 from wellkeep.base.secrets import Secret
 from wellkeep.db import binaries as programs
 from wellkeep.db import cluster, passwords, postmaster
@@ -185,6 +186,7 @@ class EmbeddedServer:
         self._wait_until_ready(self._process.pid)
 
     def _launch(self, binaries: programs.Binaries, account: Account, configuration: Path) -> subprocess.Popen[bytes]:
+        leave_no_core()  # a backend's core holds wrapped keys, tokens and whatever its queries held
         log = os.open(self._startup_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             return subprocess.Popen(  # noqa: S603 -- our own program and arguments, no shell

@@ -169,6 +169,11 @@ class Pool:
         """Close."""
         await self.close()
 
+    @property
+    def codes(self) -> Codes:
+        """What rooms' own SQLSTATEs mean, for whoever runs statements whose errors it takes itself."""
+        return self._codes
+
     def understand(self, codes: Codes) -> None:
         """Add what a room's own SQLSTATEs mean; each room brings its own at wiring."""
         self._codes = {**self._codes, **codes}

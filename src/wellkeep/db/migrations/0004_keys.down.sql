@@ -4,5 +4,7 @@ DROP FUNCTION keys.add_deployment_key(text, integer, bytea, bytea, bytea, text);
 DROP FUNCTION keys.deployment_keys();
 DROP TABLE keys.subject_key;
 DROP TABLE keys.tenant_key;
+DROP FUNCTION keys.rank(text);
+DROP FUNCTION keys.lives_only_forward();
 DROP FUNCTION keys.counts_only_grow();
 DROP SCHEMA keys;

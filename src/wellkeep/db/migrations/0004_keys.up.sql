@@ -4,11 +4,12 @@ CREATE SCHEMA keys;
 CREATE TABLE keys.tenant_key (
     tenant_id   uuid        NOT NULL,
     purpose     text        NOT NULL
-        CHECK (purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON', 'WRAP', 'DATA', 'INDEX', 'FILE', 'BACKUP')),
-    epoch       integer     NOT NULL CHECK (epoch BETWEEN 1 AND 255),
+        CHECK (purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON', 'WRAP', 'DATA', 'INDEX', 'FILE', 'BACKUP', 'MAC')),
+    epoch       integer     NOT NULL CHECK (epoch BETWEEN 1 AND CASE WHEN purpose = 'INDEX' THEN 255 ELSE 65535 END),
     kid         bytea       NOT NULL CHECK (octet_length(kid) = 16),
     commit_hash bytea       NOT NULL CHECK (octet_length(commit_hash) = 32 AND substring(commit_hash FROM 1 FOR 16) = kid),
-    wrapped     bytea       NOT NULL CHECK (octet_length(wrapped) BETWEEN 40 AND 8192),
+    wrapped     bytea       NOT NULL,
+    kms_epoch   integer     NOT NULL DEFAULT 0,
     root        text        NOT NULL CHECK (root ~ '^[a-z0-9:/._-]{1,200}$'),
     state       text        NOT NULL DEFAULT 'active'
         CHECK (state IN ('active', 'decrypt_only', 'retired', 'destroyed')),
@@ -16,7 +17,11 @@ CREATE TABLE keys.tenant_key (
         CHECK (seals BETWEEN 0 AND CASE WHEN purpose = 'DATA' THEN 281474976710656 ELSE 4294967296 END),
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, purpose, epoch),
-    UNIQUE (tenant_id, kid)
+    UNIQUE (tenant_id, kid),
+    CHECK (CASE WHEN state = 'destroyed' THEN wrapped = '' ELSE octet_length(wrapped) BETWEEN 40 AND 8192 END),
+    -- A tenant's key is split between the root key and the key of a deployment's epoch; the deployment's own are not.
+    CHECK (CASE WHEN purpose IN ('SEAL', 'CONTEXT', 'CURSOR', 'CHECKPOINT', 'REASON') THEN kms_epoch = 0
+                ELSE kms_epoch >= 0 END)
 );
 
 CREATE TABLE keys.subject_key (
@@ -24,14 +29,15 @@ CREATE TABLE keys.subject_key (
     subject_id uuid        NOT NULL,
     generation integer     NOT NULL CHECK (generation >= 1),
     kid        bytea       NOT NULL CHECK (octet_length(kid) = 16),
-    wrapped    bytea       NOT NULL CHECK (octet_length(wrapped) BETWEEN 40 AND 256),
-    wrap_epoch integer     NOT NULL CHECK (wrap_epoch BETWEEN 1 AND 255),
+    wrapped    bytea       NOT NULL,
+    wrap_epoch integer     NOT NULL CHECK (wrap_epoch BETWEEN 1 AND 65535),
     state      text        NOT NULL DEFAULT 'active'
         CHECK (state IN ('active', 'decrypt_only', 'retired', 'destroyed')),
     leased     bigint      NOT NULL DEFAULT 4096 CHECK (leased BETWEEN 4096 AND 4294967296),
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, subject_id, generation),
-    UNIQUE (tenant_id, kid)
+    UNIQUE (tenant_id, kid),
+    CHECK (CASE WHEN state = 'destroyed' THEN wrapped = '' ELSE octet_length(wrapped) BETWEEN 40 AND 256 END)
 );
 
 CALL wk.protect('keys.tenant_key', 'wk_app', 'wk_jobs');
@@ -45,7 +51,7 @@ CREATE POLICY deployment_keys_made ON keys.tenant_key FOR INSERT TO wk_owner
 
 -- The deployment's keys come in through their own function alone, whatever context a session of ours holds.
 CREATE POLICY tenant_purposes ON keys.tenant_key AS RESTRICTIVE FOR INSERT TO wk_app, wk_jobs
-    WITH CHECK (purpose IN ('WRAP', 'DATA', 'INDEX', 'FILE', 'BACKUP'));
+    WITH CHECK (purpose IN ('WRAP', 'DATA', 'INDEX', 'FILE', 'BACKUP', 'MAC'));
 
 -- A count of seals that went back would let a key be used past its budget.
 CREATE FUNCTION keys.counts_only_grow() RETURNS trigger
@@ -59,6 +65,25 @@ CREATE TRIGGER seals_only_grow BEFORE UPDATE OF seals ON keys.tenant_key
     FOR EACH ROW WHEN (NEW.seals < OLD.seals) EXECUTE FUNCTION keys.counts_only_grow();
 CREATE TRIGGER leases_only_grow BEFORE UPDATE OF leased ON keys.subject_key
     FOR EACH ROW WHEN (NEW.leased < OLD.leased) EXECUTE FUNCTION keys.counts_only_grow();
+
+-- A key's life has one direction. What is destroyed has no wrapped bytes left, whatever is written back.
+CREATE FUNCTION keys.lives_only_forward() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'wellkeep: a key does not return to an earlier state' USING ERRCODE = 'check_violation';
+END
+$$;
+CREATE FUNCTION keys.rank(state text) RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN array_position(ARRAY['active', 'decrypt_only', 'retired', 'destroyed'], state);
+GRANT EXECUTE ON FUNCTION keys.rank(text) TO wk_app, wk_jobs;
+CREATE TRIGGER lives_only_forward BEFORE UPDATE OF state ON keys.tenant_key
+    FOR EACH ROW WHEN (NEW.state <> OLD.state AND keys.rank(NEW.state) < keys.rank(OLD.state))
+    EXECUTE FUNCTION keys.lives_only_forward();
+CREATE TRIGGER lives_only_forward BEFORE UPDATE OF state ON keys.subject_key
+    FOR EACH ROW WHEN (NEW.state <> OLD.state AND keys.rank(NEW.state) < keys.rank(OLD.state))
+    EXECUTE FUNCTION keys.lives_only_forward();
 
 GRANT USAGE ON SCHEMA keys TO wk_app, wk_jobs, wk_migrate, wk_auth, wk_ledger;
 GRANT SELECT, INSERT ON keys.tenant_key, keys.subject_key TO wk_app, wk_jobs;

@@ -55,7 +55,8 @@ CREATE INDEX subject_merged_into ON vault.subject (tenant_id, merged_into) WHERE
 
 -- `subject_id` is the person a record is found under; `sealed_for` the person whose key seals it. A merge moves the
 -- first and leaves the second. `tags_digest` is of the tags as they were, for the history keeps no tags. `content_mac`
--- lets a repeated import see that nothing changed, without opening anything.
+-- lets a repeated import see that nothing changed, without opening anything. A state that was sealed anew names the event
+-- of the newest time (`resealed_by`) and keeps the digest that the change's own entry attests (`first_digest`).
 CREATE TABLE vault.record (
   tenant_id uuid NOT NULL,
   collection_id integer NOT NULL,
@@ -74,6 +75,8 @@ CREATE TABLE vault.record (
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   deleted_at timestamptz,
+  resealed_by uuid,
+  first_digest vault.mac,
   PRIMARY KEY (tenant_id, collection_id, id)
 );
 ALTER TABLE vault.record ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -81,6 +84,7 @@ ALTER TABLE vault.record ALTER COLUMN sealed SET STATISTICS 0;
 ALTER TABLE vault.record ALTER COLUMN tags SET STATISTICS 0;
 CREATE INDEX record_subject ON vault.record (tenant_id, subject_id) WHERE subject_id IS NOT NULL;
 CREATE INDEX record_event ON vault.record (tenant_id, event_id);
+CREATE INDEX record_resealed ON vault.record (tenant_id, resealed_by) WHERE resealed_by IS NOT NULL;
 
 CREATE TABLE vault.revision (
   tenant_id uuid NOT NULL,
@@ -95,11 +99,14 @@ CREATE TABLE vault.revision (
   tags_digest vault.mac NOT NULL,
   updated_at timestamptz NOT NULL,
   superseded_at timestamptz NOT NULL,
+  resealed_by uuid,
+  first_digest vault.mac,
   PRIMARY KEY (tenant_id, collection_id, record_id, revision)
 );
 ALTER TABLE vault.revision ALTER COLUMN sealed SET STORAGE EXTERNAL;
 ALTER TABLE vault.revision ALTER COLUMN sealed SET STATISTICS 0;
 CREATE INDEX revision_event ON vault.revision (tenant_id, event_id);
+CREATE INDEX revision_resealed ON vault.revision (tenant_id, resealed_by) WHERE resealed_by IS NOT NULL;
 
 -- `slot` is the record's id for an ordinary tag and the zero uuid for a unique one: one key serves both kinds.
 CREATE TABLE vault.tag (
@@ -113,7 +120,8 @@ CREATE TABLE vault.tag (
 );
 ALTER TABLE vault.tag ALTER COLUMN tag SET STATISTICS 0;
 
--- `request_mac` is keyed: a bare hash of a body would confirm a guess. `answer` is an envelope.
+-- `request_mac` is keyed: a bare hash of a body would confirm a guess. `answer` is an envelope. `event_id` is the event of
+-- the change that was answered: an erasure finds by it what it must not leave.
 CREATE TABLE vault.idempotency (
   tenant_id uuid NOT NULL,
   credential uuid NOT NULL,
@@ -122,6 +130,7 @@ CREATE TABLE vault.idempotency (
   status integer NOT NULL,
   answer vault.envelope NOT NULL,
   created_at timestamptz NOT NULL,
+  event_id uuid NOT NULL,
   PRIMARY KEY (tenant_id, credential, key_hash)
 );
 
@@ -139,8 +148,9 @@ GRANT UPDATE (next) ON vault.counter TO wk_app;
 GRANT UPDATE (name, version, definition, updated_at) ON vault.collection TO wk_app;
 GRANT UPDATE (merged_into, erased_at) ON vault.subject TO wk_app;
 GRANT UPDATE (subject_id, revision, event_id, field_ids, sealed, plain, tag_fields, tags, content_mac, tags_digest,
-  updated_at, deleted_at) ON vault.record TO wk_app;
-GRANT UPDATE (request_mac, status, answer, created_at) ON vault.idempotency TO wk_app;
+  updated_at, deleted_at, resealed_by, first_digest) ON vault.record TO wk_app;
+GRANT UPDATE (field_ids, sealed, plain, resealed_by, first_digest) ON vault.revision TO wk_app;
+GRANT UPDATE (request_mac, status, answer, created_at, event_id) ON vault.idempotency TO wk_app;
 GRANT DELETE ON vault.tag, vault.idempotency TO wk_app;
 
 -- Reading ----------------------------------------------------------------------------------------------------------
@@ -150,7 +160,7 @@ GRANT DELETE ON vault.tag, vault.idempotency TO wk_app;
 CREATE TYPE vault.stored AS (
   i integer, status text, id uuid, subject_id uuid, sealed_for uuid, revision integer, event_id uuid,
   field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], content_mac bytea,
-  created_at timestamptz, updated_at timestamptz,
+  resealed_by uuid, created_at timestamptz, updated_at timestamptz,
   generation integer, kid bytea, wrapped bytea, wrap_epoch integer, key_state text, leased bigint
 );
 
@@ -206,7 +216,7 @@ BEGIN
              r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
              CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
              CASE WHEN e.whole THEN r.content_mac::bytea END,
-             r.created_at, r.updated_at,
+             CASE WHEN e.whole THEN r.resealed_by END, r.created_at, r.updated_at,
              k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
       FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, record_id, revision, whole, n)
       CROSS JOIN LATERAL (
@@ -220,7 +230,7 @@ BEGIN
       RETURN QUERY
         SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, h.sealed_for, h.revision::integer,
                h.event_id, h.field_ids, h.sealed::bytea[], h.plain,
-               NULL::integer[], NULL::bytea[], NULL::bytea,
+               NULL::integer[], NULL::bytea[], NULL::bytea, NULL::uuid,
                r.created_at, h.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, record_id, revision, whole, n)
@@ -245,10 +255,11 @@ BEGIN
 END $$;
 
 -- `first_*` is the condition that drives the search (null: none), `more_tags` the others; `after` is the last id of the
--- page before, `slot_from` the same for an ordinary index and the zero uuid for a unique one.
+-- page before, `slot_from` the same for an ordinary index and the zero uuid for a unique one. While two epochs of the
+-- tenant's index key live, `older_*` are the same tags of the older one: a record has all its tags of either or of both.
 CREATE TYPE vault.search_in AS (
   token text, credential uuid, collection_id integer, first_field integer, first_tag bytea, slot_from uuid,
-  more_tags bytea[], subject_id uuid, after uuid, max_rows integer, whole boolean
+  more_tags bytea[], older_tag bytea, older_more bytea[], subject_id uuid, after uuid, max_rows integer, whole boolean
 );
 
 CREATE FUNCTION vault.search_batch(elements vault.search_in[]) RETURNS SETOF vault.stored
@@ -266,13 +277,16 @@ DECLARE
   high integer;
   run vault.search_in[];
   tagged boolean := false;
+  twofold boolean := false;
   of_subject boolean := false;
   listed boolean := false;
   out vault.stored;
 BEGIN
   FOREACH element IN ARRAY elements LOOP
     place := place + 1;
-    IF element.first_tag IS NOT NULL THEN
+    IF element.older_tag IS NOT NULL THEN
+      twofold := true;
+    ELSIF element.first_tag IS NOT NULL THEN
       tagged := true;
     ELSIF element.subject_id IS NOT NULL THEN
       of_subject := true;
@@ -299,10 +313,10 @@ BEGIN
                r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
                CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
                CASE WHEN e.whole THEN r.content_mac::bytea END,
-               r.created_at, r.updated_at,
+               CASE WHEN e.whole THEN r.resealed_by END, r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
-                                              more_tags, subject_id, after, max_rows, whole, n)
+                                              more_tags, older_tag, older_more, subject_id, after, max_rows, whole, n)
         CROSS JOIN LATERAL (
           SELECT s.* FROM vault.tag t
           CROSS JOIN LATERAL (
@@ -316,17 +330,59 @@ BEGIN
           ORDER BY t.slot LIMIT e.max_rows
         ) r
         LEFT JOIN vault.keys_of(owner, r.sealed_for) k ON true
-        WHERE e.first_tag IS NOT NULL;
+        WHERE e.first_tag IS NOT NULL AND e.older_tag IS NULL;
+    END IF;
+    IF twofold THEN
+      RETURN QUERY
+        SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
+               r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
+               CASE WHEN e.whole THEN r.tag_fields END, CASE WHEN e.whole THEN r.tags END,
+               CASE WHEN e.whole THEN r.content_mac::bytea END,
+               CASE WHEN e.whole THEN r.resealed_by END, r.created_at, r.updated_at,
+               k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
+        FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
+                                              more_tags, older_tag, older_more, subject_id, after, max_rows, whole, n)
+        CROSS JOIN LATERAL (
+          SELECT found.id FROM (
+            (SELECT s.id FROM vault.tag t
+             CROSS JOIN LATERAL (
+               SELECT x.id, x.tags, x.subject_id FROM vault.record x
+               WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = t.record_id OFFSET 0
+             ) s
+             WHERE t.tenant_id = owner AND t.collection_id = e.collection_id AND t.field_id = e.first_field
+               AND t.tag = e.first_tag AND t.slot >= e.slot_from AND t.record_id > e.after
+               AND (e.more_tags IS NULL OR s.tags @> e.more_tags)
+               AND (e.subject_id IS NULL OR s.subject_id = e.subject_id)
+             ORDER BY t.slot LIMIT e.max_rows)
+            UNION
+            (SELECT s.id FROM vault.tag t
+             CROSS JOIN LATERAL (
+               SELECT x.id, x.tags, x.subject_id FROM vault.record x
+               WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = t.record_id OFFSET 0
+             ) s
+             WHERE t.tenant_id = owner AND t.collection_id = e.collection_id AND t.field_id = e.first_field
+               AND t.tag = e.older_tag AND t.slot >= e.slot_from AND t.record_id > e.after
+               AND (e.older_more IS NULL OR s.tags @> e.older_more)
+               AND (e.subject_id IS NULL OR s.subject_id = e.subject_id)
+             ORDER BY t.slot LIMIT e.max_rows)
+          ) found ORDER BY found.id LIMIT e.max_rows
+        ) m
+        CROSS JOIN LATERAL (
+          SELECT x.* FROM vault.record x
+          WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id = m.id OFFSET 0
+        ) r
+        LEFT JOIN vault.keys_of(owner, r.sealed_for) k ON true
+        WHERE e.older_tag IS NOT NULL;
     END IF;
     IF of_subject THEN
       RETURN QUERY
         SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
                r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
-               NULL::integer[], NULL::bytea[], NULL::bytea,
+               NULL::integer[], NULL::bytea[], NULL::bytea, NULL::uuid,
                r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
-                                              more_tags, subject_id, after, max_rows, whole, n)
+                                              more_tags, older_tag, older_more, subject_id, after, max_rows, whole, n)
         CROSS JOIN LATERAL (
           SELECT x.* FROM vault.record x
           WHERE x.tenant_id = owner AND x.subject_id = e.subject_id AND x.collection_id = e.collection_id
@@ -340,11 +396,11 @@ BEGIN
       RETURN QUERY
         SELECT low - 1 + e.n::integer, 'ok', r.id, r.subject_id, r.sealed_for, r.revision::integer,
                r.event_id, r.field_ids, r.sealed::bytea[], r.plain,
-               NULL::integer[], NULL::bytea[], NULL::bytea,
+               NULL::integer[], NULL::bytea[], NULL::bytea, NULL::uuid,
                r.created_at, r.updated_at,
                k.generation, k.kid, k.wrapped, k.wrap_epoch, k.state, k.leased
         FROM unnest(run) WITH ORDINALITY AS e(token, credential, collection_id, first_field, first_tag, slot_from,
-                                              more_tags, subject_id, after, max_rows, whole, n)
+                                              more_tags, older_tag, older_more, subject_id, after, max_rows, whole, n)
         CROSS JOIN LATERAL (
           SELECT x.* FROM vault.record x
           WHERE x.tenant_id = owner AND x.collection_id = e.collection_id AND x.id > e.after AND x.deleted_at IS NULL
@@ -391,6 +447,19 @@ BEGIN
 END $$;
 
 -- Writing ----------------------------------------------------------------------------------------------------------
+--
+-- Which fields are sealed and indexed, and under which epochs of the tenant's keys, is what a definition's version stands
+-- for. A write holds the definition that it was made for (FOR KEY SHARE), whoever changes any of it holds it alone (FOR
+-- UPDATE): so no write that was made for the version before is still under way when the new one is seen.
+CREATE FUNCTION vault.new_versions() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- The counter first: a collection that is being made is waited for, and then seen.
+  INSERT INTO vault.counter AS mine (tenant_id) VALUES (wk.tenant())
+    ON CONFLICT (tenant_id) DO UPDATE SET next = mine.next;
+  PERFORM FROM vault.collection c ORDER BY c.id FOR UPDATE;
+  UPDATE vault.collection SET version = version + 1;
+END $$;
 
 -- `subject_mode` 0: of no patient; 1: a new subject with its first key (`kid`, `wrapped`, `wrap_epoch`); 2: a subject
 -- that exists, sealed under `kid` (`lease`: take another 4,096 seals for it). The first
@@ -404,7 +473,7 @@ CREATE TYPE vault.create_in AS (
 
 CREATE TYPE vault.change_in AS (
   token text, credential uuid, event_id uuid, event bytea, collection_id integer, version integer,
-  id uuid, expected integer, kid bytea, lease boolean,
+  id uuid, expected integer, resealed uuid, keeps boolean, kid bytea, lease boolean,
   field_ids integer[], sealed bytea[], plain jsonb, tag_fields integer[], tags bytea[], unique_tags integer,
   content_mac bytea, tags_digest bytea, at timestamptz, deleted boolean, key_hash bytea, request_mac bytea, answer bytea
 );
@@ -414,18 +483,19 @@ CREATE TYPE vault.written AS (i integer, status text, stored_mac bytea, answer b
 -- Claim an Idempotency-Key for a change of this transaction. Null: it is ours, go on. Otherwise the row that was there.
 -- A twin that runs at the same moment waits in the INSERT until the first one has committed, then gets its answer.
 CREATE FUNCTION vault.claim_key(
-  owner uuid, holder uuid, wanted bytea, new_mac bytea, new_answer bytea, moment timestamptz
+  owner uuid, holder uuid, wanted bytea, new_mac bytea, new_answer bytea, moment timestamptz, by_event uuid
 ) RETURNS vault.idempotency
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
   kept vault.idempotency;
   nobody constant uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
-  INSERT INTO vault.idempotency AS mine (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
-    VALUES (owner, coalesce(holder, nobody), wanted, new_mac, 201, new_answer, moment)
+  INSERT INTO vault.idempotency AS mine (tenant_id, credential, key_hash, request_mac, status, answer, created_at,
+      event_id)
+    VALUES (owner, coalesce(holder, nobody), wanted, new_mac, 201, new_answer, moment, by_event)
     ON CONFLICT (tenant_id, credential, key_hash) DO UPDATE
       SET request_mac = excluded.request_mac, status = excluded.status, answer = excluded.answer,
-          created_at = excluded.created_at
+          created_at = excluded.created_at, event_id = excluded.event_id
       WHERE mine.created_at < excluded.created_at - interval '24 hours';
   IF FOUND THEN
     RETURN NULL;
@@ -447,16 +517,20 @@ BEGIN
 END $$;
 
 -- Say whether new values may be sealed under `wanted` for a subject, and hold the subject until this transaction ends:
--- an erasure or a merge locks the subject's row first, so neither can slip past the other. A `fresh` record goes to no
--- subject that was merged into another; a record that is there already keeps its key.
+-- an erasure or a merge locks the subject's row first, and so does who replaces or destroys its key, so none can slip past
+-- the other. The key is looked at by a statement of its own: the one that waits for the lock sees what was before it. A
+-- `fresh` record goes to no subject that was merged into another; a record that is there already keeps its key.
 CREATE FUNCTION vault.hold_key(owner uuid, person uuid, wanted bytea, extend boolean, fresh boolean) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 BEGIN
+  PERFORM 1 FROM vault.subject s
+    WHERE s.tenant_id = owner AND s.id = person AND s.erased_at IS NULL AND (NOT fresh OR s.merged_into IS NULL)
+    FOR KEY SHARE;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
   PERFORM 1 FROM keys.subject_key k
-    JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
-    WHERE k.tenant_id = owner AND k.subject_id = person AND k.kid = wanted AND k.state = 'active'
-      AND s.erased_at IS NULL AND (NOT fresh OR s.merged_into IS NULL)
-    FOR KEY SHARE OF s;
+    WHERE k.tenant_id = owner AND k.subject_id = person AND k.kid = wanted AND k.state = 'active';
   IF NOT FOUND THEN
     RETURN false;
   END IF;
@@ -498,8 +572,8 @@ BEGIN
          count(*) FILTER (WHERE e.subject_mode = 1), coalesce(sum(cardinality(e.tags)), 0)
     INTO claims, leases, held, newcomers, wanted FROM unnest(run) AS e;
   IF claims > 0 THEN
-    INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
-      SELECT owner, coalesce(e.credential, nobody), e.key_hash, e.request_mac, 201, e.answer, e.at
+    INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at, event_id)
+      SELECT owner, coalesce(e.credential, nobody), e.key_hash, e.request_mac, 201, e.answer, e.at, e.event_id
       FROM unnest(run) AS e WHERE e.key_hash IS NOT NULL
       ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS added = ROW_COUNT;
@@ -508,18 +582,22 @@ BEGIN
     END IF;
   END IF;
   IF held > 0 THEN
-    -- As vault.hold_key does for one.
-    SELECT count(*) INTO added FROM unnest(run) AS e
-      CROSS JOIN LATERAL (
-        SELECT y.kid FROM keys.subject_key y
-        WHERE y.tenant_id = owner AND y.subject_id = e.subject_id AND y.kid = e.kid AND y.state = 'active' OFFSET 0
-      ) k
+    -- As vault.hold_key does for one; in the order of the subjects, so that no two calls wait for each other.
+    SELECT count(*) INTO added
+      FROM (SELECT u.subject_id FROM unnest(run) AS u WHERE u.subject_mode = 2 ORDER BY u.subject_id OFFSET 0) AS e
       CROSS JOIN LATERAL (
         SELECT x.id FROM vault.subject x
         WHERE x.tenant_id = owner AND x.id = e.subject_id AND x.erased_at IS NULL AND x.merged_into IS NULL
         FOR KEY SHARE
-      ) s
-      WHERE e.subject_mode = 2;
+      ) s;
+    IF added = held THEN
+      SELECT count(*) INTO added FROM unnest(run) AS e
+        CROSS JOIN LATERAL (
+          SELECT y.kid FROM keys.subject_key y
+          WHERE y.tenant_id = owner AND y.subject_id = e.subject_id AND y.kid = e.kid AND y.state = 'active' OFFSET 0
+        ) k
+        WHERE e.subject_mode = 2;
+    END IF;
     IF added < held THEN
       RAISE EXCEPTION 'wellkeep: a key is not the current one' USING ERRCODE = 'WK002';
     END IF;
@@ -554,7 +632,8 @@ BEGIN
     SELECT owner, e.collection_id, e.id, e.subject_id, e.subject_id, 1, e.event_id, e.field_ids,
            e.sealed::vault.envelope[], e.plain, e.tag_fields, e.tags, e.content_mac, e.tags_digest, e.at, e.at
     FROM unnest(run) AS e
-    JOIN vault.collection c ON c.tenant_id = owner AND c.id = e.collection_id AND c.version = e.version;
+    JOIN vault.collection c ON c.tenant_id = owner AND c.id = e.collection_id AND c.version = e.version
+    FOR KEY SHARE OF c;
   GET DIAGNOSTICS added = ROW_COUNT;
   IF added < cardinality(run) THEN
     RAISE EXCEPTION 'wellkeep: a definition is not the current one' USING ERRCODE = 'WK002';
@@ -577,7 +656,7 @@ BEGIN
   out.status := 'ok';
   IF element.key_hash IS NOT NULL THEN
     kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
-                            element.at);
+                            element.at, element.event_id);
     IF kept.tenant_id IS NOT NULL THEN
       out := ROW(NULL, 'replay', kept.request_mac, kept.answer);
       RETURN out;
@@ -605,7 +684,8 @@ BEGIN
              element.field_ids, element.sealed::vault.envelope[], element.plain, element.tag_fields, element.tags,
              element.content_mac, element.tags_digest, element.at, element.at
       FROM vault.collection c
-      WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+      WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version
+      FOR KEY SHARE OF c;
     IF NOT FOUND THEN
       out.status := 'stale_collection';
     END IF;
@@ -677,7 +757,9 @@ BEGIN
 END $$;
 
 -- Replace the current state of one record, if it still is the one that was read; the state before goes to the history.
--- Returns a status and never leaves half of a change: tags are tried first and taken back where they clash.
+-- Returns a status and never leaves half of a change: tags are tried first and taken back where they clash. A change that
+-- `keeps` something of the state that it was made from says how often that was sealed anew (`resealed`): what it kept of
+-- one that was sealed anew since would bring an old key back, or a value in the clear.
 CREATE FUNCTION vault.apply_change(owner uuid, element vault.change_in) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
@@ -694,9 +776,12 @@ BEGIN
     RETURN 'not_found';
   ELSIF old.revision <> element.expected THEN
     RETURN 'stale_revision';
+  ELSIF element.keeps AND old.resealed_by IS DISTINCT FROM element.resealed THEN
+    RETURN 'stale_seal';
   END IF;
   PERFORM 1 FROM vault.collection c
-    WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+    WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version
+    FOR KEY SHARE;
   IF NOT FOUND THEN
     RETURN 'stale_collection';
   END IF;
@@ -718,15 +803,15 @@ BEGIN
   END IF;
   PERFORM vault.remove_tags(owner, element.collection_id, element.id, old.tag_fields, old.tags, element.tags);
   INSERT INTO vault.revision (tenant_id, collection_id, record_id, revision, sealed_for, event_id, field_ids, sealed,
-      plain, tags_digest, updated_at, superseded_at)
+      plain, tags_digest, updated_at, superseded_at, resealed_by, first_digest)
     VALUES (owner, old.collection_id, old.id, old.revision, old.sealed_for, old.event_id, old.field_ids, old.sealed,
-      old.plain, old.tags_digest, old.updated_at, element.at);
+      old.plain, old.tags_digest, old.updated_at, element.at, old.resealed_by, old.first_digest);
   UPDATE vault.record r
     SET revision = old.revision + 1, event_id = element.event_id, field_ids = element.field_ids,
         sealed = element.sealed::vault.envelope[], plain = element.plain, tag_fields = element.tag_fields,
         tags = element.tags, content_mac = element.content_mac, tags_digest = element.tags_digest,
         updated_at = element.at,
-        deleted_at = CASE WHEN element.deleted THEN element.at END
+        deleted_at = CASE WHEN element.deleted THEN element.at END, resealed_by = NULL, first_digest = NULL
     WHERE r.tenant_id = owner AND r.collection_id = element.collection_id AND r.id = element.id;
   RETURN 'ok';
 END $$;
@@ -754,7 +839,7 @@ BEGIN
     END IF;
     IF element.key_hash IS NOT NULL THEN
       kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
-                              element.at);
+                              element.at, element.event_id);
       IF kept.tenant_id IS NOT NULL THEN
         out := ROW(place, 'replay', kept.request_mac, kept.answer);
         RETURN NEXT out;
@@ -841,6 +926,7 @@ DECLARE
   kids bytea[];
   newcomers boolean;
   leases boolean;
+  held integer;
   wanted integer;
   added integer;
   refused uuid[];
@@ -853,17 +939,20 @@ BEGIN
   IF people IS NOT NULL THEN
     SELECT array_agg(d.subject_id), array_agg(d.kid) INTO people, kids
       FROM (SELECT DISTINCT p.subject_id, p.kid FROM unnest(people, kids) AS p(subject_id, kid)) d;
+    -- As vault.hold_key does for one; in the order of the subjects, so that no two calls wait for each other.
+    SELECT count(*) INTO held
+      FROM (SELECT DISTINCT p.subject_id FROM unnest(people) AS p(subject_id) ORDER BY p.subject_id OFFSET 0) AS e
+      CROSS JOIN LATERAL (
+        SELECT x.id FROM vault.subject x
+        WHERE x.tenant_id = owner AND x.id = e.subject_id AND x.erased_at IS NULL AND x.merged_into IS NULL
+        FOR KEY SHARE
+      ) s;
     SELECT count(*) INTO added FROM unnest(people, kids) AS p(subject_id, kid)
       CROSS JOIN LATERAL (
         SELECT y.kid FROM keys.subject_key y
         WHERE y.tenant_id = owner AND y.subject_id = p.subject_id AND y.kid = p.kid AND y.state = 'active' OFFSET 0
-      ) k
-      CROSS JOIN LATERAL (
-        SELECT x.id FROM vault.subject x
-        WHERE x.tenant_id = owner AND x.id = p.subject_id AND x.erased_at IS NULL AND x.merged_into IS NULL
-        FOR KEY SHARE
-      ) s;
-    IF added < cardinality(kids) THEN
+      ) k;
+    IF added < cardinality(kids) OR held < (SELECT count(DISTINCT p.subject_id) FROM unnest(people) AS p(subject_id)) THEN
       RETURN ARRAY(
         SELECT b.id FROM unnest(batch.rows) b WHERE b.expected = 0 AND b.subject_mode = 2 AND NOT EXISTS (
           SELECT FROM keys.subject_key k JOIN vault.subject s ON s.tenant_id = k.tenant_id AND s.id = k.subject_id
@@ -923,7 +1012,7 @@ BEGIN
   FOR changed IN SELECT b.* FROM unnest(batch.rows) b WHERE b.expected > 0 ORDER BY b.id LOOP
     IF vault.apply_change(owner, ROW(
          NULL, NULL, batch.event_id, NULL, batch.collection_id, batch.version, changed.id, changed.expected,
-         changed.kid, changed.lease, changed.field_ids, changed.sealed, changed.plain, changed.tag_fields, changed.tags,
+         NULL, false, changed.kid, changed.lease, changed.field_ids, changed.sealed, changed.plain, changed.tag_fields, changed.tags,
          changed.unique_tags, changed.content_mac, changed.tags_digest, batch.at, false, NULL, NULL, NULL
        )::vault.change_in) <> 'ok' THEN
       refused := refused || changed.id;
@@ -955,7 +1044,7 @@ BEGIN
     END IF;
     IF element.key_hash IS NOT NULL THEN
       kept := vault.claim_key(owner, element.credential, element.key_hash, element.request_mac, element.answer,
-                              element.at);
+                              element.at, element.event_id);
       IF kept.tenant_id IS NOT NULL THEN
         out := ROW(place, 'replay', NULL, kept.request_mac, kept.answer);
         RETURN NEXT out;
@@ -963,7 +1052,8 @@ BEGIN
       END IF;
     END IF;
     PERFORM 1 FROM vault.collection c
-      WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version;
+      WHERE c.tenant_id = owner AND c.id = element.collection_id AND c.version = element.version
+      FOR KEY SHARE;
     IF NOT FOUND THEN
       out.status := 'stale_collection';
     ELSE
@@ -1001,8 +1091,20 @@ $$;
 CREATE TYPE vault.collection_in AS (token text, credential uuid, name text);
 CREATE TYPE vault.collection_out AS (
   i integer, status text, id integer, name text, version integer, definition jsonb, created_at timestamptz,
-  updated_at timestamptz
+  updated_at timestamptz, index_epochs integer[], data_epoch integer
 );
+
+-- Under which epochs a write tags (the newest first), and under which it seals what is no patient's.
+CREATE FUNCTION vault.index_epochs() RETURNS integer[]
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT array_agg(k.epoch ORDER BY k.epoch DESC) FROM keys.tenant_key k
+  WHERE k.tenant_id = wk.tenant() AND k.purpose = 'INDEX' AND k.state IN ('active', 'decrypt_only')
+$$;
+CREATE FUNCTION vault.data_epoch() RETURNS integer
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT max(k.epoch) FROM keys.tenant_key k
+  WHERE k.tenant_id = wk.tenant() AND k.purpose = 'DATA' AND k.state = 'active'
+$$;
 
 CREATE FUNCTION vault.collection_batch(elements vault.collection_in[]) RETURNS SETOF vault.collection_out
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
@@ -1019,7 +1121,8 @@ BEGIN
       CONTINUE;
     END IF;
     RETURN QUERY
-      SELECT place, 'ok', c.id, c.name, c.version, c.definition, c.created_at, c.updated_at
+      SELECT place, 'ok', c.id, c.name, c.version, c.definition, c.created_at, c.updated_at, vault.index_epochs(),
+             vault.data_epoch()
       FROM vault.collection c WHERE element.name IS NULL OR c.name = element.name
       ORDER BY c.name;
   END LOOP;

@@ -13,7 +13,7 @@ CREATE TABLE vault.blob (
   id uuid NOT NULL,
   kind text NOT NULL CHECK (kind IN ('import_source', 'import_errors', 'export')),
   wrapped bytea NOT NULL CHECK (pg_catalog.octet_length(wrapped) BETWEEN 40 AND 512),
-  epoch integer NOT NULL CHECK (epoch BETWEEN 1 AND 255),
+  epoch integer NOT NULL CHECK (epoch BETWEEN 1 AND 65535),
   created_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, id)

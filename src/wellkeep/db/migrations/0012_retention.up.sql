@@ -1,12 +1,12 @@
 -- Retention: which months lie in the ledger, who is under a legal hold, and the one way in which a month goes. A hold is
 -- an entry of the ledger and nothing else; while one stands, nothing of its tenant is pruned.
 
-CREATE FUNCTION ledger.standing_holds() RETURNS TABLE (tenant_id uuid, id uuid, placed_at timestamptz)
+CREATE FUNCTION ledger.standing_holds() RETURNS TABLE (tenant_id uuid, id uuid, placed_at timestamptz, subject_id uuid)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $body$
     -- A hold is what the root log says it is: no other row that somebody could delete, or forget to write.
-    SELECT p.resource_id::uuid, p.event_id, p."time" FROM ledger.entry AS p
+    SELECT p.resource_id::uuid, p.event_id, p."time", p.subject FROM ledger.entry AS p
     WHERE p.tenant_id = wk.platform() AND p.action = 'hold.placed' AND p.outcome = 'done'
       AND NOT EXISTS (SELECT FROM ledger.entry AS l
                       WHERE l.tenant_id = wk.platform() AND l.action = 'hold.lifted' AND l.outcome = 'done'
@@ -14,7 +14,7 @@ AS $body$
     ORDER BY p."time"
 $body$;
 COMMENT ON FUNCTION ledger.standing_holds() IS
-    'The legal holds that the root log says were placed and not lifted: whose (the platform''s: everybody''s), its id, since when.';
+    'The legal holds that the root log says were placed and not lifted: whose (the platform''s: everybody''s), its id, since when, and over which patient if over one alone.';
 
 CREATE FUNCTION ledger.months() RETURNS TABLE (month timestamptz, ends timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER

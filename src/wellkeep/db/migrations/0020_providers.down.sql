@@ -1,0 +1,7 @@
+ALTER TABLE access.ticket DROP CONSTRAINT ticket_provider;
+ALTER TABLE access.session DROP CONSTRAINT session_provider;
+DROP TABLE access.logout_token;
+DROP TABLE access.pending_sign_in;
+DROP TABLE access.identity;
+DROP TABLE access.provider_role;
+DROP TABLE access.provider;

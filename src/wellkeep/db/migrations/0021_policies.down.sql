@@ -1,0 +1,3 @@
+DROP TABLE access.custom_role;
+DROP FUNCTION access.treats(uuid, uuid[]);
+DROP TABLE access.care_team;
