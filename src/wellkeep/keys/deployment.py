@@ -9,15 +9,16 @@ KMS. A row that does not open stops the start.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from wellkeep.base.errors import IntegrityBroken, Misconfigured
+from wellkeep.base.errors import IntegrityBroken, KeysUnavailable, Misconfigured
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.secrets import Secret
 from wellkeep.db.connection import Connection
-from wellkeep.keys.kms import DEPLOYMENT_PURPOSES, KeyPurpose, Kms
+from wellkeep.keys.kms import DEPLOYMENT_PURPOSES, KeyPurpose, Roots
 from wellkeep.keys.rows import KeyRow, OpenedKey, key_row, new_row, open_rows
 
-_SELECT = "SELECT purpose, epoch, kid, commit_hash, wrapped, root, state FROM keys.deployment_keys()"
+_SELECT = "SELECT purpose, epoch, kid, commit_hash, wrapped, 0 AS kms_epoch, root, state FROM keys.deployment_keys()"
 _INSERT = "SELECT keys.add_deployment_key($1, $2, $3, $4, $5, $6)"
 _START_SECONDS = 30.0
 
@@ -50,7 +51,7 @@ class DeploymentKeys:
         return self.seals[0]
 
 
-async def provision_deployment(connection: Connection, kms: Kms) -> DeploymentKeys:
+async def provision_deployment(connection: Connection, roots: Roots) -> DeploymentKeys:
     """Make the keys that are missing and return them all; doing it again, or twice at once, changes nothing.
 
     `connection` is wk_migrate's. The CONTEXT key must then be installed by `db.context.install`.
@@ -58,26 +59,26 @@ async def provision_deployment(connection: Connection, kms: Kms) -> DeploymentKe
     have = {row.purpose for row in await _rows(connection)}
     for purpose in DEPLOYMENT_PURPOSES:
         if purpose not in have:
-            row = await new_row(kms, None, tenant=PLATFORM_TENANT, purpose=purpose, epoch=1)
+            row = await new_row(roots.deployment, None, tenant=PLATFORM_TENANT, purpose=purpose, epoch=1, kms_epoch=0)
             await connection.execute(_INSERT, row.purpose.value, row.epoch, row.kid, row.commit, row.wrapped, row.root)
-    return await load_deployment(connection, kms)
+    return await load_deployment(connection, roots)
 
 
-async def load_deployment(connection: Connection, kms: Kms) -> DeploymentKeys:
+async def load_deployment(connection: Connection, roots: Roots) -> DeploymentKeys:
     """Return the deployment's keys; `connection` is any role's that serves, no tenant context is needed.
 
     Raises Misconfigured where keys are missing, were wrapped by another root key, or do not open: nothing can start on
     that. KeysUnavailable and KeysRevoked pass, for a start may be tried again.
     """
     rows = [row for row in await _rows(connection) if row.state in {"active", "decrypt_only"}]
-    root = kms.describe().root
-    if any(row.root != root for row in rows):
+    if not all(_may_open(roots, name) for name in {row.root for row in rows}):
         raise Misconfigured(
             "The root key is not the one that this database's keys were wrapped with. Put the right one in place: "
             "secrets/root.key, or WELLKEEP_ROOT_KEY."
         )
     try:
-        opened = await open_rows(rows, kms, None, tenant=PLATFORM_TENANT, seconds=_START_SECONDS)
+        named = partial(roots.named, PLATFORM_TENANT)
+        opened = await open_rows(rows, named, None, tenant=PLATFORM_TENANT, seconds=_START_SECONDS)
     except IntegrityBroken:
         raise Misconfigured(
             "The deployment's own keys do not open: their rows in keys.tenant_key were changed. Restore the database."
@@ -89,6 +90,14 @@ async def load_deployment(connection: Connection, kms: Kms) -> DeploymentKeys:
         context=_newest_first(opened, KeyPurpose.CONTEXT)[0],
         cursors=_newest_first(opened, KeyPurpose.CURSOR),
     )
+
+
+def _may_open(roots: Roots, name: str) -> bool:
+    """Say whether the settings hold the root key of this name: the current one, or while keys move the one before."""
+    try:
+        return roots.named(PLATFORM_TENANT, name).describe().root == name
+    except KeysUnavailable:
+        return False
 
 
 async def _rows(connection: Connection) -> list[KeyRow]:

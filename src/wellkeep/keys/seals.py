@@ -20,20 +20,30 @@ SUBJECT_BUDGET = 2**32
 DATA_BUDGET = 2**48
 
 Lease = Callable[[int], Awaitable[bool]]
-"""Raises the stored count by so many; False at the budget."""
+"""Raises the stored count by so many; False at the budget; KeyReplaced where the key seals no more."""
 
 
 class SealBudgetExhausted(KeysUnavailable):
     """The key has sealed as often as its nonces bear."""
 
     title = (
-        "This key has sealed as often as it may. What it sealed stays readable. New records of a patient get another"
-        " key once the patient is merged into a new subject; a tenant's key can't be replaced yet"
+        "This key has sealed as often as it may. What it sealed stays readable; new records need the next one. Make it"
+        " with: wellkeep keys rotate"
     )
 
+    def __init__(self, tier: str = "subject --tenant NAME") -> None:
+        """Say what can be done; `tier` is what to rotate. A minute does not help: the caller is told an hour."""
+        super().__init__(f"{self.title} {tier}", retry_after=3_600)
+
+
+class KeyReplaced(KeysUnavailable):
+    """The key seals no more because another one took its place; the tenant's keys must be read again."""
+
+    title = "This key was replaced a moment ago. Try again"
+
     def __init__(self) -> None:
-        """Say what can be done; waiting a minute does not help, so the caller is told an hour."""
-        super().__init__(self.title, retry_after=3_600)
+        """Nothing but a second attempt is needed."""
+        super().__init__(self.title, retry_after=1)
 
 
 class SubjectMeter:
@@ -88,7 +98,8 @@ class TenantMeter:
     async def reserve(self, seals: int) -> None:
         """Make sure that `seals` (1 to 65,536) can be taken, and take them.
 
-        Raises SealBudgetExhausted at the budget, DatabaseUnavailable where no lease can be had.
+        Raises SealBudgetExhausted at the budget, KeyReplaced where the key is not the active one any more,
+        DatabaseUnavailable where no lease can be had.
         """
         while self._left < seals:
             block = max(BLOCK, seals - self._left)

@@ -82,7 +82,7 @@ async def new_stream(keys: TenantKeys, *, blob: UUID) -> NewStream:
     epoch, wrap_key = await keys.file_wrap()
     secret = os.urandom(SECRET_SIZE)
     key = StreamKey(secret)
-    wrapped = wrap_key.wrap(secret, context=_wrap_context(keys.tenant, epoch, blob)) + key.commit
+    wrapped = wrap_key.wrap(secret, context=wrap_context(keys.tenant, epoch, blob)) + key.commit
     return NewStream(StreamWriter(key, context=_context(keys.tenant, blob)), wrapped, epoch)
 
 
@@ -103,14 +103,15 @@ def open_stream(receipt: Receipt, *, keys: TenantKeys, blob: UUID, wrapped: byte
 def _unwrap(keys: TenantKeys, blob: UUID, wrapped: bytes, epoch: int) -> StreamKey:
     wrap_key = keys.file_unwrap(epoch)
     try:
-        secret = wrap_key.unwrap(wrapped[:WRAPPED_SIZE], context=_wrap_context(keys.tenant, epoch, blob))
+        secret = wrap_key.unwrap(wrapped[:WRAPPED_SIZE], context=wrap_context(keys.tenant, epoch, blob))
         check_commitment(secret, commit=wrapped[WRAPPED_SIZE:])
         return StreamKey(secret)
     except CryptoError:
         raise IntegrityBroken("A blob's wrapped key does not open in its place.", resource=blob) from None
 
 
-def _wrap_context(tenant: UUID, epoch: int, blob: UUID) -> bytes:
+def wrap_context(tenant: UUID, epoch: int, blob: UUID) -> bytes:
+    """Return the context that a blob's key is wrapped in under the tenant's FILE key of `epoch`."""
     return canonical.encode({"blob": blob.hex, "epoch": epoch, "purpose": "FILE", "tenant": tenant.hex})
 
 

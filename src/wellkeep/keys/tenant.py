@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
-from wellkeep.base.errors import IntegrityBroken, KeysUnavailable, WellkeepError
+from wellkeep.base.errors import IntegrityBroken, WellkeepError
+from wellkeep.base.secrets import Secret
 from wellkeep.crypto import keys as crypto_keys
 from wellkeep.crypto import wrap
 from wellkeep.crypto.blind import BlindIndex
@@ -24,12 +25,22 @@ from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.kms import KeyPurpose
 from wellkeep.keys.opening import OpenedField, open_record
 from wellkeep.keys.rows import KeyRow, OpenedKey
-from wellkeep.keys.seals import BLOCK, TenantMeter
+from wellkeep.keys.seals import BLOCK, KeyReplaced, TenantMeter
 from wellkeep.keys.subject import HeldSubjectKey, NewSubjectKey, SubjectCache
 
 _NO_COLLECTION = 0
 _MAC_INDEX = 2**32 - 1
-"""Collections count from 1, so no blind index shares a key with a MAC."""
+
+
+class Hold:
+    """What all the open keys of one tenant in a process share: whether they may be used, and until when at most."""
+
+    __slots__ = ("refusal", "until")
+
+    def __init__(self) -> None:
+        """They may."""
+        self.refusal: type[WellkeepError] | None = None
+        self.until = 0.0
 
 
 class TenantKeys:
@@ -43,11 +54,14 @@ class TenantKeys:
         meters: Mapping[bytes, TenantMeter],
         subjects: SubjectCache,
         findings: Findings,
+        hold: Hold,
         expire: Callable[[], None],
+        renew: Callable[[TenantKeys], Awaitable[TenantKeys]],
     ) -> None:
         """Take `opened`, at least one active key of each purpose, and a meter for each kid.
 
-        `expire` tells the ring that the database knows keys that are not here.
+        `hold` is shared by all objects of the tenant; the ring ends it when it purges. `expire` tells the ring that the
+        database knows keys that are not here; `renew` returns newer ones than these.
         """
         self.tenant = tenant
         self.rows: tuple[KeyRow, ...] = tuple(key.row for key in opened)
@@ -55,31 +69,29 @@ class TenantKeys:
         self._tenant_id = tenant.bytes
         self._subjects = subjects
         self._findings = findings
-        self._refusal: type[WellkeepError] | None = None
+        self._hold = hold
         self._expire = expire
+        self._renew = renew
         self._current = {row.purpose: row for row in self.rows if row.state == "active"}
         self._wraps = _by_epoch(opened, KeyPurpose.WRAP)
         self._files = _by_epoch(opened, KeyPurpose.FILE)
         self._data = {key.row.kid: DataKey(key.secret) for key in opened if key.row.purpose is KeyPurpose.DATA}
-        self._indexes = {key.row.epoch: key.secret for key in opened if key.row.purpose is KeyPurpose.INDEX}
+        self._mac = next(Secret(key.secret) for key in opened if key.row.purpose is KeyPurpose.MAC)
+        self._indexes = {key.row.epoch: Secret(key.secret) for key in opened if key.row.purpose is KeyPurpose.INDEX}
         self._blind: dict[tuple[int, int, int, str], tuple[BlindIndex, ...]] = {}
-        self._macs: dict[str, bytes] = {}
+        self._macs: dict[str, Secret[bytes]] = {}
 
     def __repr__(self) -> str:
         """Name the tenant."""
         return f"<TenantKeys tenant={self.tenant}>"
-
-    def let_go(self, refusal: type[WellkeepError]) -> None:
-        """Refuse with `refusal` from now on; the ring calls it when it purges."""
-        self._refusal = refusal
 
     def subject_key(
         self, *, kid: bytes, wrapped: bytes, wrap_epoch: int, subject: UUID, generation: int
     ) -> HeldSubjectKey:
         """Return the key of a row of `keys.subject_key` that came back in this very query.
 
-        Raises IntegrityBroken (reported) where the row does not open in its place, KeysUnavailable where its epoch is
-        not loaded, and what the ring purged with: KeysRevoked or KeysUnavailable.
+        Raises IntegrityBroken (reported) where the row does not open in its place, KeyReplaced where its epoch is not
+        loaded, and what the ring purged with: KeysRevoked or KeysUnavailable.
         """
         self._require_held()
         held = self._subjects.get(
@@ -100,7 +112,10 @@ class TenantKeys:
         It awaits nothing but a lease every 4,096 keys. Raises SealBudgetExhausted, KeysRevoked.
         """
         row = self._row(KeyPurpose.WRAP)
-        await self.meters[row.kid].reserve(1)
+        try:
+            await self.meters[row.kid].reserve(1)
+        except KeyReplaced:
+            return await (await self._renew(self)).new_subject_key(subject, generation=generation)
         secret = os.urandom(SECRET_SIZE)
         commit = crypto_keys.commitment(secret)
         kid = commit[:KID_SIZE]
@@ -121,7 +136,10 @@ class TenantKeys:
     async def data_key(self, *, seals: int) -> DataKey:
         """Return the key for records of no patient, after `seals` seals (1 to 65,536) under it were counted."""
         row = self._row(KeyPurpose.DATA)
-        await self.meters[row.kid].reserve(seals)
+        try:
+            await self.meters[row.kid].reserve(seals)
+        except KeyReplaced:
+            return await (await self._renew(self)).data_key(seals=seals)
         return self._data[row.kid]
 
     @property
@@ -129,6 +147,26 @@ class TenantKeys:
         """Every DATA key that may still be opened with, by kid."""
         self._require_held()
         return self._data
+
+    @property
+    def index_epochs(self) -> tuple[int, ...]:
+        """The epochs of the index key that live, the newest first."""
+        return tuple(sorted(self._indexes, reverse=True))
+
+    @property
+    def wrap_epochs(self) -> Collection[int]:
+        """The epochs of the WRAP keys that are open here."""
+        return self._wraps.keys()
+
+    @property
+    def data_epoch(self) -> int:
+        """The epoch of the DATA key that seals now."""
+        return self._current[KeyPurpose.DATA].epoch
+
+    @property
+    def data_kid(self) -> bytes:
+        """The kid of the DATA key that seals now."""
+        return self._current[KeyPurpose.DATA].kid
 
     def index_key(self, *, collection: int, field: int, index: int, normaliser: str) -> BlindIndex:
         """Return the newest epoch's key of one blind index, ready to tag; writes use it."""
@@ -143,7 +181,7 @@ class TenantKeys:
             ready = tuple(
                 BlindIndex(
                     crypto_keys.index_key(
-                        secret, collection=collection, field=field, index=index, normaliser=normaliser
+                        secret.reveal(), collection=collection, field=field, index=index, normaliser=normaliser
                     ),
                     epoch=epoch,
                 )
@@ -153,14 +191,18 @@ class TenantKeys:
         return ready
 
     def mac_key(self, label: str) -> bytes:
-        """Return 32 bytes for keyed hashes that must not confirm a guess, such as `request/1`; one key a label."""
+        """Return 32 bytes for keyed hashes that must not confirm a guess, such as `request/1`; one key a label.
+
+        They come from the tenant's MAC key, which is not rotated with the index key: what they are compared with (the
+        content of an imported record, a repeated request) outlives any epoch of that.
+        """
         self._require_held()
         key = self._macs.get(label)
         if key is None:
-            secret = self._indexes[min(self._indexes)]
-            key = crypto_keys.index_key(secret, collection=_NO_COLLECTION, field=0, index=_MAC_INDEX, normaliser=label)
-            self._macs[label] = key
-        return key
+            secret = self._mac.reveal()
+            made = crypto_keys.index_key(secret, collection=_NO_COLLECTION, field=0, index=_MAC_INDEX, normaliser=label)
+            key = self._macs[label] = Secret(made)
+        return key.reveal()
 
     def open_record(
         self,
@@ -188,8 +230,18 @@ class TenantKeys:
     async def file_wrap(self) -> tuple[int, wrap.WrapKey]:
         """Return (epoch, key) that new stream keys are wrapped under, after one wrap was counted; for `streams`."""
         row = self._row(KeyPurpose.FILE)
-        await self.meters[row.kid].reserve(1)
+        try:
+            await self.meters[row.kid].reserve(1)
+        except KeyReplaced:
+            return await (await self._renew(self)).file_wrap()
         return row.epoch, self._files[row.epoch]
+
+    async def with_files(self, epoch: int) -> TenantKeys:
+        """Return keys that know the FILE key of `epoch`: newer ones where another process uses one already.
+
+        Raises KeysUnavailable where they can't be had.
+        """
+        return self if epoch <= max(self._files) else await self._renew(self)
 
     def file_unwrap(self, epoch: int) -> wrap.WrapKey:
         """Return the key that stream keys of `epoch` were wrapped under; for `streams`."""
@@ -198,13 +250,11 @@ class TenantKeys:
             return self._files[epoch]
         except KeyError:
             self._expire()
-            raise KeysUnavailable(
-                "This tenant's FILE key of that epoch is not loaded; it is read again shortly."
-            ) from None
+            raise KeyReplaced from None
 
     def _require_held(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
+        if self._hold.refusal is not None:
+            raise self._hold.refusal
 
     def _row(self, purpose: KeyPurpose) -> KeyRow:
         self._require_held()
@@ -217,7 +267,7 @@ class TenantKeys:
         wrap_key = self._wraps.get(wrap_epoch)
         if wrap_key is None:
             self._expire()
-            raise KeysUnavailable("This tenant's WRAP key of that epoch is not loaded; it is read again shortly.")
+            raise KeyReplaced
         try:
             context = self._subject_context(subject, generation, kid)
             secret = wrap_key.unwrap(wrapped[: wrap.WRAPPED_SIZE], context=context)
