@@ -209,7 +209,7 @@ class Lane:
 
     def _give_up(self, batch: list[Waiting], error: Exception, what: Fate) -> bool:
         for waiting in batch:
-            _fail(waiting, refusal(error, fate=what, kind=self._batch.kind))
+            _fail(waiting, refusal(error, fate=what, kind=self._batch.kind, codes=self._pool.codes))
         return what is not Fate.UNKNOWN
 
     def _deliver(self, batch: list[Waiting], answers: Answers) -> None:

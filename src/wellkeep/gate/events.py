@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.base.ids import uuid7
+from wellkeep.base.principal import AuthMethod
 from wellkeep.gate.acts import Decision
 from wellkeep.ledger.event import EVENT_LIMIT, Action, Event, Outcome, PreparedEvent, prepare, split
 
@@ -31,6 +32,7 @@ class Facts(TypedDict, total=False):
     fields: tuple[str, ...]
     count: int | None
     digest: bytes | None
+    prior: bytes | None
     revision: int | None
     span: tuple[int, int, int] | None
     reason: bytes | None
@@ -54,6 +56,7 @@ def event(decision: Decision, *, outcome: Outcome, error: str | None = None, **f
         outcome=outcome,
         request=caller.request,
         method=principal.method,
+        session=principal.credential if principal.method is AuthMethod.SESSION else None,
         roles=principal.roles,
         on_behalf_of=principal.on_behalf_of,
         mfa=principal.mfa,

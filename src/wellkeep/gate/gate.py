@@ -1,6 +1,7 @@
-"""The gate: six doors, and no other way to act.
+"""The gate: seven doors, and no other way to act.
 
 - `decide`   asks the policy. A denial is durable in the ledger before it is told.
+- `must_reach` settles whose records a decision covers, where that hangs on a relationship to the patient.
 - `read`     runs one element of a batched read; what comes back is still sealed.
 - `reading`  lends a connection for what no batched function reads; what it brings is still sealed, too.
 - `disclose` enters an access, durably, and only then gives the receipt that opens what was read.
@@ -16,13 +17,15 @@ and never repeated from here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import NoReturn, Unpack
 from uuid import UUID
 
 import msgspec
 
+from wellkeep.base.attributes import Attributes, NoAttributes
+from wellkeep.base.budget import Budget, NoBudget
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import (
     DatabaseUnavailable,
@@ -30,6 +33,8 @@ from wellkeep.base.errors import (
     Internal,
     LedgerUnavailable,
     PurposeRequired,
+    SecondFactorRequired,
+    StepUpRequired,
     TenantContextRefused,
     Unauthenticated,
     Unavailable,
@@ -40,7 +45,8 @@ from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
-from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.gate import budgeting, reaching
+from wellkeep.gate.acts import Act, Caller, Decision, Reach
 from wellkeep.gate.batching import Lane, Unfinished
 from wellkeep.gate.brake import Brake
 from wellkeep.gate.calls import Answers, BatchedSql, ChangeCall, ReadCall
@@ -59,16 +65,35 @@ _WORDS = {
     "deny:closed": "This tenant is closed",
     "deny:scope": "The scopes of this key leave this out",
     "deny:purpose": "Your role does not act for this purpose of use",
+    "deny:impersonation": "Inside somebody else's account nothing is administered",
+    "deny:no-person": "Only a person who is signed in may do this: no key, whatever its roles",
+    "deny:no-break-glass": "Break the glass of this patient first, and say why",
+    "deny:care-team": "This patient is not one of yours; in an emergency, break the glass",
 }
 
 
 class Gate:
     """One per process; `stop` it before the writer and the pool."""
 
-    def __init__(self, *, pool: Pool, writer: LedgerWriter, policy: Policy, findings: Findings, clock: Clock) -> None:
-        """Act over connections of `pool` (wk_app's, with the context key), record through `writer`."""
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        writer: LedgerWriter,
+        policy: Policy,
+        findings: Findings,
+        clock: Clock,
+        attributes: Attributes | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        """Act over connections of `pool` (wk_app's, with the context key), record through `writer`.
+
+        Without `attributes` nobody has a relationship to any patient.
+        """
         self.policy = policy
-        self.tenants = TenantDirectory(pool=pool, clock=clock)
+        self._attributes = attributes or NoAttributes()
+        self._budget = budget or NoBudget()
+        self.tenants = TenantDirectory(pool=pool, clock=clock, roles=policy.roles)
         self._pool = pool
         self._writer = writer
         self._findings = findings
@@ -101,6 +126,31 @@ class Gate:
         if not decision.allowed:
             await self._deny(decision)
         return decision
+
+    async def reached(self, decision: Decision, subjects: Collection[UUID]) -> frozenset[UUID]:
+        """Return those of `subjects` whose records `decision` covers, as it is now. Raises DatabaseUnavailable."""
+        _must_be_allowed(decision)
+        return await reaching.reached(self._attributes, decision, subjects)
+
+    async def must_reach(self, decision: Decision, *subjects: UUID | None) -> Decision:
+        """Return the decision to go on with about these patients (None: what is nobody's); a denial is an entry.
+
+        Where they are all within reach it is `decision`, settled; else what of it holds for everybody. Raises
+        Forbidden, DatabaseUnavailable, LedgerUnavailable.
+        """
+        if decision.reach is Reach.ALL:
+            return decision
+        asked = frozenset(one for one in subjects if one is not None)
+        missing = asked - await self.reached(decision, asked)
+        if not missing and (None not in subjects or reaching.covers_nobodys(decision)):
+            return reaching.near(decision)
+        return reaching.far(decision) or await self._refuse_reach(decision, subject=min(missing, default=None))
+
+    async def must_reach_all(self, decision: Decision) -> Decision:
+        """Return the decision to go on with about everybody's records at once. Raises as `must_reach` does."""
+        if decision.reach is Reach.ALL:
+            return decision
+        return reaching.far(decision) or await self._refuse_reach(decision)
 
     async def read(self, decision: Decision, call: ReadCall) -> Answers:
         """Run one element of a batched read and return its rows, which are sealed until `disclose`.
@@ -144,9 +194,15 @@ class Gate:
         """Enter an access to `records`, durably, and return the receipt that opens them.
 
         What does not fit one entry becomes several with one request id, all durable before this returns. Raises
-        LedgerUnavailable; then nothing may be opened, and without a receipt nothing can be.
+        LedgerUnavailable; then nothing may be opened, and without a receipt nothing can be; BudgetExceeded. Of staff in
+        a customer's account it is asked once more whether they still are: Unauthenticated where that was ended.
         """
         _must_be_allowed(decision)
+        await self._must_be_settled(decision)
+        if decision.caller.principal.impersonation is not None:
+            async with self.reading(decision):
+                pass
+        await budgeting.must_fit(self._budget, decision, facts, phi=self.policy.roles.phi, failed=self.failed)
         whole = event(decision, outcome=Outcome.AUTHORISED, **facts)
         await self._writer.append(decision.tenant, prepared_parts(whole))
         return Receipt(
@@ -167,6 +223,7 @@ class Gate:
         too where the outcome of the commit is unknown. A status that is neither done nor quiet is entered as failed.
         """
         _must_be_allowed(decision)
+        await self._must_be_settled(decision)
         self._brake.check(decision.tenant)
         prepared = prepared_change(event(decision, outcome=Outcome.DONE, **facts))
         batch = call.batch
@@ -201,6 +258,7 @@ class Gate:
         `change` raises. A body that records nothing is refused: it would be an act without an entry.
         """
         _must_be_allowed(decision)
+        await self._must_be_settled(decision)
         self._brake.check(decision.tenant)
         work = GateTransaction(decision, outboxed=self._writer.outboxed)
         try:
@@ -279,7 +337,21 @@ class Gate:
         await self._enter_denial(decision, rule=f"{rule}/{decision.act.permission.value}")
         if rule == "deny:purpose-required":
             raise PurposeRequired
+        if rule == "deny:second-factor":
+            raise SecondFactorRequired
+        if rule == "deny:step-up":
+            raise StepUpRequired
         raise Forbidden(_WORDS.get(rule))
+
+    async def _must_be_settled(self, decision: Decision) -> None:
+        # Whoever forgot to ask whose records these are is refused, not let through.
+        if decision.reach is not Reach.ALL:
+            await self._refuse_reach(decision)
+
+    async def _refuse_reach(self, decision: Decision, *, subject: UUID | None = None) -> NoReturn:
+        rule = reaching.refusal(decision)
+        await self._enter_denial(decision, rule=f"{rule}/{decision.act.permission.value}", subject=subject)
+        raise Forbidden(_WORDS[rule])
 
     async def _revoked(self, decision: Decision) -> NoReturn:
         if (await self.tenants.load(decision.caller.principal.tenant)).closed:  # what we remembered was out of date
@@ -288,9 +360,11 @@ class Gate:
         await self._enter_denial(decision, rule=f"deny:revoked/{decision.act.permission.value}")
         raise Unauthenticated
 
-    async def _enter_denial(self, decision: Decision, *, rule: str) -> None:
+    async def _enter_denial(self, decision: Decision, *, rule: str, subject: UUID | None = None) -> None:
         home = decision.caller.principal.tenant
         denied = msgspec.structs.replace(decision, rule=rule)
+        if subject is not None:
+            denied = msgspec.structs.replace(denied, act=msgspec.structs.replace(decision.act, subject=subject))
         try:
             parts = prepared_parts(event(denied, outcome=Outcome.DENIED, action=Action.ACCESS_DENIED))
         except EventRefused:

@@ -15,7 +15,7 @@ from typing import Literal
 import asyncpg
 
 from wellkeep.base.errors import DatabaseUnavailable, WellkeepError
-from wellkeep.db.errors import translate
+from wellkeep.db.errors import Codes, translate
 
 _NOT_THE_ROWS_FAULT = ("08", "53", "57", "58")
 """Connection, resources, operator intervention, system: running rows one by one would only add load."""
@@ -50,10 +50,10 @@ def worth_another_try(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _TRY_AGAIN
 
 
-def refusal(error: BaseException, *, fate: Fate, kind: Literal["read", "write"]) -> WellkeepError:
-    """Return what the caller of one row is told: our words, none of the driver's."""
+def refusal(error: BaseException, *, fate: Fate, kind: Literal["read", "write"], codes: Codes) -> WellkeepError:
+    """Return what the caller of one row is told: our words, none of the driver's; `codes` are the rooms' own."""
     if fate is not Fate.UNKNOWN:
-        return translate(error)
+        return translate(error, codes)
     return outcome_unknown() if kind == "write" else DatabaseUnavailable()
 
 

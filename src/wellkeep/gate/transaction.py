@@ -11,11 +11,14 @@ from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Pool
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.events import Facts, event, prepared_parts
-from wellkeep.ledger.event import Outcome, PreparedEvent
+from wellkeep.ledger.event import Event, Outcome, PreparedEvent
 
 _ENTER = "SELECT wk.enter($1)"
 _STANDS = "SELECT access.stands($1)"
-_OUTBOX = "INSERT INTO ledger.outbox (tenant_id, event_id, event) VALUES ($1, $2, $3::bytea)"
+_OUTBOX = """
+INSERT INTO ledger.outbox (tenant_id, event_id, event)
+SELECT $1, made.event_id, made.event FROM unnest($2::uuid[], $3::bytea[]) AS made(event_id, event)
+"""
 
 
 class CredentialGone(Unauthenticated):
@@ -63,12 +66,15 @@ class GateTransaction:
         self.prepared += prepared_parts(done)
         return done.id
 
+    def record_made(self, done: Event) -> None:
+        """Record an event whose id what it is about carries; it was made of this decision. Raises EventRefused."""
+        self.prepared += prepared_parts(done)
+
     async def end(self) -> None:
         """Put the events into the outbox, last before the commit. Raises Internal where nothing was recorded."""
         if not self.prepared:
             raise Internal("An act that records nothing is not committed")
         tenant = self.decision.tenant
-        await self.connection.executemany(
-            _OUTBOX, [(tenant, prepared.event.id, self._outboxed(tenant, prepared)) for prepared in self.prepared]
-        )
+        events = [self._outboxed(tenant, prepared) for prepared in self.prepared]
+        await self.connection.execute(_OUTBOX, tenant, [prepared.event.id for prepared in self.prepared], events)
         self.ended = True

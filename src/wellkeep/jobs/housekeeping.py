@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from wellkeep.access import throttle
 from wellkeep.base.errors import Unavailable
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.pool import Pool
@@ -72,6 +73,7 @@ class Housekeeping:
         for row in tenants:
             async with self._app.tenant_transaction(tenant=row["tenant_id"]) as connection:
                 await connection.execute(_FORGET_ANSWERS)
+        await throttle.forget(self._app)
         await self._book.purge(days=KEPT_DAYS)
 
     async def replay(self, _job: QueuedJob, stopping: Stopping) -> None:

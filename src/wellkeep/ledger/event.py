@@ -53,10 +53,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened, who did it, to what, and how it ended; checked when it is encoded.
 
     `fields` are names of fields; `records` the records named, `subjects` the patients where there are several (one
-    alone is `subject`). `digest` is the SHA-256 of a revision's ciphertexts. `rule` is the rule that decided, `error`
-    an error's code, `agent` 16 hex digits of the hash of the user agent, `part` i of `parts` counts from 1. `span` is a
-    run of entries of the log that `resource_id` names: its epoch, the first seq and the one after the last. `reason` is
-    SHA-256(salt ‖ text) of a text that lies sealed beside the ledger.
+    alone is `subject`). `digest` is the SHA-256 of a revision's ciphertexts, `prior` of the same revision's before that
+    was sealed anew. `rule` is the rule that decided, `error` an error's code, `agent` 16 hex digits of the hash of the
+    user agent, `part` i of `parts` counts from 1. `span` is a run of entries of the log that `resource_id` names: its
+    epoch, the first seq and the one after the last. `reason` is SHA-256(salt ‖ text) of a text that lies sealed beside
+    the ledger.
     """
 
     id: UUID
@@ -83,6 +84,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: str | None = None
     rule: str | None = None
     digest: bytes | None = None
+    prior: bytes | None = None
     revision: int | None = None
     span: tuple[int, int, int] | None = None
     reason: bytes | None = None
@@ -159,6 +161,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             body["rule"] = grammar.rule(self.rule)
         if self.digest is not None:
             body["digest"] = grammar.digest("digest", self.digest)
+        if self.prior is not None:
+            body["prior"] = grammar.digest("prior", self.prior)
         if self.reason is not None:
             body["reason"] = grammar.digest("reason", self.reason)
         if self.span is not None:

@@ -70,6 +70,7 @@ class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error: str | None = None
     rule: str | None = None
     digest: str | None = None
+    prior: str | None = None
     revision: int | None = None
     span: _Span | None = None
     reason: str | None = None
@@ -117,6 +118,7 @@ def _event(wire: _Event) -> Event:
         request=wire.request,
         rule=wire.rule,
         digest=None if wire.digest is None else bytes.fromhex(wire.digest),
+        prior=None if wire.prior is None else bytes.fromhex(wire.prior),
         revision=wire.revision,
         span=None if wire.span is None else (wire.span.epoch, wire.span.first, wire.span.end),
         reason=None if wire.reason is None else bytes.fromhex(wire.reason),

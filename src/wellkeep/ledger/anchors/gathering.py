@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from wellkeep.base.turns import give_way
-from wellkeep.ledger.anchors.anchor import Anchor, AnchorFailed, Trouble
+from wellkeep.ledger.anchors.anchor import ALARMS, Anchor, AnchorFailed, Trouble
 from wellkeep.ledger.anchors.anchoring import Anchoring
 from wellkeep.ledger.anchors.attempt import ANCHOR_SECONDS, attempted
 from wellkeep.ledger.anchors.book import Kept, RootEnd
@@ -68,7 +68,7 @@ async def gather(anchoring: Anchoring, *, most: int = RECEIPTS) -> Gathered:
                 troubles.append(trouble.trouble)
         notes += asked.notes
         if troubles:
-            failed[anchor.name] = troubles[0].value
+            failed[anchor.name] = next((one for one in troubles if one in ALARMS), troubles[0]).value
     return Gathered(tuple(notes), failed)
 
 

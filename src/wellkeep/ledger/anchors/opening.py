@@ -5,10 +5,8 @@ Rule: what is wrong with a secret, a chain or a key stops the start; what is wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import msgspec
 
 from wellkeep.base.anchor_settings import (
     AnchorSettings,
@@ -18,15 +16,13 @@ from wellkeep.base.anchor_settings import (
     WebhookAnchor,
 )
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import Misconfigured
 from wellkeep.base.secret_files import read_secret
-from wellkeep.base.secrets import Secret
+from wellkeep.egress import aws_credentials
 from wellkeep.egress.egress import Egress
 from wellkeep.ledger.anchors.anchor import Anchor
 from wellkeep.ledger.anchors.file_drop import FileDrop
 from wellkeep.ledger.anchors.outside import Outside
 from wellkeep.ledger.anchors.s3 import S3
-from wellkeep.ledger.anchors.sigv4 import Credentials
 from wellkeep.ledger.anchors.webhook import Webhook, read_key
 from wellkeep.ledger.anchors.witnessing import Witnessing, read_vkey
 from wellkeep.ledger.checkpoint import Verifies
@@ -53,7 +49,7 @@ def _opened(settings: AnchorSettings, home: Path, egress: Egress, signers: Seque
         secret = read_key(read_secret(home / _SECRETS / settings.secret), name=name)
         return Webhook(outside, name=name, path=settings.path, secret=secret, clock=clock)
     if isinstance(settings, S3Anchor):
-        credentials = _credentials(home / _SECRETS / settings.credentials, name)
+        credentials = aws_credentials.stored(home / _SECRETS / settings.credentials, whose=f"the anchor {name}")
         return S3(outside, settings=settings, credentials=credentials, signers=signers, clock=clock)
     if isinstance(settings, Rfc3161Anchor):
         from wellkeep.ledger.anchors.time_stamp import TimeStamp, read_chain  # noqa: PLC0415 -- it brings X.509 along
@@ -62,30 +58,3 @@ def _opened(settings: AnchorSettings, home: Path, egress: Egress, signers: Seque
         return TimeStamp(outside, name=name, path=settings.path, chain=chain, clock=clock)
     verifier = read_vkey(settings.vkey, name=name)
     return Witnessing(outside, name=name, path=settings.path, verifier=verifier, clock=clock)
-
-
-class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None = None
-
-
-def _credentials(path: Path, name: str) -> Callable[[], Credentials]:
-    """Return what reads the credentials from their file: temporary ones are put there anew every few hours."""
-
-    def read() -> Credentials:
-        return _read(read_secret(path), name)
-
-    read()  # what is wrong with them now stops the start
-    return read
-
-
-def _read(secret: Secret[bytes], name: str) -> Credentials:
-    try:
-        found = msgspec.json.decode(secret.reveal(), type=_Stored)
-    except ValueError:
-        raise Misconfigured(
-            f'The credentials of the anchor {name} are no JSON {{"access_key_id": …, "secret_access_key": …}}'
-        ) from None
-    token = None if found.session_token is None else Secret(found.session_token)
-    return Credentials(found.access_key_id, Secret(found.secret_access_key), token)

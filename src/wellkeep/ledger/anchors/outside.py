@@ -16,8 +16,6 @@ from wellkeep.ledger.anchors.anchor import AnchorFailed, Trouble
 
 LIMITS = Limits(resolve=5.0, connect=8.0, read=10.0, total=15.0, answer=256 * 1024)
 
-HTTPS_PORT, HTTP_PORT = 443, 80
-
 
 class Answer(NamedTuple):
     """What came back."""
@@ -48,17 +46,14 @@ class Outside:
 
     @property
     def authority(self) -> str:
-        """What the header `Host` says: the host, with its port unless it is the usual one."""
-        found = self._egress.places[self._place]
-        usual = HTTP_PORT if found.clear else HTTPS_PORT
-        host = f"[{found.host}]" if ":" in found.host else found.host
-        return host if found.ports[0] == usual else f"{host}:{found.ports[0]}"
+        """What the header `Host` says."""
+        return self._egress.places[self._place].authority
 
     async def exchange(
         self, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
         """Send one request to `target`, a path that may have a query, and return the answer."""
-        scheme = "http" if self._egress.places[self._place].clear else "https"
+        scheme = self._egress.places[self._place].scheme
         try:
             async with self._egress.http(self._place, limits=self._limits) as client:
                 url = f"{scheme}://{self.authority}{target}"

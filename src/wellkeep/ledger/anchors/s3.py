@@ -24,7 +24,8 @@ from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import Misconfigured
 from wellkeep.crypto.notes import MAX_NOTE_BYTES
-from wellkeep.ledger.anchors import own_word, s3_answers, sigv4
+from wellkeep.egress import sigv4
+from wellkeep.ledger.anchors import own_word, s3_answers
 from wellkeep.ledger.anchors.anchor import AnchorFailed, Consistency, Evidence, Seen, Trouble
 from wellkeep.ledger.anchors.outside import Answer, Outside
 from wellkeep.ledger.anchors.own_word import OwnWord
@@ -226,6 +227,7 @@ class S3:
             headers=headers or {},
             body=body,
             region=self._settings.region,
+            service="s3",
             now=self._clock.now(),
         )
         return await self._outside.exchange(method, sigv4.target(path, query), headers=signed, body=body)
