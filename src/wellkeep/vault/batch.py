@@ -2,9 +2,9 @@
 
 Rules: a row that does not fit is told so and the others are written. What the database refuses (a unique value that is
 taken) is taken out and the rest is tried again, so the entry names exactly the records that were made, with one digest
-over (id, digest) in their order. Rows whose answer depends on what is stored (a value that is taken, a subject that is
-not there) are entered as failed before they are answered, with the records that were met: a batch would else be a quiet
-way to ask for five hundred values at once.
+over (id, digest) in their order. A patient out of the caller's reach refuses the whole batch. Rows whose answer depends
+on what is stored (a value that is taken, a subject that is not there) are entered as failed before they are answered,
+with the records that were met: a batch would else be a quiet way to ask for five hundred values at once.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from wellkeep.base.permissions import Permission
 from wellkeep.base.turns import give_way
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.events import Facts
+from wellkeep.keys.seals import KeyReplaced
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import BulkWrite, Claim, LocateTags, bulk_row
@@ -76,6 +77,11 @@ class _Attempt:
     keyings: list[Keying] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
 
+    def refund(self) -> None:
+        """Give back what was counted for rows that were not stored."""
+        for keying in self.keyings:
+            refund(keying)
+
     def facts(self) -> Facts:
         """Return what the entry says of the records."""
         people = {keying.use.subject for keying in self.keyings if keying.use.subject is not None}
@@ -119,11 +125,12 @@ class Batches:
         )
         if not 1 <= len(rows) <= MOST_ROWS:
             raise Validation(fields=(FieldProblem("/records", "out-of-range"),))
+        decision = await self._context.gate.must_reach(decision, *(row.subject for row in rows))
         refused = _Refused()
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
             await must_see(self._context.gate, decision, target, {name: 0 for row in rows for name in row.fields})
-            keys = await self._context.keys(decision.tenant)
+            keys = await self._context.keys_for(decision.tenant, target)
             values = await self._values(target, rows, refused)
             asked = await request(
                 keys,
@@ -131,7 +138,11 @@ class Batches:
                 idempotency_key=idempotency_key,
                 parts=_parts(target, rows),
             )
-            done = await self._write(decision, target, keys, rows, values, refused, asked)
+            try:
+                done = await self._write(decision, target, keys, rows, values, refused, asked)
+            except KeyReplaced:
+                await self._context.keyring.renew(keys)
+                continue
             if done is not None:
                 return done
         raise Unavailable("The collection is being changed by others; try again", retry_after=1)
@@ -170,17 +181,21 @@ class Batches:
             return outcomes
         claim = None if asked is None else await asked.claim(keys, _Answer(tuple(outcomes)))
         call = self._call(decision, target, attempt, claim)
-        (row,) = await self._context.gate.change(decision, call, **attempt.facts())
+        try:
+            (row,) = await self._context.gate.change(decision, call, **attempt.facts())
+        except KeyReplaced:
+            attempt.refund()
+            raise
         if row["status"] == "ok":
             for keying in attempt.keyings:
                 keep(self._context, decision, keying)
             await self._enter_refused(decision, rows, refused)
             return outcomes
-        for keying in attempt.keyings:
-            refund(keying)
+        attempt.refund()
         if row["status"] == "replay":
             mac, sealed = row["stored_mac"], row["answer"]
             gate = self._context.gate
+            keys = await self._context.keys_opening(keys, (sealed,))
             answer = await stored_answer(gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=_Answer)
             return list(answer.outcomes)
         clashing = self._learn(decision, target, rows, attempt, refused, row["refused"])
@@ -204,6 +219,9 @@ class Batches:
                 await self._seal(decision, target, keys, attempt, place, payload, rows[place].subject)
             except _ROW_ERRORS as error:
                 refused.errors[place] = error
+            except KeyReplaced:
+                attempt.refund()
+                raise
         return attempt
 
     def _call(self, decision: Decision, target: Collection, attempt: _Attempt, claim: Claim | None) -> BulkWrite:

@@ -111,6 +111,7 @@ async def writer(connection: Connection, *, keys: TenantKeys, blob: UUID) -> Par
     row = await connection.fetchrow(_STREAM, blob)
     if row is None:
         raise NotFound
+    keys = await keys.with_files(row["epoch"])
     return PartWriter(resume_stream(keys, blob=blob, wrapped=row["wrapped"], epoch=row["epoch"]))
 
 
@@ -119,6 +120,7 @@ async def reader(connection: Connection, receipt: Receipt, *, keys: TenantKeys, 
     row = await connection.fetchrow(_STREAM, blob)
     if row is None:
         raise NotFound
+    keys = await keys.with_files(row["epoch"])
     stream = open_stream(receipt, keys=keys, blob=blob, wrapped=row["wrapped"], epoch=row["epoch"])
     return PartReader(stream, blob=blob)
 

@@ -35,7 +35,12 @@ _CREATE = BatchedSql(
     kind="write",
     packed=(CREATE_IN,),
 )
-_CHANGE = BatchedSql(name="vault.change", sql="SELECT * FROM vault.change_batch($1::vault.change_in[])", kind="write")
+_CHANGE = BatchedSql(
+    name="vault.change",
+    sql="SELECT * FROM vault.change_batch($1::vault.change_in[])",
+    kind="write",
+    quiet=frozenset({"replay", "stale_collection", "stale_key", "stale_seal"}),
+)
 _BULK = BatchedSql(
     name="vault.bulk",
     sql="SELECT * FROM vault.bulk($1::vault.bulk_in[])",
@@ -63,7 +68,10 @@ class ReadRecord:
 
 @dataclass(frozen=True, slots=True)
 class SearchRecords:
-    """Find records: by the tag that drives the search and further tags, by subject, or all of them by id."""
+    """Find records: by the tag that drives the search and further tags, by subject, or all of them by id.
+
+    `older` are the same tags, the driving one first, of the older epoch, while two epochs of the index key live.
+    """
 
     batch: ClassVar[BatchedSql] = _SEARCH
     credential: UUID | None
@@ -76,12 +84,15 @@ class SearchRecords:
     after: UUID
     most: int
     whole: bool = False
+    older: tuple[bytes, ...] = ()
 
     def row(self, token: str) -> Row:
         """Return the composite `vault.search_in`."""
+        older = self.older
         slot = NIL if self.unique else self.after
         return (
             *(token, self.credential, self.collection, self.first_field, self.first_tag, slot, self.more_tags),
+            *(older[0] if older else None, list(older[1:]) or None),
             *(self.subject, self.after, self.most, self.whole),
         )
 
@@ -208,7 +219,10 @@ class CreateRecord:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRecord:
-    """Replace the state of one record, if it still is at the revision `expected`; `kid` None seals nothing anew."""
+    """Replace the state of one record, if it still is at the revision `expected`; `kid` None seals nothing anew.
+
+    `resealed` is the newest resealing of the state that it was made from, and keeps something of.
+    """
 
     batch: ClassVar[BatchedSql] = _CHANGE
     credential: UUID | None
@@ -216,6 +230,7 @@ class ChangeRecord:
     version: int
     record: UUID
     expected: int
+    resealed: UUID | None
     kid: bytes | None
     lease: bool
     state: SealedState
@@ -228,7 +243,7 @@ class ChangeRecord:
         state = self.state
         return (
             *(token, self.credential, event_id, event, self.collection, self.version, self.record),
-            *(self.expected, self.kid, self.lease),
+            *(self.expected, self.resealed, True, self.kid, self.lease),
             *(state.field_ids, state.sealed, state.plain, state.tag_fields, state.tags, state.unique_tags),
             *(state.content_mac, state.tags_digest, self.at, self.deleted),
             *(NO_CLAIM if self.claim is None else self.claim.columns),

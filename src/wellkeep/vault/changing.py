@@ -1,8 +1,9 @@
 """Changing a stored record: which envelopes stay, which are sealed anew, and the compare-and-swap that stores it.
 
 Rules: what a change does not name keeps its ciphertext; a change of nothing but plain fields seals nothing. New values
-are sealed under the newest active key of the person the record was sealed for. The content MAC of an imported record
-goes with a change, so that the next import of its file sees a difference.
+are sealed under the newest active key of the person the record was sealed for. What was sealed anew meanwhile is read
+again and changed then: its revision is the same, so no condition of the caller's has failed. The content MAC of an
+imported record goes with a change, so that the next import of its file sees a difference.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from wellkeep.base.errors import NotFound, PreconditionFailed
@@ -42,6 +44,13 @@ class Plan:
     cleared: AbstractSet[int] = frozenset()
     names: tuple[str, ...] = ()
     deleted: bool = False
+
+
+class Place(NamedTuple):
+    """Where a change goes to that was made from no state."""
+
+    id: UUID
+    resealed: UUID | None
 
 
 async def changed_state(
@@ -113,9 +122,9 @@ def stored_tags(target: Collection, current: Stored) -> list[Tag]:
     ]
 
 
-def kept_unseen(target: Collection, current: Stored, groups: frozenset[str]) -> Kept:
-    """Return what `current` holds in fields outside `groups`: who can't see them replaces a record without them."""
-    unseen = {field.id for field in target.definition.fields if field.group not in groups}
+def kept_unseen(target: Collection, current: Stored, decision: Decision) -> Kept:
+    """Return what `current` holds in fields that `decision` shows not: who can't see them replaces the rest alone."""
+    unseen = target.by_id.keys() - target.view(decision.groups, decision.hidden).fields.keys()
     return Kept(
         envelopes=[pair for pair in zip(current.field_ids, current.sealed, strict=True) if pair[0] in unseen],
         plain={number: text for number, text in current.plain.items() if number in unseen},
@@ -158,7 +167,7 @@ async def apply(
         await context.refuse(decision, PreconditionFailed(), **met(current))
     answer = Written(current.id, current.subject, expected + 1, current.created_at, context.clock.now())
     claim = None if asked is None else await asked.claim(keys, answer)
-    call = _call(decision, target, current.id, plan, expected=expected, at=answer.updated_at, claim=claim)
+    call = _call(decision, target, current, plan, expected=expected, at=answer.updated_at, claim=claim)
     facts = _facts(current, plan, revision=expected + 1, action=action or decision.act.action)
     (row,) = await context.gate.change(decision, call, **facts)
     status = row["status"]
@@ -167,6 +176,7 @@ async def apply(
     _give_back(plan)
     if status == "replay":
         mac, sealed = row["stored_mac"], row["answer"]
+        keys = await context.keys_opening(keys, (sealed,))
         return await stored_answer(
             context.gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=Written
         )
@@ -183,7 +193,7 @@ async def repeated(
     """
     none = NotFound("There is no record of this id")
     if asked is None:
-        await context.refuse(decision, none)
+        await context.absent(decision, target, record, none)
     now = context.clock.now()
     empty = state_of(
         collection=target.id,
@@ -198,10 +208,11 @@ async def repeated(
     )
     nothing = Plan(empty, keying=None)
     claim = await asked.claim(keys, Written(record, None, 0, now, now))
-    call = _call(decision, target, record, nothing, expected=0, at=now, claim=claim)
+    call = _call(decision, target, Place(record, None), nothing, expected=0, at=now, claim=claim)
     (row,) = await context.gate.change(decision, call)
     if row["status"] != "replay":
         raise none
+    keys = await context.keys_opening(keys, (row["answer"],))
     return await stored_answer(
         context.gate,
         decision,
@@ -228,7 +239,7 @@ def _facts(current: Stored, plan: Plan, *, revision: int, action: Action) -> Fac
 def _call(
     decision: Decision,
     target: Collection,
-    record: UUID,
+    met: Stored | Place,
     plan: Plan,
     *,
     expected: int,
@@ -240,8 +251,9 @@ def _call(
         credential=decision.caller.principal.credential,
         collection=target.id,
         version=target.version,
-        record=record,
+        record=met.id,
         expected=expected,
+        resealed=met.resealed,
         kid=None if keying is None else keying.use.kid,
         lease=keying is not None and keying.use.lease,
         state=plan.state,

@@ -6,6 +6,7 @@ import msgspec
 
 from wellkeep.base.errors import Conflict, NotFound, PreconditionFailed
 from wellkeep.base.permissions import Permission
+from wellkeep.db.connection import Connection
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import ReadCollections
@@ -19,6 +20,8 @@ from wellkeep.vault.declaration import (
     numbered,
 )
 from wellkeep.vault.definition import Collection, Definition
+from wellkeep.vault.resealing_begin import begin
+from wellkeep.vault.resealing_rows import Tier
 
 _TAKE_IDS = "SELECT vault.take_ids($1)"
 _INSERT = """
@@ -26,9 +29,17 @@ INSERT INTO vault.collection (tenant_id, id, name, version, definition, created_
 VALUES ($1, $2, $3, 1, $4, $5, $5) ON CONFLICT (tenant_id, name) DO NOTHING
 """
 _SELECT = """
-SELECT id, name, version, definition, created_at, updated_at FROM vault.collection WHERE name = $1 FOR UPDATE
+SELECT id, name, version, definition, created_at, updated_at, vault.index_epochs() AS index_epochs,
+       vault.data_epoch() AS data_epoch
+FROM vault.collection WHERE name = $1 FOR UPDATE
 """
+_EPOCHS = "SELECT vault.index_epochs() AS index_epochs, vault.data_epoch() AS data_epoch"
 _UPDATE = "UPDATE vault.collection SET version = version + 1, definition = $2, updated_at = $3 WHERE id = $1"
+_UNCOVERED = """
+SELECT EXISTS (
+  SELECT FROM access.custom_role AS r, unnest($1::text[], $2::text[]) AS field (old, new)
+  WHERE r.deleted_at IS NULL AND field.old = ANY (r.hidden) AND field.new <> ALL (r.hidden))
+"""
 _RESOURCE = "collection"
 
 
@@ -53,9 +64,17 @@ class Collections:
             )
             if not done.endswith(" 1"):
                 raise Conflict("There is a collection of this name already")
+            (epochs,) = await connection.fetch(_EPOCHS)
             transaction.record(resource_type=_RESOURCE, resource_id=spec.name, count=len(spec.fields))
         return Collection(
-            number=first, name=spec.name, version=1, definition=definition, created_at=now, updated_at=now
+            number=first,
+            name=spec.name,
+            version=1,
+            definition=definition,
+            created_at=now,
+            updated_at=now,
+            index_epochs=tuple(epochs["index_epochs"]),
+            data_epoch=epochs["data_epoch"],
         )
 
     async def list(self, caller: Caller) -> list[Collection]:
@@ -77,9 +96,10 @@ class Collections:
     async def change(
         self, caller: Caller, name: str, change: CollectionChange, *, expected: int | None = None
     ) -> Collection:
-        """Change a collection; what is stored already stays as it is.
+        """Change a collection; what is stored is brought up to it in the background, where it has to be.
 
-        `expected` is the version it must still have. Raises NotFound, Validation, PreconditionFailed.
+        `expected` is the version it must still have. Raises NotFound, Validation, PreconditionFailed, and Conflict
+        where what another such change needs is not done yet.
         """
         decision = await self._decide(caller, Permission.COLLECTION_CHANGE, Action.COLLECTION_CHANGE, name=name)
         now = self._context.clock.now()
@@ -92,11 +112,14 @@ class Collections:
             if expected not in (None, old.version):
                 raise PreconditionFailed("The collection has changed since you read it")
             fields = changed(old.definition.fields, change)
+            await _must_not_uncover(connection, name, change)
             if change.add:
                 first = await connection.fetchval(_TAKE_IDS, len(change.add))
                 fields += numbered(change.add, first=first)
             definition = Definition(subject=old.subject, fields=fields)
             await connection.execute(_UPDATE, old.id, msgspec.json.encode(definition).decode(), now)
+            if change.reseals:
+                await begin(transaction, Tier.FIELD, collection=old.id)
             transaction.record(revision=old.version + 1, count=len(fields))
         self._context.forget_collection(decision.tenant, name)
         return Collection(
@@ -106,6 +129,8 @@ class Collections:
             definition=definition,
             created_at=old.created_at,
             updated_at=now,
+            index_epochs=old.index_epochs,
+            data_epoch=old.data_epoch,
         )
 
     async def _decide(
@@ -115,3 +140,10 @@ class Collections:
         return await self._context.gate.decide(
             caller, Act(permission, action, _RESOURCE, resource_id=known, collection=known)
         )
+
+
+async def _must_not_uncover(connection: Connection, name: str, change: CollectionChange) -> None:
+    """Raise Conflict where a field would be renamed that a role of the tenant's own hides, by the name it has."""
+    before, after = ([f"{name}.{one}" for one in names] for names in (change.rename, change.rename.values()))
+    if before and await connection.fetchval(_UNCOVERED, before, after):
+        raise Conflict("A role of your own hides a field that you rename: first have it hide the new name as well")

@@ -12,16 +12,16 @@ fails, a second entry says so, beside the finding: `unopened`, `opening_blob`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import NoReturn, Unpack
+from typing import NoReturn, TypeVar, Unpack
 from uuid import UUID
 
 import msgspec
 
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, WellkeepError
+from wellkeep.base.errors import IntegrityBroken, KeysUnavailable, NotFound, SubjectErased, WellkeepError
 from wellkeep.db.connection import Record
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
@@ -31,21 +31,28 @@ from wellkeep.gate.events import Facts
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.ring import KeyRing
+from wellkeep.keys.seals import KeyReplaced
 from wellkeep.keys.subject import HeldSubjectKey
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.actions import Action
 from wellkeep.vault.calls import ReadCollections, ReadSubject
 from wellkeep.vault.definition import Collection, Definition
-from wellkeep.vault.stored import KeyRow, Stored, subject_keys
+from wellkeep.vault.stored import KeyRow, Stored, of_nobody, subject_keys
 
 _FRESH_SECONDS = 2.0
 _MOST_COLLECTIONS = 10_000
 _MOST_SUBJECTS = 50_000
 _RECORD = "record"
+_KID = slice(4, 20)
+_TRIES = 3
+"""Of whoever writes under keys that are replaced; each roll of the epoch replaces them once."""
 NOT_OPENED = "integrity-broken"
 """What an entry says of what did not open. The caller is told `internal`: that it is reported, and no more."""
 
+_ERASED = "SELECT EXISTS (SELECT FROM vault.erased_state WHERE collection_id = $1 AND record_id = $2)"
 _decode_definition = msgspec.json.Decoder(Definition).decode
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +80,67 @@ class Context:
         """Return the tenant's open keys; raises KeysUnavailable, KeysRevoked."""
         return self.keyring.cached(tenant) or await self.keyring.load(tenant)
 
+    async def under_keys(self, tenant: UUID, work: Callable[[TenantKeys], Awaitable[T]]) -> T:
+        """Return what `work` returns, done with the tenant's keys; again with newer ones where a key was replaced.
+
+        `work` leaves nothing where it raises KeyReplaced. Raises what `keys` and `work` do.
+        """
+        keys = await self.keys(tenant)
+        for _ in range(_TRIES):
+            try:
+                return await work(keys)
+            except KeyReplaced:
+                keys = await self.keyring.renew(keys)
+        return await work(keys)
+
+    async def keys_for(self, tenant: UUID, collection: Collection) -> TenantKeys:
+        """Return the tenant's open keys, of the epochs that `collection` is written under.
+
+        A definition that is behind the keys is read anew by the next try: a write for it is refused. Raises
+        KeysUnavailable, KeysRevoked.
+        """
+        keys = await self.keys(tenant)
+        if keys.index_epochs == collection.index_epochs and keys.data_epoch == collection.data_epoch:
+            return keys
+        if _behind(keys, collection):
+            keys = await self.keyring.renew(keys)
+            if _behind(keys, collection):
+                raise KeysUnavailable("This tenant's keys are being rotated and the new ones are not open here yet.")
+        self.forget_collection(tenant, collection.name)
+        return keys
+
+    async def keys_opening(self, keys: TenantKeys, sealed: Iterable[bytes]) -> TenantKeys:
+        """Return keys that know the DATA keys which `sealed` names, newer than `keys` where another process uses one.
+
+        A name that nobody knows is left to the opening, which reports it.
+        """
+        if all(one[_KID] in keys.data_keys for one in sealed):
+            return keys
+        with suppress(KeysUnavailable):
+            return await self.keyring.renew(keys)
+        return keys
+
+    async def keys_of(self, keys: TenantKeys, states: Sequence[Stored]) -> TenantKeys:
+        """Return keys that know those which `states` need, newer than `keys` where another process uses one already.
+
+        What nobody knows is left to the opening, as `keys_opening` does.
+        """
+        newest = max(keys.wrap_epochs)
+        if any(row.wrap_epoch > newest for state in states for row in state.key_rows):
+            with suppress(KeysUnavailable):
+                keys = await self.keyring.renew(keys)
+        return await self.keys_opening(keys, of_nobody(states))
+
     async def refuse(self, decision: Decision, error: WellkeepError, **facts: Unpack[Facts]) -> NoReturn:
         """Enter, durably, that `decision` was answered with `error`, by its code alone; then raise it."""
         await self.gate.failed(decision, error=error.code, **facts)
         raise error
+
+    async def absent(self, decision: Decision, collection: Collection, record: UUID, error: NotFound) -> NoReturn:
+        """Enter, and raise, that there is no such record, or no more: `error`, or SubjectErased where it was erased."""
+        async with self.gate.reading(decision) as connection:
+            erased = await connection.fetchval(_ERASED, collection.id, record)
+            raise SubjectErased() if erased else error
 
     async def unopened(self, decision: Decision, state: Stored, error: WellkeepError) -> NoReturn:
         """Enter that `state`, whose access was entered as authorised, did not open; then raise what it was.
@@ -164,6 +228,13 @@ class Context:
         self.keep_person(decision.tenant, subject, found)
         return found
 
+    async def person_under(self, decision: Decision, keys: TenantKeys, subject: UUID) -> Person:
+        """Return whom to write for as `person` does, read anew where what is remembered names a key that went."""
+        found = await self.person(decision, subject)
+        if found.row.wrap_epoch in keys.wrap_epochs or not self.forget_person(decision.tenant, subject):
+            return found
+        return await self.person(decision, subject)
+
     def keep_person(self, tenant: UUID, subject: UUID, person: Person) -> None:
         """Remember whom to write for; the database checks it at each write."""
         self._persons[tenant, subject] = person
@@ -199,6 +270,12 @@ class Context:
         raise IntegrityBroken("A subject's key is missing; it has been reported.")
 
 
+def _behind(keys: TenantKeys, collection: Collection) -> bool:
+    """Say whether the keys are older than the definition: an epoch comes, lives beside another, and goes."""
+    held, wanted = keys.index_epochs, collection.index_epochs
+    return (held[0], -len(held)) < (wanted[0], -len(wanted)) or keys.data_epoch < collection.data_epoch
+
+
 def key_rows(answers: Answers) -> list[KeyRow]:
     """Return the key rows of the answer about one subject."""
     return [
@@ -217,4 +294,6 @@ def collection_of(row: Record) -> Collection:
         definition=_decode_definition(row["definition"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        index_epochs=tuple(row["index_epochs"]),
+        data_epoch=row["data_epoch"],
     )

@@ -23,6 +23,7 @@ from wellkeep.vault.definition import (
     Field,
     SubjectMode,
 )
+from wellkeep.vault.few_values import stands_for_few_values
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -35,16 +36,6 @@ _MOST_ENUM = 1_000
 _LONGEST_ENUM = 256
 _FEWEST_CHARACTERS = 3
 """A field of one or two characters has too few values to be indexed."""
-
-FEW_VALUES = frozenset(
-    {
-        "administrative_gender", "birth_sex", "birthsex", "blood_group", "blood_type", "deceased", "disability",
-        "ethnicity", "gender", "gender_identity", "insurance_type", "language", "marital_status", "maritalstatus",
-        "nationality", "pronouns", "race", "religion", "sex", "sexual_orientation", "smoker", "smoking_status",
-        "state", "status", "veteran", "vital_status",
-    }
-)  # fmt: skip
-"""Names that in health data stand for fields with few values."""
 
 
 class FieldSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"field_class": "class"}):
@@ -69,13 +60,31 @@ class CollectionSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fields: tuple[FieldSpec, ...]
 
 
-class CollectionChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What may change about a collection: more fields, new names, longer values, and what new records must have."""
+class IndexSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An index that is added to a field."""
+
+    index: str
+    normaliser: str | None = None
+
+
+class CollectionChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"field_class": "class"}):
+    """What may change about a collection: more fields, new names, longer values, and what new records must have.
+
+    By the names that fields had: `class` seals a plain field (phi or pii; never back), `index` adds an index to one
+    that has none. What is stored is brought up to both in the background.
+    """
 
     add: tuple[FieldSpec, ...] = ()
     rename: dict[str, str] = {}
     max_length: dict[str, int] = {}
     required: dict[str, bool] = {}
+    field_class: dict[str, str] = {}
+    index: dict[str, IndexSpec] = {}
+
+    @property
+    def reseals(self) -> bool:
+        """Whether what is stored has to be brought up to it."""
+        return bool(self.field_class or self.index)
 
 
 class Problems:
@@ -141,7 +150,14 @@ def changed(fields: Sequence[Field], change: CollectionChange) -> tuple[Field, .
     """Return the existing `fields` after `change`, without the added ones; raises Validation with every problem."""
     problems = Problems()
     names = {field.name for field in fields}
-    for part, keys in (("rename", change.rename), ("max_length", change.max_length), ("required", change.required)):
+    parts = (
+        ("rename", change.rename),
+        ("max_length", change.max_length),
+        ("required", change.required),
+        ("class", change.field_class),
+        ("index", change.index),
+    )
+    for part, keys in parts:
         _check_known(part, keys, names, problems)
     for old, new in change.rename.items():
         if NAME.fullmatch(new) is None:
@@ -153,19 +169,63 @@ def changed(fields: Sequence[Field], change: CollectionChange) -> tuple[Field, .
         longer = change.max_length.get(field.name, field.max_length)
         if not field.max_length <= longer <= LONGEST:
             problems.add(f"/max_length/{field.name}", "out-of-range")
+        _check_sealing(field, change, problems)
+        _check_added_index(field, change, problems)
     if len(fields) + len(change.add) > MOST_FIELDS:
         problems.add("/add", "too-long")
     _check_fields(change.add, at="/add", taken=kept, problems=problems)
     problems.refuse()
-    return tuple(
-        msgspec.structs.replace(
-            field,
-            name=change.rename.get(field.name, field.name),
-            max_length=change.max_length.get(field.name, field.max_length),
-            required=change.required.get(field.name, field.required),
-        )
-        for field in fields
+    return tuple(_changed(field, change) for field in fields)
+
+
+def _changed(field: Field, change: CollectionChange) -> Field:
+    new = msgspec.structs.replace(
+        field,
+        name=change.rename.get(field.name, field.name),
+        max_length=change.max_length.get(field.name, field.max_length),
+        required=change.required.get(field.name, field.required),
     )
+    sealed = change.field_class.get(field.name)
+    if sealed is not None:
+        # Who administers sees plain fields; a sealed one belongs to those who see its kind.
+        plain_group = field.group == DEFAULT_GROUP[field.field_class]
+        group = DEFAULT_GROUP[sealed] if plain_group else field.group
+        new = msgspec.structs.replace(new, field_class=sealed, group=group)
+    added = change.index.get(field.name)
+    if added is not None:
+        normaliser = _VERSIONS[added.normaliser or _DEFAULT_NORMALISER[field.type]]
+        new = msgspec.structs.replace(new, index=added.index, normaliser=normaliser, building=True)
+    return new
+
+
+def _check_sealing(field: Field, change: CollectionChange, problems: Problems) -> None:
+    """Refuse any change of class but that of a plain field to a sealed one."""
+    wanted = change.field_class.get(field.name)
+    if wanted is not None and (field.sealed or wanted not in ("phi", "pii")):
+        problems.add(f"/class/{field.name}", "not-allowed")
+
+
+def _check_added_index(field: Field, change: CollectionChange, problems: Problems) -> None:
+    """Hold an added index to the rules of a declaration; one is added where there is none, or that one has failed."""
+    added = change.index.get(field.name)
+    if added is None:
+        return
+    path = f"/index/{field.name}"
+    spec = FieldSpec(
+        name=field.name,
+        type=field.type,
+        field_class=field.field_class,
+        index=added.index,
+        normaliser=added.normaliser,
+        enum=field.enum,
+        max_length=field.max_length if field.type in _TEXTUAL else None,
+    )
+    again = field.building and field.index == added.index
+    known = added.index in INDEX_KINDS and (added.normaliser is None or added.normaliser in _VERSIONS)
+    if not known or (field.index != "none" and not again):
+        problems.add(path, "not-allowed")
+    else:
+        _check_index(spec, path, problems)
 
 
 def _check_known(part: str, keys: Mapping[str, object], names: set[str], problems: Problems) -> None:
@@ -234,7 +294,7 @@ def _check_index(spec: FieldSpec, path: str, problems: Problems) -> None:
         problems.add(f"{path}/index", "few-values" if spec.type == "boolean" else "not-indexable")
         return
     short = spec.type in _TEXTUAL and spec.max_length is not None and spec.max_length < _FEWEST_CHARACTERS
-    if spec.enum is not None or short or spec.name in FEW_VALUES:
+    if spec.enum is not None or short or stands_for_few_values(spec.name):
         problems.add(f"{path}/index", "few-values")
     normaliser = spec.normaliser or _DEFAULT_NORMALISER[spec.type]
     if spec.index == "prefix" and (spec.type not in _TEXTUAL or normaliser not in _PREFIX_NORMALISERS):

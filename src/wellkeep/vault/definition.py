@@ -18,6 +18,7 @@ from wellkeep.crypto.blind import IndexKind
 from wellkeep.crypto.padding import ValueType
 
 MOST_FIELDS = 1_000
+_NOTHING: frozenset[str] = frozenset()
 EXTERNAL_ID = 0
 """The field number of a record's external id in every collection."""
 
@@ -43,7 +44,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, rename={"field_class": "c
     """One field of a collection.
 
     `id` is its number in the tenant. `index` is none, exact, unique or prefix; `normaliser` is versioned (`name/1`).
-    `max_length` counts characters of a string or text and bytes of a json value.
+    `max_length` counts characters of a string or text and bytes of a json value. `building` says that the index was
+    added to a field that had values, and that not all of these are in it yet: it is written, and not searched.
     """
 
     id: int
@@ -56,6 +58,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, rename={"field_class": "c
     normaliser: str | None = None
     required: bool = False
     enum: tuple[str, ...] | None = None
+    building: bool = False
 
     @property
     def sealed(self) -> bool:
@@ -85,8 +88,10 @@ class Collection:
         "by_id",
         "by_name",
         "created_at",
+        "data_epoch",
         "definition",
         "id",
+        "index_epochs",
         "name",
         "required",
         "subject",
@@ -103,25 +108,38 @@ class Collection:
         definition: Definition,
         created_at: datetime,
         updated_at: datetime,
+        index_epochs: tuple[int, ...],
+        data_epoch: int,
     ) -> None:
-        """Hold one row of `vault.collection`; the definition was checked when it was written."""
+        """Hold one row of `vault.collection`; the definition was checked when it was written.
+
+        `index_epochs` are the epochs of the index key that a write tags under, the newest first, `data_epoch` the one
+        of the DATA key that it seals under.
+        """
         self.id = number
         self.name = name
         self.version = version
         self.definition = definition
         self.created_at = created_at
         self.updated_at = updated_at
+        self.index_epochs = index_epochs
+        self.data_epoch = data_epoch
         self.subject = definition.subject
         self.by_name = {field.name: field for field in definition.fields}
         self.by_id = {field.id: field for field in definition.fields}
         self.required = tuple(field.name for field in definition.fields if field.required)
-        self._views: dict[frozenset[str], View] = {}
+        self._views: dict[tuple[frozenset[str], frozenset[str]], View] = {}
 
-    def view(self, groups: frozenset[str]) -> View:
-        """Return what a principal with these field groups sees of the collection."""
-        ready = self._views.get(groups)
+    def view(self, groups: frozenset[str], hidden: frozenset[str] = _NOTHING) -> View:
+        """Return what a principal with these field groups sees, but for fields `hidden` as `group:collection.field`."""
+        ready = self._views.get((groups, hidden))
         if ready is None:
-            seen = {field.id: field for field in self.definition.fields if field.group in groups}
-            withheld = tuple(field.name for field in self.definition.fields if field.id not in seen)
-            ready = self._views[groups] = View(seen, withheld)
+            fields = self.definition.fields
+            seen = {
+                field.id: field
+                for field in fields
+                if field.group in groups and f"{field.group}:{self.name}.{field.name}" not in hidden
+            }
+            withheld = tuple(field.name for field in fields if field.id not in seen)
+            ready = self._views[groups, hidden] = View(seen, withheld)
         return ready

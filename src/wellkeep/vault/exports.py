@@ -23,6 +23,7 @@ from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, exports_table
 from wellkeep.vault.context import Context
+from wellkeep.vault.definition import Collection
 from wellkeep.vault.exports_table import JOB_KIND, ExportRow
 from wellkeep.vault.imports_table import FORMATS
 from wellkeep.vault.templates import RESOURCE_FIELD
@@ -60,14 +61,27 @@ class Exports:
         """Queue an export of `collection` as ndjson, csv or fhir. Raises `Validation`, `NotFound`."""
         if format not in FORMATS:
             raise Validation(fields=(FieldProblem("/format", "not-allowed"),))
-        export, blob, context = uuid7(), uuid7(), self._context
+        export, context = uuid7(), self._context
         decision = await self._decide(caller, Permission.EXPORT_RUN, Action.EXPORT_CREATE, export, collection)
         target = await context.collection(decision, collection)
         if format == "fhir" and RESOURCE_FIELD not in target.by_name:
             raise Validation(
                 "This collection keeps no FHIR resources", fields=(FieldProblem("/format", "not-allowed"),)
             )
-        keys, now = await context.keys(decision.tenant), context.clock.now()
+        return await context.under_keys(
+            decision.tenant, lambda keys: self._make(decision, keys, target, export, format)
+        )
+
+    async def _make(
+        self,
+        decision: Decision,
+        keys: TenantKeys,
+        target: Collection,
+        export: UUID,
+        format: str,  # noqa: A002 - the contract's own word
+    ) -> ExportStatus:
+        blob, context = uuid7(), self._context
+        now = context.clock.now()
         async with context.gate.transaction(decision) as work:
             await blobs.create(
                 work.connection, keys=keys, blob=blob, kind="export", now=now, expires=now + timedelta(days=KEPT_DAYS)
@@ -78,7 +92,7 @@ class Exports:
                 id=export,
                 collection_id=target.id,
                 format=format,
-                caller=caller,
+                caller=decision.caller,
                 blob=blob,
                 now=now,
             )
@@ -101,7 +115,7 @@ class Exports:
         row = await self._row(decision, export_id)
         if row.state != "done":
             raise Conflict("This export is not done yet")
-        if not decision.groups.issuperset(row.field_groups):
+        if decision.hidden or not decision.groups.issuperset(row.field_groups):
             await self._context.gate.failed(decision, error=Forbidden.code)
             raise Forbidden("This export holds fields that your role does not see")
         return self._pieces(decision, row, await self._context.keys(decision.tenant))
@@ -130,7 +144,7 @@ class Exports:
         self, caller: Caller, permission: Permission, action: Action, export_id: UUID, collection: str | None
     ) -> Decision:
         act = Act(permission, action, "export", str(export_id), collection=collection)
-        return await self._context.gate.decide(caller, act)
+        return await self._context.gate.must_reach_all(await self._context.gate.decide(caller, act))
 
 
 def status(row: ExportRow) -> ExportStatus:

@@ -7,6 +7,7 @@ export stops. An external id that a record lacks is written as the record's own 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Decision
 from wellkeep.gate.receipt import Receipt
+from wellkeep.gate.transaction import GateTransaction
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, exports_table
@@ -103,7 +105,7 @@ class ExportRunner:
         if row.caller.principal.tenant != tenant:
             raise IntegrityBroken  # who asked for it stands in the row, and a row says nothing about other tenants
         act = Act(Permission.EXPORT_RUN, Action.RECORD_EXPORT, "export", str(row.id), collection=row.collection)
-        decision = await context.gate.decide(row.caller, act)
+        decision = await context.gate.must_reach_all(await context.gate.decide(row.caller, act))
         keys = await context.keys(decision.tenant)
         collection = await context.collection(decision, row.collection)
         page = _Page(decision, keys, collection, row.format)
@@ -145,6 +147,7 @@ class ExportRunner:
         receipt = await context.gate.disclose(
             decision, records=tuple(records), subjects=tuple(subjects), fields=tuple(page.names), count=len(records)
         )
+        page.keys = await context.keys_of(page.keys, states)
         opened = await page.open(context, receipt, states)
         data = write(row.format, opened, fields=page.fields, withheld=page.withheld, first=row.parts == 0)
         digest = int.from_bytes(row.digest, "big")
@@ -152,6 +155,7 @@ class ExportRunner:
             digest = added(digest, payload_digest(page.keys, record.external_id, payload(record)))
         part = writer.seal(row.parts, exports_table.names_digest(records, subjects) + data)
         async with context.gate.transaction(decision) as work:
+            await _held(work, opened)
             await blobs.put(work.connection, part, tenant=decision.tenant, blob=row.blob_id, n=row.parts)
             moved = await exports_table.advance(
                 work.connection,
@@ -175,6 +179,13 @@ class ExportRunner:
         )
 
 
+async def _held(work: GateTransaction, opened: Sequence[Opened]) -> None:
+    """Keep whoever a page holds from being erased until it is stored; raises SubjectErased for one who was."""
+    people = sorted({record.subject for record in opened if record.subject is not None})
+    if not await exports_table.hold_subjects(work.connection, people):
+        raise SubjectErased
+
+
 def _fitting(states: list[Stored]) -> list[Stored]:
     """Return the first of `states` that surely fit one part, at least one."""
     size = 0
@@ -190,11 +201,12 @@ class _Page:
 
     def __init__(self, decision: Decision, keys: TenantKeys, collection: Collection, form: str) -> None:
         declared = collection.definition.fields
+        view = collection.view(decision.groups, decision.hidden)
         self.decision = decision
         self.keys = keys
         self.collection = collection
-        self.fields = [field for field in declared if field.group in decision.groups]
-        self.withheld = [field.name for field in declared if field.group not in decision.groups]
+        self.fields = [field for field in declared if field.id in view.fields]
+        self.withheld = list(view.withheld)
         if form == "fhir":
             self.fields = [field for field in self.fields if field.name == RESOURCE_FIELD]
             if not self.fields:

@@ -38,6 +38,7 @@ UPDATE vault.export SET after_id = $4, parts = parts + 1, records = records + $5
 WHERE id = $1 AND runner = $2 AND parts = $3 AND state = 'running' RETURNING id
 """
 _PART = "INSERT INTO vault.export_part (tenant_id, export_id, n, records, subjects) VALUES ($1, $2, $3, $4, $5)"
+_HOLD = "SELECT erased_at FROM vault.subject WHERE id = ANY($1::uuid[]) ORDER BY id FOR KEY SHARE"
 _NAMED = "SELECT records, subjects FROM vault.export_part WHERE export_id = $1 AND n = $2"
 _END = "UPDATE vault.export SET state = $3, error = $4, updated_at = $5 WHERE id = $1 AND runner = $2 RETURNING id"
 _GIVE_UP = """
@@ -109,6 +110,15 @@ async def claim(connection: Connection, export_id: UUID, *, runner: UUID, now: d
 async def set_groups(connection: Connection, export_id: UUID, *, runner: UUID, groups: Sequence[str]) -> None:
     """Say to which groups the fields of the export belong."""
     await connection.execute(_GROUPS, export_id, runner, list(groups))
+
+
+async def hold_subjects(connection: Connection, subjects: Sequence[UUID]) -> bool:
+    """Keep these patients from being erased until the transaction ends; False where one was erased already.
+
+    They are held before the export's own row, in the order in which an erasure takes both.
+    """
+    rows = await connection.fetch(_HOLD, list(subjects))
+    return all(row["erased_at"] is None for row in rows)
 
 
 async def advance(

@@ -81,9 +81,7 @@ class Imports:
         """
         _check_request(collection, format, mapping)
         import_id = uuid7()
-        decision = await self._gate.decide(
-            caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, collection)
-        )
+        decision = await self._decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, collection))
         target = await self._context.collection(decision, collection)
         columns, credential = mapping or {}, caller.principal.credential
         asked = await request(
@@ -97,7 +95,13 @@ class Imports:
                 made = await imports_table.by_key(connection, credential=credential, key_hash=asked.key_hash)
                 if made is not None:
                     return _same(made, asked)
-        return await self._make(decision, target, format, columns, asked, import_id)
+        return await self._context.under_keys(
+            decision.tenant, lambda keys: self._make(decision, keys, target, format, columns, asked, import_id)
+        )
+
+    async def _decide(self, caller: Caller, act: Act) -> Decision:
+        """Return the decision about what may be of any patient, whoever asks."""
+        return await self._gate.must_reach_all(await self._gate.decide(caller, act))
 
     async def put_part(self, caller: Caller, import_id: UUID, n: int, data: bytes) -> None:
         """Seal and store part `n` (from 0) of the source; sent again, it replaces itself.
@@ -106,7 +110,7 @@ class Imports:
         """
         if not 0 <= n < MOST_PARTS:
             raise Validation("A part's number is 0 to 99,999", fields=(FieldProblem("/n", "out-of-range"),))
-        decision = await self._gate.decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
+        decision = await self._decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
         keys = await self._context.keys(decision.tenant)
         async with self._gate.transaction(decision) as work:
             row = await imports_table.held(work.connection, import_id)
@@ -122,7 +126,7 @@ class Imports:
 
         Raises `Conflict` where it waits, runs or is done already, `Validation` where a part is missing.
         """
-        decision = await self._gate.decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
+        decision = await self._decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
         keys = await self._context.keys(decision.tenant)
         async with self._gate.transaction(decision) as work:
             row = await imports_table.taken(work.connection, import_id)
@@ -153,7 +157,7 @@ class Imports:
 
     async def stop(self, caller: Caller, import_id: UUID) -> ImportStatus:
         """Stop the import at its next batch; `start` goes on from there."""
-        decision = await self._gate.decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
+        decision = await self._decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, None))
         async with self._gate.transaction(decision) as work:
             await imports_table.by_id(work.connection, import_id)
             if not await imports_table.to_stopped(work.connection, import_id, now=self._clock.now()):
@@ -164,13 +168,13 @@ class Imports:
 
     async def read(self, caller: Caller, import_id: UUID) -> ImportStatus:
         """Return how the import stands: counts, no PHI."""
-        decision = await self._gate.decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
+        decision = await self._decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
         async with self._gate.reading(decision) as connection:
             return status(await imports_table.by_id(connection, import_id))
 
     async def errors(self, caller: Caller, import_id: UUID) -> AsyncIterator[bytes]:
         """Return the error file in pieces: NDJSON of {line, path, code}, at most 10,000 lines, on record beforehand."""
-        decision = await self._gate.decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
+        decision = await self._decide(caller, _act(Action.IMPORT_READ, Permission.IMPORT_READ, import_id, None))
         keys = await self._context.keys(decision.tenant)
         async with self._gate.reading(decision) as connection:
             row = await imports_table.by_id(connection, import_id)
@@ -192,6 +196,7 @@ class Imports:
     async def _make(
         self,
         decision: Decision,
+        keys: TenantKeys,
         target: Collection,
         format: str,  # noqa: A002 - the contract's own word
         mapping: Mapping[str, str],
@@ -199,7 +204,6 @@ class Imports:
         import_id: UUID,
     ) -> ImportStatus:
         tenant, now = decision.tenant, self._clock.now()
-        keys = await self._context.keys(tenant)
         source, errors, expires = uuid7(), uuid7(), now + timedelta(days=KEPT_DAYS)
         async with self._gate.transaction(decision) as work:
             connection = work.connection

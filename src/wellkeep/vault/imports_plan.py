@@ -15,6 +15,7 @@ from wellkeep.base.turns import give_way
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Pool
 from wellkeep.gate.acts import Decision
+from wellkeep.keys.seals import KeyReplaced
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.vault import imports_subjects
 from wellkeep.vault.context import Context
@@ -23,7 +24,7 @@ from wellkeep.vault.imports_cells import Cell, CellRefused, Cells
 from wellkeep.vault.imports_line import LineError, Row
 from wellkeep.vault.imports_seal import Plan, RowSealer
 from wellkeep.vault.input import LONGEST_EXTERNAL_ID
-from wellkeep.vault.tags import external_index
+from wellkeep.vault.tags import external_indexes
 
 ROWS_BEFORE_YIELD = 4
 """So many rows are sealed, or opened, in one go: whoever reads meanwhile waits for a dozen such turns, not longer."""
@@ -36,7 +37,7 @@ SELECT tag, id, subject_id, sealed_for, revision, content_mac FROM vault.import_
 class _Prepared(NamedTuple):
     row: Row
     cells: list[Cell]
-    external: bytes
+    external: list[bytes]
 
 
 class Planner:
@@ -71,15 +72,19 @@ class Planner:
             plan, tenant=self._decision.tenant, collection=self._collection, keys=self._keys, found=found
         )
         await sealer.reserve(sum(len(one.cells) + 1 for one in prepared), rows=len(prepared))
-        for place, (row, cells, external) in enumerate(prepared):
-            if place % ROWS_BEFORE_YIELD == 0:
-                await give_way()
-            await sealer.put(row, cells, external, known.get(external))
+        try:
+            for place, (row, cells, external) in enumerate(prepared):
+                if place % ROWS_BEFORE_YIELD == 0:
+                    await give_way()
+                await sealer.put(row, cells, external, next((known[tag] for tag in external if tag in known), None))
+        except KeyReplaced:
+            plan.refund()
+            raise
         return plan
 
     async def _prepared(self, plan: Plan, rows: Sequence[Row], refused: frozenset[int]) -> list[_Prepared]:
         cells_of = self._cells.of
-        tag = external_index(self._keys, collection=self._collection.id).tag
+        indexes = external_indexes(self._keys, collection=self._collection.id)
         prepared = []
         for place, row in enumerate(rows):
             if place % ROWS_BEFORE_YIELD == 0:
@@ -90,7 +95,7 @@ class Planner:
                 plan.errors.append(LineError(row.line, row.end, "external_id", "too-long"))
             else:
                 try:
-                    prepared.append(_Prepared(row, cells_of(row), tag(row.external_id)))
+                    prepared.append(_Prepared(row, cells_of(row), [index.tag(row.external_id) for index in indexes]))
                 except CellRefused as told:
                     plan.errors.append(LineError(row.line, row.end, told.path, told.code))
         return prepared
@@ -98,7 +103,9 @@ class Planner:
     async def _look_up(self, prepared: Sequence[_Prepared]) -> tuple[dict[bytes, Record], imports_subjects.Found]:
         rows = [one.row for one in prepared]
         async with self._pool.tenant_transaction(tenant=self._decision.tenant) as connection:
-            records = await connection.fetch(_KNOWN, self._collection.id, [one.external for one in prepared])
+            records = await connection.fetch(
+                _KNOWN, self._collection.id, [tag for one in prepared for tag in one.external]
+            )
             known = {record["tag"]: record for record in records}
             holders = [record["sealed_for"] for record in records if record["sealed_for"] is not None]
             if self._collection.subject is not SubjectMode.REQUIRED and not holders:

@@ -20,6 +20,7 @@ from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Decision
 from wellkeep.gate.receipt import Receipt
+from wellkeep.keys.seals import KeyReplaced
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, imports_table
@@ -98,14 +99,12 @@ class ImportRunner:
         context = self._context
         if row.caller.principal.tenant != tenant:
             raise IntegrityBroken  # who started it stands in the row, and a row says nothing about other tenants
-        decision = await context.gate.decide(
-            row.caller,
-            Act(Permission.IMPORT_RUN, Action.RECORD_IMPORT, "import", str(row.id), collection=row.collection),
-        )
-        keys = await context.keys(decision.tenant)
+        act = Act(Permission.IMPORT_RUN, Action.RECORD_IMPORT, "import", str(row.id), collection=row.collection)
+        decision = await context.gate.must_reach_all(await context.gate.decide(row.caller, act))
         context.forget_collection(decision.tenant, row.collection)
         collection = await context.collection(decision, row.collection)
-        if any(field.group not in decision.groups for field in collection.definition.fields):
+        keys = await context.keys_for(decision.tenant, collection)
+        if collection.view(decision.groups, decision.hidden).withheld:
             raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
         receipt = await context.gate.disclose(decision, records=(row.source_id,))
         async with context.opening_blob(decision, row.source_id):
@@ -207,9 +206,15 @@ class _Run:
         refused: set[int] = set()
         suspected: set[int] = set()
         for _ in range(_MOST_TRIES):
-            plan = await self._planner.plan(rows, refused=frozenset(refused))
-            await self._enter_met(plan.met)
-            status, ids = await self._try(plan, items, rows, broken)
+            if await self._owner.context.keys(self._decision.tenant) is not self._keys:
+                await self._reload()
+            try:
+                plan = await self._planner.plan(rows, refused=frozenset(refused))
+                await self._enter_met(plan.met)
+                status, ids = await self._try(plan, items, rows, broken)
+            except KeyReplaced:
+                await self._owner.context.keyring.renew(self._keys)
+                continue
             if status == "ok":
                 return
             plan.refund()
@@ -251,14 +256,18 @@ class _Run:
         failed = {error.line for error in errors}
         taken = [row for row in rows if row.line not in failed]
         call = self._call(plan, items[-1], errors, taken)
-        answers = await self._owner.context.gate.change(
-            self._decision,
-            call,
-            records=tuple(record for record, _ in plan.digests),
-            subjects=tuple(sorted(plan.subjects)),
-            count=len(plan.rows),
-            digest=rows_digest(plan.digests),
-        )
+        try:
+            answers = await self._owner.context.gate.change(
+                self._decision,
+                call,
+                records=tuple(record for record, _ in plan.digests),
+                subjects=tuple(sorted(plan.subjects)),
+                count=len(plan.rows),
+                digest=rows_digest(plan.digests),
+            )
+        except KeyReplaced:
+            plan.refund()
+            raise
         status = str(answers[0]["status"])
         if status == "ok":
             self._at = call.after
@@ -296,6 +305,7 @@ class _Run:
         context = self._owner.context
         context.forget_collection(self._decision.tenant, self._row.collection)
         self._collection = await context.collection(self._decision, self._row.collection)
+        self._keys = await context.keys_for(self._decision.tenant, self._collection)
         self._planner = self._owner.planner(self._decision, self._keys, self._collection, self._patients)
 
     async def _end(self) -> None:

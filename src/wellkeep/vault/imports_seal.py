@@ -83,7 +83,7 @@ class RowSealer:
             key = await self._keys.data_key(seals=seals)
             self._data = _Keying(key, None, packed.key_columns(0, None, None, None, None, lease=False))
 
-    async def put(self, row: Row, cells: list[Cell], external: bytes, known: Record | None) -> None:
+    async def put(self, row: Row, cells: list[Cell], external: list[bytes], known: Record | None) -> None:
         """Put `row` into the plan: to be written, unchanged, or an error. `known` is the record that it was before."""
         named = self._found.of(row)
         owner: UUID | None = None
@@ -97,7 +97,7 @@ class RowSealer:
                 return
             owner = named.subject if known is None else known["sealed_for"]
         parts = [cell.part for cell in cells]
-        mac = self._mac.of(content_message(self._collection.id, external, owner, parts))
+        mac = self._mac.of(content_message(self._collection.id, row.external_id, owner, parts))
         if known is not None and known["content_mac"] == mac:
             self._meet(known)
             self._plan.unchanged.append(row)
@@ -118,12 +118,12 @@ class RowSealer:
         self._plan.errors.append(LineError(row.line, row.end, row.place, code))
 
     def _write(
-        self, row: Row, cells: list[Cell], external: bytes, mac: bytes, known: Record | None, keying: _Keying
+        self, row: Row, cells: list[Cell], external: list[bytes], mac: bytes, known: Record | None, keying: _Keying
     ) -> None:
         record = self._ids.pop() if known is None else known["id"]
         field_ids, sealed = self._seal(row, cells, record, keying.key)
         unique = [(cell.field, tag) for cell in cells for tag in cell.unique]
-        unique.append((EXTERNAL_ID, external))
+        unique += [(EXTERNAL_ID, tag) for tag in external]
         self._plan.unique[record] = unique
         tags = unique + [(cell.field, tag) for cell in cells for tag in cell.ordinary]
         tag_fields, tag_bytes = tuple([field for field, _ in tags]), [tag for _, tag in tags]

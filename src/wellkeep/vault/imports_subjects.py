@@ -16,7 +16,7 @@ from wellkeep.keys.subject import HeldSubjectKey
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.vault.definition import Collection
 from wellkeep.vault.imports_line import Row
-from wellkeep.vault.tags import external_tag
+from wellkeep.vault.tags import external_tags
 
 _FIND = """
 SELECT tag, person, holder, subject_id, generation, kid, wrapped, wrap_epoch
@@ -59,7 +59,7 @@ async def find(
     """Find the subjects that `rows` name and the `holders` of records that exist, each with its current key."""
     references = {row.reference for row in rows if row.reference is not None and row.subject is None}
     number = _NO_PATIENTS if patients is None else patients.id
-    tags = {external_tag(keys, collection=number, external_id=name): name for name in references}
+    tags = {tag: name for name in references for tag in external_tags(keys, collection=number, external_id=name)}
     people = {row.subject for row in rows if row.subject is not None}
     found = Found()
     for record in await connection.fetch(_FIND, number, list(tags), list(people), list(set(holders))):

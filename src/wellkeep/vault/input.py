@@ -6,7 +6,7 @@ not declare is shown as `*`. Whoever can't see a group can't write to it either:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import msgspec
@@ -63,11 +63,16 @@ def _encoded(collection: Collection, fields: Mapping[str, Value], problems: list
     return found
 
 
+def sees(decision: Decision, collection: Collection, names: Iterable[str]) -> bool:
+    """Say whether `decision` shows each of these fields; a name that nobody declared is nobody's to see."""
+    seen = collection.view(decision.groups, decision.hidden).fields
+    return all(name not in collection.by_name or collection.by_name[name].id in seen for name in names)
+
+
 async def must_see(gate: Gate, decision: Decision, collection: Collection, names: Mapping[str, object]) -> None:
-    """Raise Forbidden, on record, where a name belongs to a group that the caller may not see."""
-    hidden = tuple(
-        name for name in names if name in collection.by_name and collection.by_name[name].group not in decision.groups
-    )
+    """Raise Forbidden, on record, where a name is one of a field that the caller may not see."""
+    seen = collection.view(decision.groups, decision.hidden).fields
+    hidden = tuple(name for name in names if name in collection.by_name and collection.by_name[name].id not in seen)
     if hidden:
         await gate.failed(decision, error=Forbidden.code, fields=hidden)
         raise Forbidden(

@@ -43,7 +43,7 @@ async def for_new_record(
 ) -> Keying:
     """Return the key for a new record of `collection` with `seals` sealed fields.
 
-    Raises NotFound (subject), SubjectErased, SealBudgetExhausted, IntegrityBroken, KeysUnavailable.
+    Raises NotFound (subject), SubjectErased, SealBudgetExhausted, IntegrityBroken, KeyReplaced.
     """
     seals = max(seals, 1)
     if collection.subject is SubjectMode.NONE:
@@ -52,7 +52,7 @@ async def for_new_record(
         return await for_new_subject(keys, seals=seals)
     if subject is None:
         raise Internal("A record of a subject needs the subject")
-    person = await context.person(decision, subject)
+    person = await context.person_under(decision, keys, subject)
     return for_person(context, keys, person, seals=seals)
 
 

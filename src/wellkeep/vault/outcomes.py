@@ -52,13 +52,13 @@ def view_of(state: Stored, values: dict[str, Value], withheld: tuple[str, ...]) 
 
 
 def chosen(
-    collection: Collection, groups: frozenset[str], names: Sequence[str] | None
+    collection: Collection, decision: Decision, names: Sequence[str] | None
 ) -> tuple[Mapping[int, Field], tuple[str, ...]]:
-    """Return the fields to open by number, and the names withheld; of all fields or of those named.
+    """Return the fields that `decision` shows by number, and the names withheld; of all fields or of those named.
 
     Raises Validation for a name that the collection does not declare.
     """
-    view = collection.view(groups)
+    view = collection.view(decision.groups, decision.hidden)
     if names is None:
         return view.fields, view.withheld
     if any(name not in collection.by_name for name in names):
@@ -80,6 +80,8 @@ def settle(context: Context, decision: Decision, collection: Collection, *, subj
     elif status == "stale_key":
         if subject is not None:
             context.forget_person(decision.tenant, subject)
+    elif status == "stale_seal":
+        return
     elif status == "conflict":
         raise Conflict("A value that must be unique is taken")
     elif status == "not_found":

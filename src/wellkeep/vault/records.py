@@ -15,6 +15,7 @@ from wellkeep.base.errors import IntegrityBroken, NotFound, SubjectErased, Unava
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.seals import KeyReplaced
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import ReadRecord
@@ -62,19 +63,24 @@ class Records:
             caller,
             Act(Permission.RECORD_CREATE, Action.RECORD_CREATE, _RESOURCE, subject=subject, collection=collection),
         )
+        decision = await self._context.gate.must_reach(decision, subject)
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
             check_subject(target, subject)
             await must_see(self._context.gate, decision, target, fields)
             values = payloads(target, fields)
-            keys = await self._context.keys(decision.tenant)
+            keys = await self._context.keys_for(decision.tenant, target)
             asked = await request(
                 keys,
                 credential=caller.principal.credential,
                 idempotency_key=idempotency_key,
                 parts=chain((b"create", target.name.encode(), id_bytes(subject)), payload_bytes(values)),
             )
-            done = await self._create(decision, target, keys, values, subject, asked)
+            try:
+                done = await self._create(decision, target, keys, values, subject, asked)
+            except KeyReplaced:
+                await self._context.keyring.renew(keys)
+                continue
             if done is not None:
                 return done
         raise Unavailable("The collection or the subject is being changed by others; try again", retry_after=1)
@@ -113,6 +119,7 @@ class Records:
         refund(keying)
         if status == "replay":
             mac, sealed, gate = row["stored_mac"], row["answer"], self._context.gate
+            keys = await self._context.keys_opening(keys, (sealed,))
             return await stored_answer(gate, decision, asked, keys=keys, stored_mac=mac, sealed=sealed, shape=Written)
         settle(self._context, decision, target, subject=subject, status=status)
         return None
@@ -137,10 +144,12 @@ class Records:
         call = ReadRecord(caller.principal.credential, target.id, record, revision or 0)
         found = stored(await gate.read(decision, call))
         if not found:
-            await self._context.refuse(decision, NotFound(_NONE))
+            await self._context.absent(decision, target, record, NotFound(_NONE))
         (state,) = found
-        seen, withheld = chosen(target, decision.groups, fields)
-        keys = await self._context.keys(decision.tenant)
+        decision = await gate.must_reach(decision, state.subject)
+        seen, withheld = chosen(target, decision, fields)
+        keys = await self._context.keys_for(decision.tenant, target)
+        keys = await self._context.keys_of(keys, (state,))
         receipt = await gate.disclose(
             decision,
             subject=state.subject,
@@ -173,17 +182,21 @@ class Records:
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
             await must_see(self._context.gate, decision, target, fields)
-            keys = await self._context.keys(decision.tenant)
+            keys = await self._context.keys_for(decision.tenant, target)
             state = await self._current(decision, target, record)
             place = (b"change", record.bytes, expected.to_bytes(8, "big"))
             if state is None:
                 parts = chain(place, payload_bytes(*changed_payloads(target, fields)))
                 asked = await request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
                 return await repeated(self._context, decision, target, keys, record, asked)
-            plan = await changed_state(self._context, decision, target, keys, state, fields, revision=expected + 1)
+            settled = await self._context.gate.must_reach(decision, state.subject)
+            if settled is not decision:
+                await must_see(self._context.gate, settled, target, fields)
+            keys = await self._context.keys_of(keys, (state,))
+            plan = await changed_state(self._context, settled, target, keys, state, fields, revision=expected + 1)
             parts = chain(place, payload_bytes(plan.values, plan.cleared))
             asked = await request(keys, credential=credential, idempotency_key=idempotency_key, parts=parts)
-            done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=asked)
+            done = await apply(self._context, settled, target, keys, state, plan, expected=expected, asked=asked)
             if done is not None:
                 return done
         raise Unavailable("The record is being changed by others; try again", retry_after=1)
@@ -193,12 +206,13 @@ class Records:
         decision = await self._decide(caller, Permission.RECORD_DELETE, Action.RECORD_DELETE, collection, record)
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
-            keys = await self._context.keys(decision.tenant)
+            keys = await self._context.keys_for(decision.tenant, target)
             state = await self._current(decision, target, record)
             if state is None:
-                await self._context.refuse(decision, NotFound(_NONE))
+                await self._context.absent(decision, target, record, NotFound(_NONE))
+            settled = await self._context.gate.must_reach(decision, state.subject)
             plan = deleted_state(target, state, revision=expected + 1)
-            done = await apply(self._context, decision, target, keys, state, plan, expected=expected, asked=None)
+            done = await apply(self._context, settled, target, keys, state, plan, expected=expected, asked=None)
             if done is not None:
                 return done
         raise Unavailable("The record is being changed by others; try again", retry_after=1)

@@ -3,10 +3,11 @@
 An older envelope that is put back opens without complaint: it is authentic, only not the newest. The ledger knows
 better. The entry of every change carries the digest of the state that it stored (`vault.fingerprint`), and every stored
 state names the event that made it. So walks find what no key can: over the entries (a state that is gone, altered,
-hidden or undeleted), over the states and their history (one that no entry knows, one out of its order, a record moved
-to another patient, a tag that is missing), over the tags (one that no record has, or in a slot that is not its own),
-over the patients (one without a key, an erasure or a merger that nobody entered). Findings name places alone. The job
-`replay` runs it for every tenant, once a day.
+hidden or undeleted), over the entries of resealings (an older ciphertext that was put back), over the states and their
+history (one that no entry knows, one out of its order, a record moved to another patient, a tag that is missing), over
+the tags (one that no record has, or in a slot that is not its own), over the patients (one without a key, an erasure or
+a merger that nobody entered), over the erasures (who is back, what was kept of them and is another now). Findings name
+places alone. The job `replay` runs it for every tenant, once a day.
 
 Streaming: a page at a time, each of one snapshot. A change commits with its outbox row, so a state or a merger is
 either in the ledger or waits there; nothing is passed over for being young. What is not covered: times, and the keyed
@@ -25,7 +26,7 @@ from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, Stopping
 from wellkeep.findings.findings import Findings
 from wellkeep.findings.grammar import Kind, Severity, finding_key
-from wellkeep.vault import replay_walks
+from wellkeep.vault import replay_erasures, replay_walks
 from wellkeep.vault.calls import NIL
 from wellkeep.vault.context import Context
 from wellkeep.vault.replay_result import Difference, Replayed
@@ -68,11 +69,17 @@ class Replay:
         return result
 
     async def _walks(self, tenant: UUID, result: Replayed, stopping: Stopping) -> None:
+        async with self._pool.tenant_transaction(tenant=tenant) as connection:
+            if await replay_erasures.tenant_erased(connection):
+                return  # nothing is left that could be held against the ledger
         await self._walk(tenant, replay_walks.entries, (-1, -1), result, stopping)
+        await self._walk(tenant, replay_walks.resealings, (-1, -1), result, stopping)
         await self._walk(tenant, replay_walks.records, (0, NIL), result, stopping)
         await self._walk(tenant, replay_walks.history, (0, NIL, 0), result, stopping)
         await self._walk(tenant, replay_walks.tags, (0, -1, b"", NIL), result, stopping)
-        await self._walk(tenant, replay_walks.subjects, (NIL,), result, stopping)
+        await self._walk(tenant, replay_erasures.subjects, (NIL,), result, stopping)
+        await self._walk(tenant, replay_erasures.erasures, (-1, -1), result, stopping)
+        await self._walk(tenant, replay_erasures.kept, (0, NIL, 0), result, stopping)
         async with self._pool.tenant_transaction(tenant=tenant) as connection:
             await replay_walks.mergers(connection, result)
         await self._report(tenant, result)

@@ -2,8 +2,10 @@
 
 Rule: an entry of one record names it, its revision and its digest; an entry of many names all of them and one digest
 over (id, digest)*. Every digest covers where its state stands, so what moved to another revision or collection is not
-what was entered. A state that could not have been stored by us counts as altered, an entry that is none of ours as
-unreadable: neither raises, since whoever put it there would have silenced everything that is compared after it.
+what was entered. A state that was sealed anew keeps the digest that its change's entry attests; what it holds is
+attested by the entry of the newest resealing, which it names. A state that could not have been stored by us counts as
+altered, an entry that is none of ours as unreadable: neither raises, since whoever put it there would have silenced
+everything that is compared after it.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ _MANY = (Action.RECORD_BATCH.value, Action.RECORD_IMPORT.value)
 CHANGES = [*_SINGLE, *_MANY]
 """The actions whose entries stand for stored states."""
 
+RESEALED = Action.RECORD_RESEALED.value
+"""The action whose entries stand for states that were sealed anew."""
+
 _DONE = "done"
 _MERGED = 2
 _UNREADABLE = (msgspec.MsgspecError, EventRefused, RecursionError)
@@ -55,13 +60,17 @@ _decode_plain = msgspec.json.Decoder(dict[int, str]).decode
 
 
 class State(NamedTuple):
-    """What is compared of a stored state: where it stands and its digest; `deleted` is None for one in history."""
+    """What is compared of a stored state: where it stands and its digest; `deleted` is None for one in history.
+
+    `first` is the digest that the entry of its change attests: another than `digest` where it was sealed anew.
+    """
 
     collection: int
     record: UUID
     revision: int
     deleted: bool | None
     digest: bytes
+    first: bytes
 
 
 class Told(NamedTuple):
@@ -87,13 +96,15 @@ def told(entry: Record, result: Replayed) -> Told | None:
 
 def state_of(row: Record) -> State:
     """Return what is compared of a stored state."""
-    return State(row["collection_id"], row["id"], row["revision"], row["deleted"], _digest(row))
+    digest = _digest(row)
+    first = digest if row["resealed_by"] is None else row["first_digest"] or b""
+    return State(row["collection_id"], row["id"], row["revision"], row["deleted"], digest, first)
 
 
 def compare(entry: Told, states: Sequence[State], result: Replayed) -> None:
     """Add to `result` what differs between one entry and the `states` that name its event."""
     named = entry.records
-    digests = {state.record: state.digest for state in states}
+    digests = {state.record: state.first for state in states}
     if set(digests) != set(named) or len(states) != len(named):
         _report_missing(entry, digests.keys(), result)
         return
@@ -108,6 +119,22 @@ def compare(entry: Told, states: Sequence[State], result: Replayed) -> None:
         joined = b"".join(record.bytes + digests[record] for record in named)
         right = hashlib.sha256(joined).hexdigest() == entry.digest
     if not right:
+        result.add(_difference("altered", entry, states))
+
+
+def compare_resealing(entry: Told, states: Sequence[State], result: Replayed, *, later: bool) -> None:
+    """Add to `result` what differs between the entry of one resealing and the `states` that name it.
+
+    Where none does, the state that it was about must name a `later` one: else an older ciphertext was put back.
+    """
+    if not states:
+        if not later:
+            record = entry.records[0] if entry.records else None
+            result.add(Difference("replayed", event=entry.event_id, record=record, revision=entry.revision))
+        return
+    (state, *others) = states
+    right = [state.record] == entry.records and state.revision == entry.revision
+    if others or not right or state.digest.hex() != entry.digest:
         result.add(_difference("altered", entry, states))
 
 
@@ -146,7 +173,13 @@ def _compare_deletion(entry: Told, state: State, result: Replayed) -> None:
 
 
 def _digest(state: Record) -> bytes:
-    """Return the digest of a stored state; none for what can't have been stored by us."""
+    """Return the digest of a stored state; none for what can't have been stored by us.
+
+    Of one that was erased it is the digest that was kept of it.
+    """
+    kept: bytes | None = state.get("kept")
+    if kept is not None:
+        return kept
     indexed = state["tags_digest"]
     try:
         if state["tags"] is not None and tags_digest(state["tag_fields"], state["tags"]) != indexed:

@@ -14,10 +14,10 @@ _COLLECTIONS = 10_000_000
 class Difference:
     """One place where ledger and store differ.
 
-    `what` a state is: gone, altered, undeleted or hidden (deleted without an entry), unknown, older, moved (to another
-    subject), orphaned (of a subject that is not there); or of an entry, or of what waits to be one: unreadable; or of a
-    tag: untagged (it is missing), stray (no record has it there); or of a subject: merged, erased, keyless. Numbers may
-    be any that a column can hold, whoever put them there.
+    `what` a state is: gone, altered, replayed (an older ciphertext was put back), undeleted or hidden (deleted without
+    an entry), unknown, older, moved (to another subject), orphaned (of a subject that is not there); or of an entry, or
+    of what waits to be one: unreadable; or of a tag: untagged (it is missing), stray (no record has it there); or of a
+    subject: merged, erased, revived, keyless. Numbers may be any that a column can hold, whoever put them there.
     """
 
     what: str

@@ -20,7 +20,18 @@ from uuid import UUID
 
 from wellkeep.db.connection import Connection, Record
 from wellkeep.vault.calls import NIL
-from wellkeep.vault.replay_entries import CHANGES, MERGE, State, Told, compare, merger, state_of, told
+from wellkeep.vault.replay_entries import (
+    CHANGES,
+    MERGE,
+    RESEALED,
+    State,
+    Told,
+    compare,
+    compare_resealing,
+    merger,
+    state_of,
+    told,
+)
 from wellkeep.vault.replay_result import Difference, Replayed
 
 _PAGE = 200
@@ -38,12 +49,53 @@ ORDER BY e.epoch, e.seq LIMIT $4
 _STATES_OF = """
 SELECT r.event_id, r.collection_id, r.id, r.revision, r.sealed_for, r.field_ids, r.sealed::bytea[] AS sealed,
        r.plain::text AS plain, r.tags_digest::bytea AS tags_digest, r.tag_fields, r.tags,
-       r.deleted_at IS NOT NULL AS deleted
+       r.deleted_at IS NOT NULL AS deleted, r.resealed_by, r.first_digest::bytea AS first_digest,
+       NULL::bytea AS kept
 FROM vault.record r WHERE r.event_id = ANY($1::uuid[])
 UNION ALL
 SELECT v.event_id, v.collection_id, v.record_id, v.revision, v.sealed_for, v.field_ids, v.sealed::bytea[],
-       v.plain::text, v.tags_digest::bytea, NULL, NULL, NULL
+       v.plain::text, v.tags_digest::bytea, NULL, NULL, NULL, v.resealed_by, v.first_digest::bytea, NULL
 FROM vault.revision v WHERE v.event_id = ANY($1::uuid[])
+UNION ALL
+SELECT x.event_id, x.collection_id, x.record_id, x.revision, NULL, NULL, NULL, NULL, NULL, NULL, NULL, x.deleted,
+       x.resealed_by, x.first_digest::bytea, x.digest::bytea
+FROM vault.erased_state x WHERE x.event_id = ANY($1::uuid[])
+"""
+_RESEALED_BY = """
+SELECT r.event_id, r.collection_id, r.id, r.revision, r.sealed_for, r.field_ids, r.sealed::bytea[] AS sealed,
+       r.plain::text AS plain, r.tags_digest::bytea AS tags_digest, r.tag_fields, r.tags,
+       r.deleted_at IS NOT NULL AS deleted, r.resealed_by, r.first_digest::bytea AS first_digest,
+       NULL::bytea AS kept
+FROM vault.record r WHERE r.resealed_by = ANY($1::uuid[])
+UNION ALL
+SELECT v.event_id, v.collection_id, v.record_id, v.revision, v.sealed_for, v.field_ids, v.sealed::bytea[],
+       v.plain::text, v.tags_digest::bytea, NULL, NULL, NULL, v.resealed_by, v.first_digest::bytea, NULL
+FROM vault.revision v WHERE v.resealed_by = ANY($1::uuid[])
+UNION ALL
+SELECT x.event_id, x.collection_id, x.record_id, x.revision, NULL, NULL, NULL, NULL, NULL, NULL, NULL, x.deleted,
+       x.resealed_by, x.first_digest::bytea, x.digest::bytea
+FROM vault.erased_state x WHERE x.resealed_by = ANY($1::uuid[])
+"""
+_LATER = """
+SELECT asked.event_id
+FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::bigint[])
+  AS asked(event_id, record_id, revision, epoch, seq)
+CROSS JOIN LATERAL (SELECT c.tenant_id, c.id FROM vault.collection c OFFSET 0) c
+CROSS JOIN LATERAL (
+  SELECT r.resealed_by FROM vault.record r
+  WHERE r.tenant_id = c.tenant_id AND r.collection_id = c.id AND r.id = asked.record_id AND r.revision = asked.revision
+  UNION ALL
+  SELECT v.resealed_by FROM vault.revision v
+  WHERE v.tenant_id = c.tenant_id AND v.collection_id = c.id AND v.record_id = asked.record_id
+    AND v.revision = asked.revision
+  UNION ALL
+  SELECT x.resealed_by FROM vault.erased_state x
+  WHERE x.tenant_id = c.tenant_id AND x.collection_id = c.id AND x.record_id = asked.record_id
+    AND x.revision = asked.revision
+) state
+WHERE EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = c.tenant_id AND o.event_id = state.resealed_by OFFSET 0)
+   OR EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = c.tenant_id AND e.event_id = state.resealed_by
+                AND (e.epoch, e.seq) > (asked.epoch, asked.seq) AND e.outcome = 'done' AND e.action = $6 OFFSET 0)
 """
 _RECORDS = """
 WITH uniques AS MATERIALIZED (
@@ -54,6 +106,11 @@ SELECT s.collection_id, s.id, s.revision,
        NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.event_id
                      AND e.outcome = 'done' AND e.action = ANY($3::text[]) OFFSET 0)
          AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id
+                           OFFSET 0)
+         OR s.resealed_by IS NOT NULL
+         AND NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.resealed_by
+                           AND e.outcome = 'done' AND e.action = $5 OFFSET 0)
+         AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.resealed_by
                            OFFSET 0)
          AS unknown,
        EXISTS (SELECT FROM vault.revision v WHERE v.tenant_id = s.tenant_id AND v.collection_id = s.collection_id
@@ -68,7 +125,8 @@ SELECT s.collection_id, s.id, s.revision,
                                      THEN '00000000-0000-0000-0000-000000000000' ELSE s.id END
                                    AND t.record_id = s.id OFFSET 0)) AS untagged
 FROM (
-  SELECT r.tenant_id, r.collection_id, r.id, r.event_id, r.revision, r.subject_id, r.sealed_for, r.tag_fields, r.tags
+  SELECT r.tenant_id, r.collection_id, r.id, r.event_id, r.revision, r.subject_id, r.sealed_for, r.tag_fields, r.tags,
+         r.resealed_by
   FROM vault.record r WHERE (r.collection_id, r.id) > ($1, $2) ORDER BY r.collection_id, r.id LIMIT $4
 ) s
 LEFT JOIN LATERAL (
@@ -82,9 +140,14 @@ SELECT s.collection_id, s.record_id AS id, s.revision,
                      AND e.outcome = 'done' AND e.action = ANY($4::text[]) OFFSET 0)
          AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.event_id
                            OFFSET 0)
+         OR s.resealed_by IS NOT NULL
+         AND NOT EXISTS (SELECT FROM ledger.entry e WHERE e.tenant_id = s.tenant_id AND e.event_id = s.resealed_by
+                           AND e.outcome = 'done' AND e.action = $6 OFFSET 0)
+         AND NOT EXISTS (SELECT FROM ledger.outbox o WHERE o.tenant_id = s.tenant_id AND o.event_id = s.resealed_by
+                           OFFSET 0)
          AS unknown
 FROM (
-  SELECT v.tenant_id, v.collection_id, v.record_id, v.revision, v.event_id FROM vault.revision v
+  SELECT v.tenant_id, v.collection_id, v.record_id, v.revision, v.event_id, v.resealed_by FROM vault.revision v
   WHERE (v.collection_id, v.record_id, v.revision) > ($1, $2, $3)
   ORDER BY v.collection_id, v.record_id, v.revision LIMIT $5
 ) s
@@ -109,15 +172,6 @@ FROM (
 ) s
 ORDER BY s.collection_id, s.field_id, s.tag, s.slot
 """
-_SUBJECTS = """
-SELECT s.id, s.erased_at IS NOT NULL AS erased,
-       NOT EXISTS (SELECT FROM keys.subject_key k WHERE k.tenant_id = s.tenant_id AND k.subject_id = s.id
-                     AND k.state IN ('active', 'decrypt_only') OFFSET 0) AS keyless
-FROM (
-  SELECT p.tenant_id, p.id, p.erased_at FROM vault.subject p WHERE p.id > $1 ORDER BY p.id LIMIT $2
-) s
-ORDER BY s.id
-"""
 _MERGERS = """
 SELECT s.id, s.merged_into, NULL::uuid AS event_id, NULL::bytea AS entry, NULL::bytea AS waiting
 FROM vault.subject s WHERE s.merged_into IS NOT NULL
@@ -141,6 +195,32 @@ async def entries(connection: Connection, after: tuple[int, int], result: Replay
     return (rows[-1]["epoch"], rows[-1]["seq"]) if len(rows) == _PAGE else None
 
 
+async def resealings(connection: Connection, after: tuple[int, int], result: Replayed) -> tuple[int, int] | None:
+    """Hold each state that was sealed anew against the entry of the newest time."""
+    rows = await connection.fetch(_ENTRIES, *after, [RESEALED], _PAGE)
+    places = {row["event_id"]: (row["epoch"], row["seq"]) for row in rows}
+    for some in _by_states(rows, result):
+        states: dict[UUID, list[State]] = {}
+        async for row in connection.cursor(_RESEALED_BY, [one.event_id for one in some], prefetch=_STATES_HELD):
+            states.setdefault(row["resealed_by"], []).append(state_of(row))
+        left = [(one, *places[one.event_id]) for one in some if one.event_id not in states]
+        superseded = await _superseded(connection, left)
+        for one in some:
+            compare_resealing(one, states.get(one.event_id, []), result, later=one.event_id in superseded)
+    return (rows[-1]["epoch"], rows[-1]["seq"]) if len(rows) == _PAGE else None
+
+
+async def _superseded(connection: Connection, left: Sequence[tuple[Told, int, int]]) -> set[UUID]:
+    """Return those of these entries whose state was sealed anew once more, by an entry behind it."""
+    asked = [
+        (one.event_id, one.records[0], one.revision, epoch, seq) for one, epoch, seq in left if len(one.records) == 1
+    ]
+    if not asked:
+        return set()
+    columns = [list(column) for column in zip(*asked, strict=True)]
+    return {row["event_id"] for row in await connection.fetch(_LATER, *columns, RESEALED)}
+
+
 def _by_states(rows: Sequence[Record], result: Replayed) -> Iterator[list[Told]]:
     """Return the entries that can be read, so many at a time that few records are named, or one that names many."""
     some: list[Told] = []
@@ -159,7 +239,7 @@ def _by_states(rows: Sequence[Record], result: Replayed) -> Iterator[list[Told]]
 
 async def records(connection: Connection, after: tuple[int, UUID], result: Replayed) -> tuple[int, UUID] | None:
     """Look for records that no entry knows, out of their order or place, of nobody who is there, or without a tag."""
-    rows = await connection.fetch(_RECORDS, *after, CHANGES, _PAGE)
+    rows = await connection.fetch(_RECORDS, *after, CHANGES, _PAGE, RESEALED)
     result.states += len(rows)
     _add(rows, ("unknown", "older", "moved", "orphaned", "untagged"), result)
     return (rows[-1]["collection_id"], rows[-1]["id"]) if len(rows) == _PAGE else None
@@ -169,7 +249,7 @@ async def history(
     connection: Connection, after: tuple[int, UUID, int], result: Replayed
 ) -> tuple[int, UUID, int] | None:
     """Look for states in history that no entry knows."""
-    rows = await connection.fetch(_HISTORY, *after, CHANGES, _PAGE)
+    rows = await connection.fetch(_HISTORY, *after, CHANGES, _PAGE, RESEALED)
     _add(rows, ("unknown",), result)
     return (rows[-1]["collection_id"], rows[-1]["id"], rows[-1]["revision"]) if len(rows) == _PAGE else None
 
@@ -184,16 +264,6 @@ async def tags(
         return None
     last = rows[-1]
     return last["collection_id"], last["field_id"], last["tag"], last["slot"]
-
-
-async def subjects(connection: Connection, after: tuple[UUID], result: Replayed) -> tuple[UUID] | None:
-    """Look for patients who are said to be erased, which nobody can do yet, and for patients without a key."""
-    rows = await connection.fetch(_SUBJECTS, *after, _PAGE)
-    for row in rows:
-        for what in ("erased", "keyless"):
-            if row[what]:
-                result.add(Difference(what, subject=row["id"]))
-    return (rows[-1]["id"],) if len(rows) == _PAGE else None
 
 
 async def mergers(connection: Connection, result: Replayed) -> None:

@@ -52,7 +52,7 @@ def content_mac(
     keys: TenantKeys,
     *,
     collection: int,
-    external_tag: bytes,
+    external_id: str,
     payloads: Sequence[Payload],
     subject: UUID | None,
     kept: Kept = NOTHING_KEPT,
@@ -63,7 +63,7 @@ def content_mac(
     """
     ordered = sorted(payloads, key=lambda item: item[0].id)
     parts = [mac_part(declared.id, payload) for declared, payload in ordered] + kept.parts()
-    message = content_message(collection, external_tag, subject, parts)
+    message = content_message(collection, external_id, subject, parts)
     return hmac.digest(keys.mac_key(_CONTENT), message, "sha256")
 
 
@@ -72,9 +72,10 @@ def content_macs(keys: TenantKeys) -> Mac:
     return Mac(keys.mac_key(_CONTENT))
 
 
-def content_message(collection: int, external_tag: bytes, subject: UUID | None, parts: Sequence[bytes]) -> bytes:
+def content_message(collection: int, external_id: str, subject: UUID | None, parts: Sequence[bytes]) -> bytes:
     """Return what the content MAC is over; `parts` are in the order of their fields."""
-    return b"".join((collection.to_bytes(4, "big"), external_tag, subject.bytes if subject else b"", *parts))
+    name = external_id.encode()
+    return b"".join((_mac_head(collection, len(name)), name, subject.bytes if subject else b"", *parts))
 
 
 def mac_part(field: int, payload: bytes) -> bytes:
@@ -128,11 +129,13 @@ def state_of(
     plain: Mapping[int, str],
     tags: Sequence[Tag],
     mac: bytes | None,
+    indexed: bytes | None = None,
 ) -> SealedState:
-    """Put a state together: unique tags first, and the digest that the ledger keeps."""
+    """Put a state together, unique tags first, with the ledger's digest; `indexed` is that of the tags, if known."""
     ordered = sorted(tags, key=lambda tag: not tag.unique)
     tag_fields, tag_bytes = [tag.field for tag in ordered], [tag.tag for tag in ordered]
-    indexed = tags_digest(tag_fields, tag_bytes)
+    if indexed is None:
+        indexed = tags_digest(tag_fields, tag_bytes)
     return SealedState(
         field_ids=field_ids,
         sealed=sealed,

@@ -1,8 +1,9 @@
 """Search by blind index, and listing: pages of records, each named in the ledger before it is opened.
 
 Rules: a condition on a field that the caller may not see is refused, on record: its hits would tell the value. What
-matches is what is returned, nothing else is opened. A page's cursor is signed and bound to tenant, collection and
-query; the query goes into it as a keyed MAC, for a bare hash of a search would confirm a guess. At most 200 a page.
+matches is what is returned, nothing else is opened; of patients out of the caller's reach nothing matches. A page's
+cursor is signed and bound to tenant, collection and query; the query goes into it as a keyed MAC, for a bare hash of a
+search would confirm a guess. At most 200 a page.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.base.errors import FieldProblem, IntegrityBroken, SubjectErased, Validation
+from wellkeep.base.errors import Conflict, FieldProblem, IntegrityBroken, SubjectErased, Validation
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.events import Facts
 from wellkeep.gate.receipt import Receipt
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
+from wellkeep.vault import search_reach
 from wellkeep.vault.calls import NIL, SearchRecords
 from wellkeep.vault.context import Context
 from wellkeep.vault.definition import Collection, Field
-from wellkeep.vault.input import must_see
+from wellkeep.vault.input import must_see, sees
 from wellkeep.vault.outcomes import RecordView, chosen, id_bytes, view_of
 from wellkeep.vault.stored import Stored, open_fields, stored
 from wellkeep.vault.tags import Condition, condition
@@ -33,6 +35,10 @@ from wellkeep.vault.values import Value, ValueRefused, encode
 MOST_A_PAGE = 200
 MOST_CONDITIONS = 16
 _QUERY = "query/1"
+_PROGRESS = """
+SELECT state, done, total FROM keys.rotation WHERE tier = 'field' AND collection_id = $1
+ORDER BY started_at DESC LIMIT 1
+"""
 _NO_CONDITIONS: Mapping[str, Value] = {}
 
 
@@ -71,23 +77,67 @@ class Search:
         decision = await gate.decide(caller, act)
         if not 1 <= limit <= MOST_A_PAGE:
             raise Validation(fields=(FieldProblem("/limit", "out-of-range"),))
+        if subject is not None:
+            decision = await gate.must_reach(decision, subject)
         target = await self._context.collection(decision, collection)
         await must_see(gate, decision, target, where)
-        seen, withheld = chosen(target, decision.groups, fields)
-        keys = await self._context.keys(decision.tenant)
+        await self._must_be_built(decision, target, where)
+        keys = await self._context.keys_for(decision.tenant, target)
         conditions = self._conditions(keys, target, where)
         query = _query(keys, conditions, subject)
-        after = self._position(decision, target, query, cursor)
-        call = _call(caller, target, conditions, subject=subject, after=after, most=limit + 1)
-        found = sorted(stored(await gate.read(decision, call)), key=lambda state: state.id)
-        page, more = found[:limit], len(found) > limit
-        receipt = await gate.disclose(decision, **_facts(page, subject, where, seen.values()))
-        views = []
-        for state in page:
-            values = await self._open(decision, receipt, keys=keys, collection=target, state=state, seen=seen)
-            if values is not None:
-                views.append(view_of(state, values, withheld))
-        return Page(tuple(views), self._sign(decision, target, query, page[-1].id) if more else None)
+        shown = await search_reach.page(
+            *(gate, decision, self._fetching(decision, target, conditions, subject)),
+            after=self._position(decision, target, query, cursor),
+            limit=limit,
+            asked=lambda side: sees(side, target, where),
+        )
+        views = await self._opened(shown, target, keys, subject=subject, where=where, fields=fields)
+        return Page(tuple(views), None if shown.end is None else self._sign(decision, target, query, shown.end))
+
+    def _fetching(
+        self, decision: Decision, target: Collection, conditions: Sequence[Condition], subject: UUID | None
+    ) -> search_reach.Fetch:
+        async def fetch(after: UUID, most: int) -> list[Stored]:
+            call = _call(decision.caller, target, conditions, subject=subject, after=after, most=most)
+            return sorted(stored(await self._context.gate.read(decision, call)), key=lambda state: state.id)
+
+        return fetch
+
+    async def _opened(
+        self,
+        shown: search_reach.Shown,
+        target: Collection,
+        keys: TenantKeys,
+        *,
+        subject: UUID | None,
+        where: Mapping[str, Value],
+        fields: Sequence[str] | None,
+    ) -> list[RecordView]:
+        """Open what is shown, each side of it once its entry is durable, in the order of the page."""
+        keys = await self._context.keys_of(keys, [state for _, state in shown.states])
+        opened: dict[UUID, RecordView] = {}
+        for side in shown.sides:
+            page = [state for by, state in shown.states if by is side]
+            if not page and side is not shown.sides[0]:
+                continue
+            seen, withheld = chosen(target, side, fields)
+            receipt = await self._context.gate.disclose(side, **_facts(page, subject, where, seen.values()))
+            for state in page:
+                values = await self._open(side, receipt, keys=keys, collection=target, state=state, seen=seen)
+                if values is not None:
+                    opened[state.id] = view_of(state, values, withheld)
+        return [opened[state.id] for _, state in shown.states if state.id in opened]
+
+    async def _must_be_built(self, decision: Decision, target: Collection, where: Mapping[str, Value]) -> None:
+        """Raise Conflict, on record, where a condition asks an index that not all values are in yet."""
+        if not any(name in target.by_name and target.by_name[name].building for name in where):
+            return
+        async with self._context.gate.reading(decision) as connection:
+            row = await connection.fetchrow(_PROGRESS, target.id)
+            share = 0 if row is None or not row["total"] else min(99, 100 * row["done"] // row["total"])
+            if row is not None and row["state"] != "running":
+                raise Conflict("The index of this field could not be built; its findings say why")
+            raise Conflict(f"The index of this field is being built, {share} %")
 
     async def _open(
         self,
@@ -156,8 +206,9 @@ def _query(keys: TenantKeys, conditions: Sequence[Condition], subject: UUID | No
     mac = hmac.new(keys.mac_key(_QUERY), digestmod="sha256")
     mac.update(id_bytes(subject).ljust(16, b"\x00"))
     for one in conditions:
-        for tag in one.tags:
-            mac.update(one.field.to_bytes(4, "big") + tag)
+        for word in one.words:
+            text = word.encode()
+            mac.update(one.field.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text)
     return mac.digest()
 
 
@@ -182,4 +233,5 @@ def _call(
         subject=subject,
         after=after,
         most=most,
+        older=tuple(tag for one in conditions for tag in one.older),
     )

@@ -8,7 +8,7 @@ what the receipt's groups may see and nothing more; a failure raises and no ciph
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -50,6 +50,7 @@ class Stored:
     tag_fields: list[int]
     tags: list[bytes]
     content_mac: bytes | None
+    resealed: UUID | None
     created_at: datetime
     updated_at: datetime
     key_rows: list[KeyRow] = field(default_factory=list)
@@ -83,6 +84,7 @@ def _record(row: Record) -> Stored:
         tag_fields=row["tag_fields"] or [],
         tags=row["tags"] or [],
         content_mac=row["content_mac"],
+        resealed=row["resealed_by"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -111,6 +113,11 @@ def opening_keys(keys: TenantKeys, state: Stored) -> Mapping[bytes, SealingKey]:
     if not found:
         raise SubjectErased
     return found
+
+
+def of_nobody(states: Iterable[Stored]) -> Iterator[bytes]:
+    """Return the envelopes of those states that are of no patient."""
+    return (sealed for state in states if state.sealed_for is None for sealed in state.sealed)
 
 
 def open_fields(

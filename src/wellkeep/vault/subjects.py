@@ -16,6 +16,7 @@ from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.db.connection import Connection
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import ReadSubject
 from wellkeep.vault.context import Context
@@ -51,8 +52,11 @@ class Subjects:
     async def create(self, caller: Caller) -> Subject:
         """Make a subject with its first key."""
         subject = uuid7()
-        decision = await self._decide(caller, Permission.SUBJECT_CREATE, Action.SUBJECT_CREATE, subject)
-        keys = await self._context.keys(decision.tenant)
+        asked = await self._decide(caller, Permission.SUBJECT_CREATE, Action.SUBJECT_CREATE, subject)
+        decision = await self._context.gate.must_reach(asked, None)
+        return await self._context.under_keys(decision.tenant, lambda keys: self._make(decision, keys, subject))
+
+    async def _make(self, decision: Decision, keys: TenantKeys, subject: UUID) -> Subject:
         made = await keys.new_subject_key(subject)
         now = self._context.clock.now()
         async with self._context.gate.transaction(decision) as transaction:
@@ -65,11 +69,14 @@ class Subjects:
         return Subject(id=subject, created_at=now)
 
     async def get(self, caller: Caller, subject: UUID) -> Subject:
-        """Return the subject. Raises NotFound."""
-        decision = await self._decide(caller, Permission.SUBJECT_READ, Action.SUBJECT_READ, subject)
+        """Return the subject. Raises NotFound, SubjectErased."""
+        asked = await self._decide(caller, Permission.SUBJECT_READ, Action.SUBJECT_READ, subject)
+        decision = await self._context.gate.must_reach(asked, subject)
         answers = await self._context.gate.read(decision, ReadSubject(caller.principal.credential, subject))
         if not answers:
             await self._context.refuse(decision, NotFound("There is no subject of this id"))
+        if answers[0]["erased_at"] is not None:
+            await self._context.refuse(decision, SubjectErased())
         await self._context.gate.disclose(decision)
         row = answers[0]
         return Subject(
@@ -81,7 +88,8 @@ class Subjects:
 
         Raises Validation for a merge with itself, NotFound, SubjectErased, Conflict where either was merged already.
         """
-        decision = await self._decide(caller, Permission.SUBJECT_MERGE, Action.SUBJECT_MERGE, subject)
+        asked = await self._decide(caller, Permission.SUBJECT_MERGE, Action.SUBJECT_MERGE, subject)
+        decision = await self._context.gate.must_reach(asked, subject, into)
         if subject == into:
             raise Validation(fields=(Problem("/into", "not-allowed"),))
         async with self._context.gate.transaction(decision) as transaction:

@@ -3,7 +3,8 @@
 Rules: a tag belongs to one collection, field and index; an external id is field 0, unique, taken byte for byte. A value
 that has no normal form in an exact or prefix index gets no tag: it is kept and shown, only not found. In a unique index
 it is refused, since "unique" would not hold for it. Unique tags stand first in a row, which is how the database knows
-them.
+them. While two epochs of the index key live, what is written has the tags of both, so that a unique value is taken in
+either; a search asks for both, since a record may have the tags of one of them alone.
 """
 
 from __future__ import annotations
@@ -35,22 +36,27 @@ class Tag(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """One condition of a search: all its tags must match. A lower `rank` is tried first, being the rarer."""
+    """One condition of a search: all its tags must match. A lower `rank` is tried first, being the rarer.
+
+    `tags` are of the newest epoch, `older` the same of the older one while it lives; `words` are what they are of.
+    """
 
     rank: int
     field: int
     unique: bool
+    words: tuple[str, ...]
     tags: tuple[bytes, ...]
+    older: tuple[bytes, ...]
 
 
-def external_index(keys: TenantKeys, *, collection: int) -> BlindIndex:
-    """Return the index of a collection's external ids, for a batch of them."""
-    return keys.index_key(collection=collection, field=EXTERNAL_ID, index=IndexKind.UNIQUE, normaliser=_EXACT_BYTES)
+def external_indexes(keys: TenantKeys, *, collection: int) -> tuple[BlindIndex, ...]:
+    """Return the index of a collection's external ids in each live epoch, the newest first, for a batch of them."""
+    return keys.index_keys(collection=collection, field=EXTERNAL_ID, index=IndexKind.UNIQUE, normaliser=_EXACT_BYTES)
 
 
-def external_tag(keys: TenantKeys, *, collection: int, external_id: str) -> bytes:
-    """Return the tag of an external id in a collection."""
-    return external_index(keys, collection=collection).tag(external_id)
+def external_tags(keys: TenantKeys, *, collection: int, external_id: str) -> list[bytes]:
+    """Return the tags of an external id in a collection, the newest epoch's first."""
+    return [index.tag(external_id) for index in external_indexes(keys, collection=collection)]
 
 
 def tags_of(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], region: str) -> list[Tag]:
@@ -67,9 +73,9 @@ def tags_of(keys: TenantKeys, *, collection: int, payloads: Sequence[Payload], r
             if kind is IndexKind.UNIQUE:
                 raise ValueRefused("not-indexable", field=field.name) from None
             continue
-        index = keys.index_key(collection=collection, field=field.id, index=kind, normaliser=normaliser)
+        indexes = keys.index_keys(collection=collection, field=field.id, index=kind, normaliser=normaliser)
         unique = kind is IndexKind.UNIQUE
-        found += [Tag(field.id, index.tag(word), unique) for word in words]
+        found += [Tag(field.id, index.tag(word), unique) for index in indexes for word in words]
     return found
 
 
@@ -89,9 +95,13 @@ def condition(keys: TenantKeys, *, collection: int, field: Field, text: str, reg
         words = query_tokens(kind, normalise(normaliser, text, region=region))
     except CryptoError:
         raise ValueRefused("not-indexable") from None
-    index = keys.index_key(collection=collection, field=field.id, index=kind, normaliser=normaliser)
-    found = tuple(index.tag(word) for word in sorted(words, key=len, reverse=True))
-    return Condition(_rank(kind, normaliser), field.id, kind is IndexKind.UNIQUE, found)
+    ordered = tuple(sorted(words, key=len, reverse=True))
+    newest, *olders = (
+        tuple(index.tag(word) for word in ordered)
+        for index in keys.index_keys(collection=collection, field=field.id, index=kind, normaliser=normaliser)
+    )
+    older = olders[0] if olders else ()
+    return Condition(_rank(kind, normaliser), field.id, kind is IndexKind.UNIQUE, ordered, newest, older)
 
 
 def _rank(kind: IndexKind, normaliser: str) -> int:

@@ -16,6 +16,7 @@ from wellkeep.base.errors import Conflict, NotFound, PreconditionFailed, Subject
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.seals import KeyReplaced
 from wellkeep.keys.tenant import TenantKeys
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL, SealedState, SearchRecords
@@ -28,7 +29,7 @@ from wellkeep.vault.keying import Keying, for_single_record, keep, refund
 from wellkeep.vault.outcomes import Written, settle
 from wellkeep.vault.sealing import NOTHING_KEPT, Kept, content_mac, seal_state
 from wellkeep.vault.stored import Stored, stored
-from wellkeep.vault.tags import Payload, Tag, external_tag, index_tags
+from wellkeep.vault.tags import Payload, Tag, external_tags, index_tags
 from wellkeep.vault.values import Value
 
 _RESOURCE = "record"
@@ -68,19 +69,29 @@ class Upserts:
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
             check_subject(target, subject)
+            await self._must_reach_named(decision, subject)
             await must_see(self._context.gate, decision, target, fields)
             values = payloads(target, fields)
             await self._must_exist(decision, subject)
-            keys = await self._context.keys(decision.tenant)
-            tag = external_tag(keys, collection=target.id, external_id=external_id)
-            current = await self._located(decision, target, tag)
+            keys = await self._context.keys_for(decision.tenant, target)
+            current = await self._located(decision, target, keys, external_id)
             if current is None:
-                done = await self._create(caller, target, keys, values, external_id, tag, subject)
+                try:
+                    done = await self._create(caller, target, keys, values, external_id, subject)
+                except KeyReplaced:
+                    await self._context.keyring.renew(keys)
+                    continue
             else:
-                done = await self._replace(decision, target, keys, current, values, external_id, tag, subject)
+                keys = await self._context.keys_of(keys, (current,))
+                done = await self._replace(decision, target, keys, current, values, external_id, subject)
             if done is not None:
                 return done
         raise Unavailable("The record is being changed by others; try again", retry_after=1)
+
+    async def _must_reach_named(self, decision: Decision, subject: UUID | None) -> None:
+        """Refuse a named patient out of reach before anything is looked up: else the answer would tell of them."""
+        if subject is not None:
+            await self._context.gate.must_reach(decision, subject)
 
     async def _must_exist(self, decision: Decision, subject: UUID | None) -> None:
         if subject is None:
@@ -97,21 +108,21 @@ class Upserts:
         keys: TenantKeys,
         values: Sequence[Payload],
         external_id: str,
-        tag: bytes,
         subject: UUID | None,
     ) -> Upserted | None:
         decision = await self._decide(caller, Permission.RECORD_CREATE, Action.RECORD_CREATE, target.name)
         context, record, now = self._context, uuid7(), self._context.clock.now()
+        decision = await self._settled(decision, target, values, subject)
         keying = await for_single_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
         owner = keying.use.subject if target.subject is SubjectMode.REQUIRED else None
-        state = _sealed(context, target, keys, keying, (record, 1), values, external_id, tag, owner)
+        state = _sealed(context, target, keys, keying, (record, 1), values, external_id, owner)
         call = create_call(decision, target, record, keying, state, at=now, claim=None)
         (row,) = await context.gate.change(decision, call, **create_facts(record, keying, values, state))
         if row["status"] == "ok":
             keep(context, decision, keying)
             return Upserted(Written(record, keying.use.subject, 1, now, now), "created")
         refund(keying)
-        if row["status"] == "conflict" and await self._located(decision, target, tag) is not None:
+        if row["status"] == "conflict" and await self._located(decision, target, keys, external_id) is not None:
             return None
         settle(context, decision, target, subject=subject, status=row["status"])
         return None
@@ -124,19 +135,21 @@ class Upserts:
         current: Stored,
         values: Sequence[Payload],
         external_id: str,
-        tag: bytes,
         subject: UUID | None,
     ) -> Upserted | None:
         context = self._context
+        decision = await self._settled(decision, target, values, current.subject)
         if subject is not None and subject not in (current.subject, current.sealed_for):
             await context.refuse(
                 decision,
                 Conflict("This external id belongs to a record of another subject"),
                 **met(current),
             )
-        kept = kept_unseen(target, current, decision.groups)
+        kept = kept_unseen(target, current, decision)
         owner = current.subject if target.subject is SubjectMode.REQUIRED else None
-        mac = content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner, kept=kept)
+        mac = content_mac(
+            keys, collection=target.id, external_id=external_id, payloads=values, subject=owner, kept=kept
+        )
         if mac == current.content_mac:
             await context.gate.disclose(
                 decision, resource_id=str(current.id), subject=current.subject, records=(current.id,), count=0
@@ -145,7 +158,7 @@ class Upserts:
             return Upserted(same, "unchanged")
         keying = await key_for(context, decision, keys, current, seals=len(values) + 1)
         place = (current.id, current.revision + 1)
-        state = _sealed(context, target, keys, keying, place, values, external_id, tag, owner, kept)
+        state = _sealed(context, target, keys, keying, place, values, external_id, owner, kept)
         names = tuple(field.name for field, _ in values)
         plan = Plan(state=state, keying=keying, values=values, names=names)
         try:
@@ -154,18 +167,31 @@ class Upserts:
             return None  # another put or a deletion came first: no condition of the caller's has failed
         return None if done is None else Upserted(done, "updated")
 
-    async def _located(self, decision: Decision, target: Collection, tag: bytes) -> Stored | None:
+    async def _settled(
+        self, decision: Decision, target: Collection, values: Sequence[Payload], subject: UUID | None
+    ) -> Decision:
+        """Return the decision as it holds for this patient, who may be out of the reach of some roles."""
+        settled = await self._context.gate.must_reach(decision, subject)
+        if settled is not decision:
+            await must_see(self._context.gate, settled, target, {field.name: None for field, _ in values})
+        return settled
+
+    async def _located(
+        self, decision: Decision, target: Collection, keys: TenantKeys, external_id: str
+    ) -> Stored | None:
+        newest, *older = external_tags(keys, collection=target.id, external_id=external_id)
         call = SearchRecords(
             credential=decision.caller.principal.credential,
             collection=target.id,
             first_field=EXTERNAL_ID,
-            first_tag=tag,
+            first_tag=newest,
             unique=True,
             more_tags=None,
             subject=None,
             after=NIL,
             most=1,
             whole=True,
+            older=tuple(older),
         )
         found = stored(await self._context.gate.read(decision, call))
         return found[0] if found else None
@@ -182,13 +208,13 @@ def _sealed(
     place: tuple[UUID, int],
     values: Sequence[Payload],
     external_id: str,
-    tag: bytes,
     owner: UUID | None,
     kept: Kept = NOTHING_KEPT,
 ) -> SealedState:
     """Seal what is put at `place`: the record's id, and the revision that it will be."""
     record, revision = place
-    tags = [Tag(EXTERNAL_ID, tag, unique=True)]
+    named = external_tags(keys, collection=target.id, external_id=external_id)
+    tags = [Tag(EXTERNAL_ID, tag, unique=True) for tag in named]
     tags += index_tags(keys, collection=target.id, payloads=values, region=context.region)
     return seal_state(
         keying.key,
@@ -200,6 +226,6 @@ def _sealed(
         payloads=values,
         tags=tags,
         external_id=external_id,
-        mac=content_mac(keys, collection=target.id, external_tag=tag, payloads=values, subject=owner, kept=kept),
+        mac=content_mac(keys, collection=target.id, external_id=external_id, payloads=values, subject=owner, kept=kept),
         kept=kept,
     )
