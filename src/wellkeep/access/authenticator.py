@@ -1,10 +1,13 @@
-"""From the Authorization header to a principal.
+"""From the Authorization header, or the cookie of a session, to a principal.
 
 Rules: what is presented is compared as a SHA-256 digest, in constant time; an unknown key and a wrong secret take the
 same steps and get the same answer; a key of another environment is refused before anything is looked up. Answers are
 kept in memory for `FRESH` seconds, by the digest, and that is safe because every call into the database asks again
 whether the credential stands (`access.stands`): a revocation holds with the next request on every worker. Failures are
-entries of the root log.
+entries of the root log. A key that is bound to networks is unknown from elsewhere. What comes with a key and a session
+at once is refused: whose act it was would be a guess. A session's request that changes something must come from a page
+of ours and bring the session's token (`session_door`).
+Staff in a customer's account come with a bearer token of its own (`impersonation_door`), and with nothing else.
 """
 
 from __future__ import annotations
@@ -17,11 +20,14 @@ from uuid import UUID
 
 import structlog
 
-from wellkeep.access import key_format
+from wellkeep.access import key_format, scopes, stepping_format
 from wellkeep.access.failures import Failures
+from wellkeep.access.impersonation_door import ImpersonationDoor
+from wellkeep.access.key_bounds import Network, comes_from, parsed
+from wellkeep.access.session_door import Presented, SessionDoor
+from wellkeep.access.sessions import Visitor
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import Unauthenticated, WellkeepError
-from wellkeep.base.permissions import Permission
+from wellkeep.base.errors import Forbidden, Unauthenticated, WellkeepError
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Pool
@@ -34,7 +40,10 @@ _ROUNDS_SECONDS = 60.0
 _SCHEME = "bearer "
 _NOBODYS_DIGEST = bytes(32)
 
-_LOOK_UP = "SELECT tenant_id, id, digest, roles, scopes, expires_at, revoked_at FROM access.api_key WHERE id = $1"
+_LOOK_UP = """
+SELECT tenant_id, id, digest, roles, scopes, expires_at, revoked_at, networks, requests, records
+FROM access.api_key WHERE id = $1
+"""
 _USED = """
 UPDATE access.api_key AS key SET last_used_at = used.at
 FROM unnest($1::uuid[], $2::timestamptz[]) AS used (id, at)
@@ -49,6 +58,11 @@ class _Known:
     principal: Principal
     until: float
     expires: float
+    networks: tuple[Network, ...] | None = None
+
+    def fits(self, ip: str | None) -> bool:
+        """Say whether the key may be used from `ip`."""
+        return self.networks is None or comes_from(ip, self.networks)
 
 
 class Authenticator:
@@ -63,6 +77,8 @@ class Authenticator:
         self._clock = clock
         self._environment = environment
         self._failures = Failures(gate=gate, findings=findings, clock=clock)
+        self._sessions = SessionDoor(auth_pool=auth_pool, app_pool=app_pool, gate=gate, clock=clock)
+        self._stepping_in = ImpersonationDoor(auth_pool=auth_pool, clock=clock)
         self._known: dict[bytes, _Known] = {}
         self._used: dict[UUID, tuple[UUID, float]] = {}
         self._rounds: asyncio.Task[None] | None = None
@@ -80,18 +96,38 @@ class Authenticator:
             await asyncio.gather(rounds, return_exceptions=True)
         await self.go_round(everything=True)
 
-    async def authenticate(
-        self, header: str | None, *, request: UUID, ip: str | None = None, agent: str | None = None
-    ) -> Principal:
-        """Return who presents `header`, the value of Authorization.
+    @property
+    def failures(self) -> Failures:
+        """What enters and counts failures: one for each process, since it is what bounds them."""
+        return self._failures
 
-        Raises Unauthenticated, always with the same words, once the failure is entered or counted.
+    async def authenticate(
+        self,
+        header: str | None,
+        *,
+        request: UUID,
+        ip: str | None = None,
+        agent: str | None = None,
+        session: Presented | None = None,
+    ) -> Principal:
+        """Return who presents `header`, the value of Authorization, or the cookie of a `session`.
+
+        Raises Unauthenticated, always with the same words, once the failure is entered or counted; Forbidden where
+        another site may have made a browser send this.
         """
+        if session is not None:
+            visitor = Visitor(request=request, ip=ip, agent=agent)
+            return await self._of_session(session, visitor, alone=header is None)
         key = _key_of(header)
         digest = key_format.digest(key)
         known = self._known.get(digest)
         if known is not None and self._clock.monotonic() < known.until and self._clock.seconds() < known.expires:
-            return self._use(known.principal)
+            if known.fits(ip):
+                return self._use(known.principal)
+            await self._failures.note(request=request, ip=ip, agent=agent, key_id=known.principal.credential)
+            raise Unauthenticated
+        if key.startswith(stepping_format.PREFIX):
+            return await self._stepped_in(key, Visitor(request=request, ip=ip, agent=agent))
         presented = key_format.read(key)
         row = None
         if presented is not None and presented.environment == self._environment:
@@ -99,9 +135,27 @@ class Authenticator:
                 row = await connection.fetchrow(_LOOK_UP, presented.id)
             matches = hmac.compare_digest(_NOBODYS_DIGEST if row is None else row["digest"], digest)
             if row is not None and matches and row["revoked_at"] is None and row["expires_at"] > self._clock.now():
-                return self._use(self._remember(digest, row))
+                known = self._remember(digest, row)
+                if known.fits(ip):
+                    return self._use(known.principal)
         await self._failures.note(request=request, ip=ip, agent=agent, key_id=None if row is None else row["id"])
         raise Unauthenticated
+
+    async def _stepped_in(self, token: str, visitor: Visitor) -> Principal:
+        principal = await self._stepping_in.enter(token)
+        if principal is None:
+            await self._failures.note(request=visitor.request, ip=visitor.ip, agent=visitor.agent, key_id=None)
+            raise Unauthenticated
+        return principal
+
+    async def _of_session(self, session: Presented, visitor: Visitor, *, alone: bool) -> Principal:
+        principal = await self._sessions.enter(session.cookie, visitor=visitor) if alone else None
+        if principal is not None and not session.forged:
+            return principal
+        await self._failures.note(request=visitor.request, ip=visitor.ip, agent=visitor.agent, key_id=None)
+        if principal is None:
+            raise Unauthenticated
+        raise Forbidden("Send this from our own pages, with the session's token in X-CSRF-Token")
 
     async def go_round(self, *, everything: bool = False) -> None:
         """Write down when keys were last used and enter the counts of failures; what fails waits for the next round."""
@@ -114,6 +168,7 @@ class Authenticator:
                 times = [datetime.fromtimestamp(used[key_id][1], UTC) for key_id in ids]
                 async with self._app_pool.tenant_transaction(tenant=tenant) as connection:
                     await connection.execute(_USED, ids, times)
+            await self._sessions.push()
             await self._failures.flush(everything=everything)
         except WellkeepError as error:
             self._used = used | self._used
@@ -129,8 +184,10 @@ class Authenticator:
             self._used[principal.credential] = (principal.tenant, self._clock.seconds())
         return principal
 
-    def _remember(self, digest: bytes, row: Record) -> Principal:
-        scopes = row["scopes"]
+    def _remember(self, digest: bytes, row: Record) -> _Known:
+        # A scope that no longer exists permits nothing, and takes nothing else away.
+        narrowed = None if row["scopes"] is None else scopes.read(row["scopes"])
+        networks = row["networks"]
         principal = Principal(
             type=ActorType.API_KEY,
             id=str(row["id"]),
@@ -138,13 +195,18 @@ class Authenticator:
             roles=tuple(row["roles"]),
             method=AuthMethod.API_KEY,
             credential=row["id"],
-            # A scope that no longer exists permits nothing, and takes nothing else away.
-            scopes=None if scopes is None else frozenset(known for known in Permission if known.value in scopes),
+            scopes=None if narrowed is None else narrowed.everywhere,
+            within=frozenset() if narrowed is None else narrowed.within,
+            networks=() if networks is None else tuple(networks),
+            requests=row["requests"],
+            records=row["records"],
         )
         while len(self._known) >= _KEPT:
             self._known.pop(next(iter(self._known)))
-        self._known[digest] = _Known(principal, self._clock.monotonic() + FRESH, row["expires_at"].timestamp())
-        return principal
+        places = None if networks is None else parsed(networks)
+        until, expires = self._clock.monotonic() + FRESH, row["expires_at"].timestamp()
+        known = self._known[digest] = _Known(principal, until, expires, places)
+        return known
 
 
 def _key_of(header: str | None) -> str:

@@ -18,8 +18,9 @@ from wellkeep.base.errors import Misconfigured
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
+from wellkeep.gate.acts import Role
 from wellkeep.gate.gate import Gate
-from wellkeep.gate.policy import FIELD_GROUPS, Role, RoleSet
+from wellkeep.gate.policy import FIELD_GROUPS, Glass, People, RoleSet
 from wellkeep.ledger.event import Action, SystemFacts, system_event
 
 _FILE = "roles.toml"
@@ -43,9 +44,16 @@ class _Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     across: frozenset[Permission]
 
 
+class _SteppingIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    permissions: frozenset[Permission]
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phi: _Phi
     platform: _Platform
+    people: People
+    impersonation: _SteppingIn
+    break_glass: Glass
     roles: dict[str, _RoleText]
 
 
@@ -83,14 +91,31 @@ def parse(raw: bytes) -> RoleSet:
         raise Misconfigured(f"{_FILE}: a permission that touches PHI reaches another tenant")
     if not text.phi.purpose_demanded <= text.phi.permissions:
         raise Misconfigured(f"{_FILE}: a purpose is demanded for a permission that touches no PHI")
+    _check_people(text)
     return RoleSet(
         roles=roles,
         phi=text.phi.permissions,
         purpose_demanded=text.phi.purpose_demanded,
         platform_only=text.platform.only,
         across=text.platform.across,
+        people=text.people,
+        stepping_in=text.impersonation.permissions,
+        glass=text.break_glass,
         digest=hashlib.sha256(raw).digest(),
     )
+
+
+def _check_people(text: _File) -> None:
+    """Raise Misconfigured where what holds for persons contradicts itself, or the roles."""
+    people, glass = text.people, text.break_glass
+    if not people.enrolling <= people.own:
+        raise Misconfigured(f"{_FILE}: setting up a second factor is about one's own account")
+    if any(people.own & role.permissions for role in text.roles.values()):
+        raise Misconfigured(f"{_FILE}: what is about one's own account is no role's to give")
+    if text.impersonation.permissions & (people.administrative | people.own):
+        raise Misconfigured(f"{_FILE}: an impersonation administers nothing")
+    if not glass.permissions <= text.phi.permissions or not glass.groups <= FIELD_GROUPS:
+        raise Misconfigured(f"{_FILE}: a broken glass opens records and field groups that exist")
 
 
 def matrix(roles: RoleSet) -> list[MatrixCell]:

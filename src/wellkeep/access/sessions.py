@@ -1,0 +1,218 @@
+"""Sessions: begun, renewed, listed, ended; each beginning and each end is an entry.
+
+Rules: the value of the cookie is told once, to who begins the session, and kept nowhere; a session ends where it is
+left idle, where its time is over, and with whoever ends it, on every worker with the next request. What raises what a
+session may do (a second factor, a step-up) gives it a new id and ends the old one in the same transaction, so that an
+id which somebody planted or saw before is worth nothing after; it does not make it last longer. All times are the
+database's: a host whose clock jumps neither ends nor prolongs a session. Who has a second factor has no session without
+having shown it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from wellkeep.access import session_format
+from wellkeep.access.persons import at_the_door, own
+from wellkeep.base.errors import NotFound, SecondFactorRequired, Unauthenticated
+from wellkeep.base.ids import uuid7
+from wellkeep.base.secrets import Secret
+from wellkeep.db.connection import Connection, Record
+from wellkeep.gate.acts import Caller
+from wellkeep.gate.gate import Gate
+from wellkeep.gate.transaction import GateTransaction
+from wellkeep.ledger.event import Action
+
+Method = Literal["password", "passkey", "provider"]
+_LISTED = 200
+
+_ACTIVE = "SELECT state = 'active' FROM access.person WHERE id = $1 FOR SHARE"
+_HAS_FACTOR = "SELECT EXISTS (SELECT FROM access.factor WHERE person_id = $1 AND confirmed_at IS NOT NULL)"
+_SEEN = "UPDATE access.person SET last_seen_at = clock_timestamp() WHERE id = $1"
+_BEGIN = """
+INSERT INTO access.session (tenant_id, id, person_id, digest, method, provider_id, provider_session, mfa, proved_at,
+  created_at, expires_at, idle, idle_until, ip, agent)
+SELECT wk.tenant(), $1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN now END, now, coalesce($8, now + rules.length),
+  rules.idle, least(now + rules.idle, coalesce($8, now + rules.length)), $9::text::inet, $10
+FROM (SELECT clock_timestamp() AS now) AS at, (
+  SELECT coalesce(max(session_idle), interval '30 minutes') AS idle,
+    coalesce(max(session_length), interval '12 hours') AS length FROM access.tenant_rules
+) AS rules
+RETURNING expires_at
+"""
+_ROTATE = """
+UPDATE access.session SET ended_at = clock_timestamp(), ended_because = 'renewed'
+WHERE id = $1 AND person_id = $2 AND ended_at IS NULL
+  AND expires_at > clock_timestamp() AND idle_until > clock_timestamp()
+RETURNING expires_at, method, provider_id, provider_session
+"""
+_LIST = """
+SELECT id, method, mfa, created_at, expires_at, idle_until, proved_at, host(ip) AS ip, agent
+FROM access.session
+WHERE person_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp() AND idle_until > clock_timestamp()
+ORDER BY id DESC LIMIT $2
+"""
+_END = """
+UPDATE access.session SET ended_at = clock_timestamp(), ended_because = $3
+WHERE person_id = $1 AND id = $2 AND ended_at IS NULL RETURNING id
+"""
+_END_OTHERS = """
+UPDATE access.session SET ended_at = clock_timestamp(), ended_because = $3
+WHERE person_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A new session and, this once, the value of its cookie and the token against forged requests."""
+
+    id: UUID
+    tenant: UUID
+    person: UUID
+    cookie: Secret[str]
+    mfa: bool
+    expires_at: datetime
+
+    @property
+    def csrf(self) -> str:
+        """What must come in `X-CSRF-Token` with whatever changes something."""
+        return session_format.csrf_token(self.cookie.reveal())
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What its person may know of a session; `agent` is 16 hex digits of the hash of the user agent."""
+
+    id: UUID
+    method: str
+    mfa: bool
+    created_at: datetime
+    expires_at: datetime
+    idle_until: datetime
+    proved_at: datetime | None
+    ip: str | None
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Where somebody who has no session yet comes from, under which request."""
+
+    request: UUID
+    ip: str | None = None
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Via:
+    """How somebody signed in: by what, and for a provider by which one and in which session of its own."""
+
+    method: Method
+    provider: UUID | None = None
+    provider_session: str | None = None
+
+
+class Sessions:
+    """Manages the sessions of people."""
+
+    def __init__(self, *, gate: Gate) -> None:
+        """Begin and end sessions through `gate`."""
+        self._gate = gate
+
+    async def begin(self, *, tenant: UUID, person: UUID, via: Via, mfa: bool, visitor: Visitor) -> Begun:
+        """Begin a session of a person who has shown everything that is asked of them; `mfa`: a second factor, too.
+
+        Raises Unauthenticated where there is no such active person, SecondFactorRequired where the person has a second
+        factor and `mfa` is False, Forbidden where the tenant is closed, LedgerUnavailable.
+        """
+        caller = at_the_door(tenant=tenant, person=person, request=visitor.request, ip=visitor.ip, agent=visitor.agent)
+        decision = await self._gate.decide(caller, own(Action.SESSION_STARTED, person, enrolling=True))
+        async with self._gate.transaction(decision) as work:
+            return await begin_within(work, caller, person, via=via, mfa=mfa)
+
+    async def renew(self, caller: Caller, *, mfa: bool, work: GateTransaction | None = None) -> Begun:
+        """End the caller's session and begin another in its place, of the same end; `mfa`: a factor was shown just now.
+
+        Within `work`, where it is given, so that it happens with what it follows from. Raises Unauthenticated where the
+        session stands no longer.
+        """
+        if work is not None:
+            return await self._renew(work, caller, mfa=mfa)
+        person = person_of(caller)
+        decision = await self._gate.decide(caller, own(Action.SESSION_RENEWED, person, enrolling=True))
+        async with self._gate.transaction(decision) as whole:
+            return await self._renew(whole, caller, mfa=mfa)
+
+    async def _renew(self, work: GateTransaction, caller: Caller, *, mfa: bool) -> Begun:
+        person, old = person_of(caller), caller.principal.credential
+        row = await work.connection.fetchrow(_ROTATE, old, person)
+        if row is None:
+            raise Unauthenticated
+        via = Via(method=row["method"], provider=row["provider_id"], provider_session=row["provider_session"])
+        return await _insert(work, caller, person, via, mfa=mfa, until=row["expires_at"])
+
+    async def list(self, caller: Caller) -> list[Session]:
+        """Return the caller's own sessions that stand, newest first, at most 200."""
+        person = person_of(caller)
+        decision = await self._gate.decide(caller, own(Action.ACCOUNT_READ, person, enrolling=True))
+        async with self._gate.reading(decision) as connection:
+            return [_session(row) for row in await connection.fetch(_LIST, person, _LISTED)]
+
+    async def end(self, caller: Caller, *, session: UUID | None = None) -> None:
+        """End one of the caller's own sessions, the one in use unless another is named. Raises NotFound."""
+        person = person_of(caller)
+        ending = session or caller.principal.credential
+        decision = await self._gate.decide(caller, own(Action.SESSION_ENDED, person, enrolling=True))
+        async with self._gate.transaction(decision) as work:
+            if await work.connection.fetchval(_END, person, ending, "signed-out") is None:
+                raise NotFound("There is no such session, or it has ended")
+            work.record(resource_type="session", resource_id=str(ending))
+
+    async def end_others(self, caller: Caller) -> int:
+        """End all of the caller's own sessions but the one in use; returns how many."""
+        person = person_of(caller)
+        decision = await self._gate.decide(caller, own(Action.SESSION_ENDED, person, enrolling=True))
+        async with self._gate.transaction(decision) as work:
+            ended = await end_all(work.connection, person, because="signed-out", but=caller.principal.credential)
+            work.record(count=ended)
+        return ended
+
+
+async def begin_within(work: GateTransaction, caller: Caller, person: UUID, *, via: Via, mfa: bool) -> Begun:
+    """Begin a session of `person`, who is at the door, with what else is done in `work`; raises as `Sessions.begin`."""
+    if not await work.connection.fetchval(_ACTIVE, person):
+        raise Unauthenticated
+    if not mfa and await work.connection.fetchval(_HAS_FACTOR, person):
+        raise SecondFactorRequired
+    begun = await _insert(work, caller, person, via, mfa=mfa, until=None)
+    await work.connection.execute(_SEEN, person)
+    return begun
+
+
+async def end_all(connection: Connection, person: UUID, *, because: str, but: UUID | None = None) -> int:
+    """End every session of `person` but one, within the transaction of `connection`; returns how many they were."""
+    return len(await connection.fetch(_END_OTHERS, person, but, because))
+
+
+def person_of(caller: Caller) -> UUID:
+    """Return the id of the person who asks; the policy has let nobody else as far as this."""
+    return UUID(caller.principal.id)
+
+
+async def _insert(
+    work: GateTransaction, caller: Caller, person: UUID, via: Via, *, mfa: bool, until: datetime | None
+) -> Begun:
+    identifier = uuid7()
+    cookie = session_format.new_secret(identifier)
+    values = (identifier, person, session_format.digest(cookie.reveal()), via.method, via.provider)
+    expires = await work.connection.fetchval(_BEGIN, *values, via.provider_session, mfa, until, caller.ip, caller.agent)
+    action = Action.SESSION_STARTED if until is None else Action.SESSION_RENEWED
+    work.record(action=action, resource_type="session", resource_id=str(identifier))
+    return Begun(identifier, caller.principal.tenant, person, cookie, mfa=mfa, expires_at=expires)
+
+
+def _session(row: Record) -> Session:
+    return Session(**{name: row[name] for name in Session.__slots__})
