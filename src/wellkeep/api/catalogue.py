@@ -5,22 +5,71 @@ Rule: administration is served on its own listener and nowhere else: on the publ
 
 from __future__ import annotations
 
+from wellkeep.api.account import ACCOUNT
 from wellkeep.api.apikeys import APIKEYS
+from wellkeep.api.approvals import APPROVALS
+from wellkeep.api.break_glass import BREAK_GLASS
 from wellkeep.api.collections import COLLECTIONS
 from wellkeep.api.disclosures import DISCLOSURES
+from wellkeep.api.egress import EGRESS, EGRESS_SHOWN
+from wellkeep.api.erasure import ERASURE, TENANT_ERASURE
 from wellkeep.api.health import HEALTH, metrics_route
+from wellkeep.api.impersonation import IMPERSONATIONS, STEPPING_IN
+from wellkeep.api.keys import KEYS
 from wellkeep.api.ledger import LEDGER
 from wellkeep.api.metrics import Metrics
+from wellkeep.api.oidc import SIGN_IN
 from wellkeep.api.pages import reference_routes
+from wellkeep.api.providers import PROVIDERS
 from wellkeep.api.records import RECORDS
+from wellkeep.api.reviews import REVIEWS, TENANT_REVIEWS
+from wellkeep.api.roles import POLICIES
 from wellkeep.api.routes import Listener, Route
 from wellkeep.api.searches import SEARCHES
+from wellkeep.api.session import SESSION
 from wellkeep.api.subjects import SUBJECTS
+from wellkeep.api.teams import TEAMS
 from wellkeep.api.tenants import TENANTS
 from wellkeep.api.transfers import TRANSFERS
+from wellkeep.api.users import TENANT_USERS, USERS
 
-_PUBLIC = (*COLLECTIONS, *RECORDS, *SEARCHES, *SUBJECTS, *DISCLOSURES, *TRANSFERS, *LEDGER, *HEALTH)
-_ADMIN = (*TENANTS, *APIKEYS, *HEALTH)
+_PUBLIC = (
+    *COLLECTIONS,
+    *RECORDS,
+    *SEARCHES,
+    *SUBJECTS,
+    *DISCLOSURES,
+    *ERASURE,
+    *APPROVALS,
+    *BREAK_GLASS,
+    *IMPERSONATIONS,
+    *TRANSFERS,
+    *LEDGER,
+    *SESSION,
+    *SIGN_IN,
+    *ACCOUNT,
+    *USERS,
+    *REVIEWS,
+    *POLICIES,
+    *TEAMS,
+    *EGRESS_SHOWN,
+    *HEALTH,
+)
+_ADMIN = (
+    *SESSION,
+    *ACCOUNT,
+    *TENANT_USERS,
+    *PROVIDERS,
+    *TENANT_REVIEWS,
+    *TENANTS,
+    *APIKEYS,
+    *KEYS,
+    *TENANT_ERASURE,
+    *APPROVALS,
+    *EGRESS,
+    *STEPPING_IN,
+    *HEALTH,
+)
 _UNTABLED = ("metrics", "openapi", "docs", "docs_style", "problem_page")
 
 

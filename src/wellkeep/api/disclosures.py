@@ -47,6 +47,7 @@ DISCLOSURES = (
         summary="Who saw or changed this patient's data, when and why; as JSON, or as a page to print",
         tag="subjects",
         serve=disclosures,
+        weight=5,
         permission=Permission.LEDGER_READ,
         query=(query.SINCE, query.UNTIL, query.LIMIT, query.CURSOR, query.FORMAT),
         takes=("X-Purpose-Of-Use",),

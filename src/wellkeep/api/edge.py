@@ -46,7 +46,7 @@ class Edge:
                 exchange.status = message["status"]
                 given = list(message["headers"])
                 own = {name for name, _ in given} if exchange.route is not None and exchange.route.renders else ()
-                message["headers"] = given + [pair for pair in carried if pair[0] not in own]
+                message["headers"] = [*given, *exchange.rate] + [pair for pair in carried if pair[0] not in own]
             await send(message)
 
         metrics = self._metrics

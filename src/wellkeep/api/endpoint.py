@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from litestar import Request
-from litestar.types import ASGIApp, Scope
+from litestar.types import ASGIApp
 
-from wellkeep.api import decoding, headers, peer, problems, query
+from wellkeep.access.limits import FAILED_WEIGHT
+from wellkeep.api import browser, decoding, headers, limiting, peer, problems, query
 from wellkeep.api.answers import Answer, Stream
 from wellkeep.api.exchange import Exchange, exchange_of
 from wellkeep.api.limits import read_body
@@ -39,12 +40,19 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
         try:
             found = headers.known(scope["headers"])
             async with asyncio.timeout(route.seconds):
-                caller = await _identify(runtime, exchange, scope, found) if protected else None
+                if protected:
+                    caller = await _identify(runtime, exchange, request, found)
+                    await limiting.admit(runtime.limits, exchange, caller, weight=route.weight)
+                else:
+                    caller = None
+                    await limiting.admit_stranger(runtime.limits, exchange, request.scope, weight=route.weight)
+                browser.must_be_ours(found, request.method)
                 parameters = query.parse(scope["query_string"], route.query)
                 raw = b"" if route.body is None else await _body(route, request, found)
                 body = raw if route.body in _UNDECODED else await decoding.decode_aside(raw, route.body)
                 path = scope["path_params"]
-                call = Call(runtime, exchange.request, found, path, scope["raw_path"], parameters, body, caller)
+                asked = (runtime, exchange.request, found, path, scope["raw_path"], parameters, body, caller)
+                call = Call(*asked, peer.address(scope))
                 answer: Answer | Stream = await route.serve(call)
                 if isinstance(answer, Stream):
                     await answer.prepare()
@@ -64,12 +72,20 @@ def refused(error: Exception, exchange: Exchange, *, allow: str | None = None) -
     return problems.answer(known, request=exchange.request, allow=allow)
 
 
-async def _identify(runtime: Runtime, exchange: Exchange, scope: Scope, found: dict[bytes, bytes]) -> Caller:
-    ip = peer.address(scope)
+async def _identify(runtime: Runtime, exchange: Exchange, request: Request, found: dict[bytes, bytes]) -> Caller:  # type: ignore[type-arg]
+    ip = peer.address(request.scope)
     agent = headers.agent(found)
-    principal = await runtime.authenticator.authenticate(
-        headers.authorization(found), request=exchange.request, ip=ip, agent=agent
-    )
+    try:
+        principal = await runtime.authenticator.authenticate(
+            headers.authorization(found),
+            request=exchange.request,
+            ip=ip,
+            agent=agent,
+            session=browser.presented(found, request.method),
+        )
+    except errors.Unauthenticated:
+        await limiting.admit_stranger(runtime.limits, exchange, request.scope, weight=FAILED_WEIGHT)
+        raise
     exchange.tenant = principal.tenant
     return Caller(principal, headers.purpose(found), exchange.request, ip, agent)
 

@@ -24,6 +24,7 @@ class Exchange:
     tenant: UUID | None = None
     status: int = 0
     code: str | None = None
+    rate: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def attach(scope: Scope, exchange: Exchange) -> None:

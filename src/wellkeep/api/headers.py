@@ -38,6 +38,11 @@ PAGE_POLICY: Final = (
 
 _ONCE = frozenset({
     b"authorization",
+    b"cookie",
+    b"host",
+    b"origin",
+    b"sec-fetch-site",
+    b"x-csrf-token",
     b"content-type",
     b"content-length",
     b"content-encoding",

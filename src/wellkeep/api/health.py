@@ -1,7 +1,7 @@
 """Whether this server is alive, whether it is ready, and what it counted.
 
-Rule: these three are open, so they tell names of parts, yes or no, and how many findings are open, nothing of any
-tenant. `/metrics` exists on the administration listener alone.
+Rule: these three are open, so they tell names of parts, yes or no, how many findings are open and how many tenants'
+keys stand how, nothing of any tenant. `/metrics` exists on the administration listener alone.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ class Alive(msgspec.Struct, frozen=True):
 class Ready(msgspec.Struct, frozen=True):
     """What the service stands on, each part true where it holds.
 
-    `findings` counts what was noticed and is still open, by severity; null while the database does not say.
+    `findings` counts what was noticed and is still open, by severity; null while the database does not say. `keys`
+    counts tenants by how their keys stand in the process that answers: ok, stale, locked, revoked.
     """
 
     ready: bool
     parts: dict[str, bool]
     findings: dict[str, int] | None
+    keys: dict[str, int]
 
 
 _ALIVE = answers.encode(Alive())
@@ -56,7 +58,11 @@ async def ready(call: Call) -> Answer:
         log.warning("not_ready", error=type(trouble).__name__)
     holds = all(parts.values())
     headers = () if holds else ((b"retry-after", b"2"),)
-    return answers.json(Ready(holds, parts, findings), status=200 if holds else Unavailable.status, headers=headers)
+    return answers.json(
+        Ready(holds, parts, findings, dict(call.runtime.readiness.keys())),
+        status=200 if holds else Unavailable.status,
+        headers=headers,
+    )
 
 
 HEALTH = (
@@ -67,6 +73,7 @@ HEALTH = (
         summary="Is the process alive?",
         tag="health",
         serve=alive,
+        weight=0,
         open_because="a load balancer asks before it has a key; it learns that a process runs",
         returns=Alive,
     ),
@@ -77,6 +84,7 @@ HEALTH = (
         summary="Can requests be served?",
         tag="health",
         serve=ready,
+        weight=0,
         open_because="a load balancer asks before it has a key; it learns which part is down",
         returns=Ready,
         also=(503,),
@@ -98,6 +106,7 @@ def metrics_route(metrics: Metrics) -> Route:
         summary="Counters in the Prometheus text format",
         tag="health",
         serve=show,
+        weight=0,
         open_because="on the administration listener alone; counts of requests by route and status, nothing of anybody",
         answer_media="text/plain",
     )

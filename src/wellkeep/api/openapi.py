@@ -35,6 +35,8 @@ _PROTECTED: tuple[type[WellkeepError], ...] = (
     errors.Forbidden,
     errors.NotFound,
     errors.PurposeRequired,
+    errors.SecondFactorRequired,
+    errors.StepUpRequired,
     errors.KeysRevoked,
     errors.RateLimited,
     errors.BudgetExceeded,
@@ -96,9 +98,12 @@ _TITLES = {
     201: "Made",
     202: "Taken, and done in the background",
     204: "Done; no content",
+    303: "Go there",
     304: "You have it already",
     503: "Not ready",
 }
+_EMPTY = frozenset({204, 303, 304})
+"""Answers whose whole meaning is in the head."""
 
 
 def document(routes: Sequence[Route], *, title: str) -> dict[str, Any]:
@@ -201,14 +206,14 @@ def _responses(route: Route) -> dict[str, Any]:
     done: dict[str, Any] = {"description": _TITLES[route.status], "headers": _headers(route.answer_headers)}
     if route.returns is not None:
         done["content"] = {"application/json": {"schema": _schema(route.returns)}}
-    elif route.status != 204:  # noqa: PLR2004  # No Content
+    elif route.status not in _EMPTY:
         done["content"] = {route.answer_media: {"schema": {"type": "string"}}}
     if route.also_media:
         done["content"][route.also_media] = {"schema": {"type": "string"}}
     responses = {str(route.status): done}
     for status in route.also:
         other = {"description": _TITLES[status], "headers": _headers(route.answer_headers)}
-        if status != 304 and "content" in done:  # noqa: PLR2004  # Not Modified has no content
+        if status not in _EMPTY and "content" in done:
             other["content"] = done["content"]
         responses[str(status)] = other
     for status, kinds in _by_status(problems_of(route)).items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 
@@ -13,12 +13,16 @@ def address(scope: Any) -> str | None:
     return _canonical(client[0]) if client else None
 
 
-@lru_cache(maxsize=4096)
-def _canonical(text: str) -> str | None:
-    """Return the canonical text of an address, or None for what is none (a Unix socket's peer)."""
+def parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that `text` is, as `address` spells it; None for what is none (a Unix socket's peer)."""
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        found = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(mapped or found)
+    return (found.ipv4_mapped if isinstance(found, IPv6Address) else None) or found
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str | None:
+    found = parsed(text)
+    return None if found is None else str(found)

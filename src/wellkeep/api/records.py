@@ -196,6 +196,7 @@ RECORDS = (
         method="POST",
         path=_RECORDS + "/batch",
         name="record_batch",
+        weight=20,
         summary="Create up to 500 records, each with an outcome of its own",
         tag="records",
         serve=batch,

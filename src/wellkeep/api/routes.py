@@ -32,7 +32,7 @@ class Call:
     """One request, decoded: what a route's function gets.
 
     `body` is what the route declares (a Struct, or bytes); `found` are the known headers,
-    `query` the declared parameters, `path` those of the address as they were sent.
+    `query` the declared parameters, `path` those of the address as they were sent, `ip` the peer's address.
     """
 
     runtime: Runtime
@@ -43,6 +43,7 @@ class Call:
     query: dict[str, str]
     body: Any
     identified: Caller | None
+    ip: str | None = None
 
     @property
     def caller(self) -> Caller:
@@ -90,7 +91,7 @@ class Route:
 
     `permission` is what the gate will demand; where it is None, `open_because` says why. `body` is the Struct that the
     body decodes to, or bytes with `media`. `returns` is the Struct of the answer's body, where it is JSON; `also_media`
-    is what else the same address answers in.
+    is what else the same address answers in. `weight` is what a request counts for against the rate limit; 0: nothing.
     """
 
     method: Method
@@ -114,6 +115,7 @@ class Route:
     problems: tuple[type[WellkeepError], ...] = ()
     limit: int = limits.RECORD_BYTES
     seconds: float = limits.REQUEST_SECONDS
+    weight: int = 1
     example: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

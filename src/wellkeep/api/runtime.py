@@ -13,12 +13,21 @@ from typing import Protocol
 
 import msgspec
 
+from wellkeep.access.accounts import Accounts
 from wellkeep.access.api_keys import ApiKeys
 from wellkeep.access.authenticator import Authenticator
+from wellkeep.access.limits import RateLimits
+from wellkeep.access.single_sign_on import SingleSignOn
 from wellkeep.access.tenants import Tenants
 from wellkeep.assembly.disclosures import Disclosures
+from wellkeep.assembly.egress_list import EgressList
+from wellkeep.assembly.emergencies import Emergencies
+from wellkeep.assembly.erasing import Erasing
+from wellkeep.assembly.key_rotations import KeyRotations
 from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
+from wellkeep.assembly.policies import Policies
+from wellkeep.assembly.reviewing import Reviewing
 from wellkeep.findings.findings import Findings
 from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
@@ -43,6 +52,10 @@ class Readiness(Protocol):
         """Return how many findings are open in the deployment, by severity."""
         ...
 
+    def keys(self) -> Mapping[str, int]:
+        """Return how many tenants' keys stand how in this process: ok, stale, locked, revoked."""
+        ...
+
     async def metrics(self) -> str:
         """Return lines for `/metrics` about what is more than one process, each with its line feed."""
         ...
@@ -53,6 +66,8 @@ class Runtime(Protocol):
 
     @property
     def authenticator(self) -> Authenticator: ...  # noqa: D102  # each is described at its own protocol
+    @property
+    def limits(self) -> RateLimits: ...  # noqa: D102
     @property
     def collections(self) -> Collections: ...  # noqa: D102
     @property
@@ -76,9 +91,25 @@ class Runtime(Protocol):
     @property
     def disclosures(self) -> Disclosures: ...  # noqa: D102
     @property
+    def egress_list(self) -> EgressList: ...  # noqa: D102
+    @property
+    def emergencies(self) -> Emergencies: ...  # noqa: D102
+    @property
+    def erasing(self) -> Erasing: ...  # noqa: D102
+    @property
+    def key_rotations(self) -> KeyRotations: ...  # noqa: D102
+    @property
+    def reviewing(self) -> Reviewing: ...  # noqa: D102
+    @property
+    def policies(self) -> Policies: ...  # noqa: D102
+    @property
     def tenants(self) -> Tenants: ...  # noqa: D102
     @property
     def api_keys(self) -> ApiKeys: ...  # noqa: D102
+    @property
+    def accounts(self) -> Accounts: ...  # noqa: D102
+    @property
+    def single_sign_on(self) -> SingleSignOn: ...  # noqa: D102
     @property
     def findings(self) -> Findings: ...  # noqa: D102
     @property

@@ -31,6 +31,7 @@ SEARCHES = (
         summary="Find records by blind index; what is found is opened, and every one is named in the ledger first",
         tag="records",
         serve=search,
+        weight=2,
         permission=Permission.RECORD_SEARCH,
         body=shapes.SearchInput,
         takes=("X-Purpose-Of-Use",),

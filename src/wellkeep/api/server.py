@@ -28,10 +28,14 @@ from wellkeep.api.redirector import Redirector
 from wellkeep.api.routes import Listener
 from wellkeep.api.runtime import RuntimeFactory
 from wellkeep.api.supervisor import Supervisor, WorkerLink
-from wellkeep.assembly.tls import server_context
+from wellkeep.assembly.tls_hosts import Certificates, Pair, pairs
+from wellkeep.assembly.tls_watch import CertificateWatch, watching_certificates
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.listen_settings import Network, admin_networks
+from wellkeep.base.process import close_to_others
 from wellkeep.base.settings import Settings
+from wellkeep.base.tls_settings import Profile
 
 _COLLECT_AFTER = (10_000, 20, 20)
 """Containers made and not freed before the youngest generation is looked through, and how often the older ones are."""
@@ -64,11 +68,12 @@ def serve(
     to `log`: a file, a descriptor of ours, or (None) standard error. Raises Misconfigured where an address is taken or
     the TLS files do not fit.
     """
-    certificate, key = home / settings.tls.certificate, home / settings.tls.key
-    server_context(certificate=certificate, key=key)
+    shown = pairs(settings.tls, home=home)
+    Certificates(shown, profile=settings.tls.profile)
+    networks = admin_networks(settings.listen)
     sockets = bind(settings.listen)
     addresses = Addresses(**{name: _address(bound) for name, bound in sockets.items()})
-    plan = _Plan(runtime_factory, settings.host, certificate, key, addresses, log)
+    plan = _Plan(runtime_factory, settings.host, shown, settings.tls.profile, networks, addresses, log)
 
     def ready() -> None:
         if on_ready is not None:
@@ -91,8 +96,9 @@ class _Plan:
 
     factory: RuntimeFactory
     host: str
-    certificate: Path
-    key: Path
+    pairs: tuple[Pair, ...]
+    profile: Profile
+    networks: tuple[Network, ...]
     addresses: Addresses
     log: Path | int | None
 
@@ -106,6 +112,7 @@ def _work(plan: _Plan, sockets: dict[Listener, Any], link: WorkerLink) -> None:
     """Be one worker: the entry point of its process."""
     metrics = Metrics(catalogue.names(), slots=link.slots, worker=link.worker, workers=link.workers)
     try:
+        close_to_others()
         _run(plan, sockets, metrics, on_ready=link.ready, link=link)
     except Misconfigured as error:
         sys.exit(error.message)
@@ -131,10 +138,12 @@ async def _main(
         loop.add_signal_handler(name, stop.set)
     if link is not None:
         link.stop_with_supervisor(loop, stop.set)
-    tls = server_context(certificate=plan.certificate, key=plan.key)
+    certificates = Certificates(plan.pairs, profile=plan.profile)
     runtime_open: AbstractAsyncContextManager[Any] = plan.factory()
-    async with runtime_open as runtime:
-        servers = _servers(plan, runtime, metrics, tls)
+    async with runtime_open as runtime, _watched(certificates, runtime):
+        if link is not None:
+            runtime.limits.counts.workers = link.workers
+        servers = _servers(plan, runtime, metrics, certificates.front)
         settle()
         serving = asyncio.create_task(serve_until(stop, servers, sockets))
         up = asyncio.create_task(_all_listen(servers))
@@ -159,6 +168,11 @@ def settle() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
+def _watched(certificates: Certificates, runtime: Any) -> AbstractAsyncContextManager[None]:
+    watch = CertificateWatch(certificates, findings=runtime.findings, clock=SystemClock())
+    return watching_certificates(watch)
+
+
 def _servers(plan: _Plan, runtime: Any, metrics: Metrics, tls: ssl.SSLContext) -> dict[Listener, ListenerServer]:
     clock = SystemClock()
     public = build(runtime, listener="public", metrics=metrics, clock=clock)
@@ -167,7 +181,7 @@ def _servers(plan: _Plan, runtime: Any, metrics: Metrics, tls: ssl.SSLContext) -
     redirector = Redirector(runtime, authority=plan.host if port == "443" else f"{plan.host}:{port}")
     return {
         "public": ListenerServer(public.asgi, tls=tls),
-        "admin": ListenerServer(admin.asgi, tls=tls),
+        "admin": ListenerServer(admin.asgi, tls=tls, networks=plan.networks),
         "plain": ListenerServer(redirector, tls=None),
     }
 

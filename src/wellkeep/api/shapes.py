@@ -14,9 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from wellkeep.access import tenants
-from wellkeep.access.api_keys import DEFAULT_DAYS, LONGEST_DAYS, ApiKey
+from wellkeep.access.approvals import Approval
 from wellkeep.api.problems import Place
-from wellkeep.base.permissions import Permission
 from wellkeep.vault import definition
 from wellkeep.vault.outcomes import Written
 
@@ -104,15 +103,6 @@ class TenantInput(Input, frozen=True, kw_only=True):
     kind: Literal["live", "synthetic"] = "live"
 
 
-class KeyInput(Input, frozen=True, kw_only=True):
-    """A new API key. `scopes` narrow what the roles permit; they never add to it."""
-
-    name: Annotated[str, Meta(max_length=100)]
-    roles: Annotated[list[Name], Meta(min_length=1, max_length=8)]
-    scopes: Annotated[list[Permission], Meta(max_length=64)] | None = None
-    days: Annotated[int, Meta(ge=1, le=LONGEST_DAYS, description="until it expires")] = DEFAULT_DAYS
-
-
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """A collection. Its version counts its changes and is its entity tag."""
 
@@ -192,11 +182,24 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class ApprovalInput(Input, frozen=True, kw_only=True):
+    """What the second person decides."""
+
+    decision: Literal["approve", "refuse"]
+
+
+class Approvals(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, the newest first."""
+
+    approvals: list[Approval]
+
+
 class Entries(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of ledger entries, newest first; each is the entry's own JSON."""
+    """One page of ledger entries, newest first; each is the entry's own JSON, `names` is what the actors are called."""
 
     entries: list[msgspec.Raw]
     cursor: str | None
+    names: dict[str, str]
 
 
 class EntryProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,50 +270,6 @@ class Tenants(msgspec.Struct, frozen=True):
     """All tenants of the deployment."""
 
     tenants: list[Tenant]
-
-
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key, without its secret."""
-
-    id: UUID
-    tenant: UUID
-    name: str
-    prefix: str
-    roles: tuple[str, ...]
-    scopes: tuple[str, ...] | None
-    created_at: datetime
-    expires_at: datetime
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-
-class Keys(msgspec.Struct, frozen=True):
-    """The API keys of a tenant, newest first."""
-
-    apikeys: list[Key]
-
-
-class KeyIssued(msgspec.Struct, frozen=True, kw_only=True):
-    """A new key and, this once, the key itself."""
-
-    about: Key
-    key: str
-
-
-def key(about: ApiKey) -> Key:
-    """Return what may be told of a key."""
-    return Key(
-        id=about.id,
-        tenant=about.tenant,
-        name=about.name,
-        prefix=about.prefix,
-        roles=about.roles,
-        scopes=about.scopes,
-        created_at=about.created_at,
-        expires_at=about.expires_at,
-        last_used_at=about.last_used_at,
-        revoked_at=about.revoked_at,
-    )
 
 
 def collection(stored: definition.Collection) -> Collection:

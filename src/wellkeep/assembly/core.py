@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wellkeep.access import roles
+from wellkeep.access.attributes import StoredAttributes
 from wellkeep.assembly.anchors import open_anchoring
 from wellkeep.assembly.database import Database
-from wellkeep.assembly.egress_denials import open_egress
+from wellkeep.assembly.egress_denials import HeldDenials, record_denials, way_out
+from wellkeep.assembly.egress_watch import follow_list
 from wellkeep.assembly.home import Home
-from wellkeep.assembly.kms import open_epochs, open_kms
+from wellkeep.assembly.kms import open_epochs, open_roots
+from wellkeep.assembly.limiting import Limiting, open_limiting
 from wellkeep.assembly.recording import Recording, open_recording
 from wellkeep.assembly.seal_keys import seal_keys
 from wellkeep.base.clock import Clock, SystemClock
+from wellkeep.base.process import close_to_others
 from wellkeep.base.settings import Settings
 from wellkeep.db import deployment, guard, migrate
 from wellkeep.db.context import ContextKey
@@ -28,10 +32,13 @@ from wellkeep.egress.egress import Egress
 from wellkeep.findings.findings import Findings
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import Policy
+from wellkeep.keys.calling import Counted
 from wellkeep.keys.deployment import DeploymentKeys, load_deployment
-from wellkeep.keys.kms import EpochKeys, Kms
+from wellkeep.keys.kms import EpochKeys
 from wellkeep.keys.reasons import Reasons
 from wellkeep.keys.ring import KeyRing
+from wellkeep.keys.roots import PinnedRoots
+from wellkeep.keys.signals import Signals
 from wellkeep.ledger.anchors.anchoring import Anchoring
 from wellkeep.ledger.checkpoint import CheckpointSigner
 from wellkeep.ledger.checkpointer import Checkpointer
@@ -56,11 +63,13 @@ class Core:
     findings: Findings
     keys: DeploymentKeys
     ring: KeyRing
-    kms: Kms
+    signals: Signals
+    roots: PinnedRoots
     epochs: EpochKeys
     recording: Recording
     reasons: Reasons
     gate: Gate
+    limiting: Limiting
     egress: Egress
     anchoring: Anchoring
     context_key: ContextKey
@@ -126,46 +135,54 @@ async def open_core(
     all the same, to be looked at: `setbacks` says what is wrong, and nothing is appended. Without `migrated` the schema
     may be an older program's, or a newer's: good for entering that it is about to be changed.
     """
+    close_to_others()
     home.check()
     await check(database, settings, migrated=migrated)
     clock = SystemClock()
-    kms = open_kms(home, settings)
+    denials = HeldDenials()
+    egress = way_out(home, settings, denials)
+    looks = Counted()
+    roots = open_roots(home, settings, egress=egress, clock=clock, counted=looks)
+    epochs = open_epochs(home, settings, egress=egress, clock=clock, counted=looks)
     async with connected(database.endpoint("wk_app")) as connection:
-        keys = await load_deployment(connection, kms)
+        keys = await load_deployment(connection, roots)
     async with AsyncExitStack() as stack:
         context_key = ContextKey(keys.context.secret)
         pools = await _open_pools(stack, database, clock, context_key)
         findings = Findings(pools.app, clock=clock)
         stack.push_async_callback(findings.stop)
-        epochs = open_epochs(home, settings)
-        ring = KeyRing(pools.app, kms, epochs, findings, clock=clock)
+        ring = KeyRing(pools.app, roots, epochs, findings, clock=clock)
+        ring.calls.include(looks)
         stack.push_async_callback(ring.stop)
-        keyed = _Keyed(keys, ring, kms, epochs, context_key)
+        signals = await _opened_signals(stack, database, ring, clock=clock, migrated=migrated)
+        keyed = _Keyed(keys, ring, signals, roots, epochs, context_key)
         recording = await open_recording(
             home, settings, pools.ledger, keys=keys, clock=clock, findings=findings, behind=behind
         )
         await recording.start(stack)
-        yield _wired(
-            stack, home, settings, clock=clock, pools=pools, findings=findings, keyed=keyed, recording=recording
-        )
+        parts = _Parts(pools, findings, keyed, recording, egress)
+        core = _wired(stack, home, settings, parts, clock=clock)
+        await record_denials(stack, denials, gate=core.gate, findings=findings, clock=clock)
+        if migrated:
+            await follow_list(stack, pools.app, egress, clock=clock)
+        yield core
 
 
-def _wired(
-    stack: AsyncExitStack,
-    home: Home,
-    settings: Settings,
-    *,
-    clock: Clock,
-    pools: _Pools,
-    findings: Findings,
-    keyed: _Keyed,
-    recording: Recording,
-) -> Core:
+def _wired(stack: AsyncExitStack, home: Home, settings: Settings, parts: _Parts, *, clock: Clock) -> Core:
     """Put what acts upon what keeps and records."""
+    pools, findings, keyed, recording, egress = parts
     policy = Policy(roles.load())
-    gate = Gate(pool=pools.app, writer=recording.writer, policy=policy, findings=findings, clock=clock)
+    limiting = open_limiting(settings, findings=findings, clock=clock)
+    gate = Gate(
+        pool=pools.app,
+        writer=recording.writer,
+        policy=policy,
+        findings=findings,
+        clock=clock,
+        attributes=StoredAttributes(pool=pools.app),
+        budget=limiting.records,
+    )
     stack.push_async_callback(gate.stop)
-    egress = open_egress(stack, home=home, settings=settings, gate=gate, findings=findings, clock=clock)
     anchoring = open_anchoring(
         home, settings, pools.ledger, egress=egress, signers=recording.signers, reporter=findings, clock=clock
     )
@@ -176,6 +193,7 @@ def _wired(
         recording=recording,
         reasons=Reasons(keyed.keys.reasons),
         gate=gate,
+        limiting=limiting,
         egress=egress,
         anchoring=anchoring,
         **pools._asdict(),
@@ -188,9 +206,20 @@ class _Keyed(NamedTuple):
 
     keys: DeploymentKeys
     ring: KeyRing
-    kms: Kms
+    signals: Signals
+    roots: PinnedRoots
     epochs: EpochKeys
     context_key: ContextKey
+
+
+class _Parts(NamedTuple):
+    """What keeps and records, and the way out."""
+
+    pools: _Pools
+    findings: Findings
+    keyed: _Keyed
+    recording: Recording
+    egress: Egress
 
 
 class _Pools(NamedTuple):
@@ -199,6 +228,21 @@ class _Pools(NamedTuple):
     app: Pool
     auth: Pool
     ledger: Pool
+
+
+async def _opened_signals(
+    stack: AsyncExitStack, database: Database, ring: KeyRing, *, clock: Clock, migrated: bool
+) -> Signals:
+    """Return the ear of this process, listening where the schema is known to have what it listens to."""
+    limits = Limits(min_size=0, max_size=1)
+    pool = await stack.enter_async_context(
+        Pool(database.endpoint("wk_app"), context_key=None, clock=clock, limits=limits)
+    )
+    signals = Signals(pool, ring, clock=clock)
+    if migrated:
+        await signals.start()
+        stack.push_async_callback(signals.stop)
+    return signals
 
 
 async def _open_pools(stack: AsyncExitStack, database: Database, clock: Clock, context_key: ContextKey) -> _Pools:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import stat
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,48 +14,40 @@ from cryptography import x509
 
 from wellkeep.assembly.anchors import read_status
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.diagnosis_keys import answering, stated
+from wellkeep.assembly.diagnosis_volumes import volume_verdicts
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.sinks import sink_states, what_to_do
+from wellkeep.assembly.verdict import Verdict
 from wellkeep.base.anchor_settings import FileAnchor
 from wellkeep.base.apart import Apart
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import WellkeepError
-from wellkeep.base.settings import Settings
+from wellkeep.base.settings import PRODUCTION, Settings
 from wellkeep.db import deployment, guard, migrate, schema, shared_functions
 from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected, unreachable
 from wellkeep.egress.places import destinations, oddities
-from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 
 _SOON = timedelta(days=30)
 _MOST_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One thing looked at. `mend` says what to do where it is not fine."""
-
-    what: str
-    fine: bool
-    mend: str = ""
-
-
 async def diagnose(home: Home, settings: Settings, database: Database) -> list[Verdict]:
     """Look at files, certificate, keys and database."""
     return [
-        *_files(home, settings),
+        *_files(home),
         _certificate(home, settings),
+        *_certificates_of_hosts(home, settings),
         Verdict(
             "The environment is named production",
-            settings.environment == "production",
+            settings.environment == PRODUCTION,
             "This deployment calls itself otherwise; make the real one with: wellkeep init --environment production",
         ),
-        Verdict(
-            "The root key lies in a key management service",
-            fine=False,
-            mend="It lies in a file or the environment of this machine; drivers for cloud services are still to come",
-        ),
+        *stated(home, settings),
+        await answering(home, settings, database),
         _memory(home, settings, database),
+        *await volume_verdicts(home, settings),
         *await _anchors(home, settings, database),
         *await _sinks(settings, database),
         *_places(home, settings),
@@ -64,7 +55,7 @@ async def diagnose(home: Home, settings: Settings, database: Database) -> list[V
     ]
 
 
-def _files(home: Home, settings: Settings) -> list[Verdict]:
+def _files(home: Home) -> list[Verdict]:
     try:
         home.check()
         secrets = Verdict(f"Only this account reads {home.secrets}", fine=True)
@@ -78,11 +69,6 @@ def _files(home: Home, settings: Settings) -> list[Verdict]:
             "wellkeep runs under an account of its own",
             os.geteuid() != 0,
             "Make one (adduser --system wellkeep), give it this directory, and start wellkeep as it",
-        ),
-        Verdict(
-            "The root key is backed up apart from the database",
-            ROOT_KEY_VARIABLE in os.environ,
-            f"wellkeep can't see that: copy {home.resolve(settings.keys.root_key)} to a safe, and keep it there",
         ),
     ]
 
@@ -183,6 +169,20 @@ def _certificate(home: Home, settings: Settings) -> Verdict:
         )
     lasts = certificate.not_valid_after_utc - SystemClock().now()
     return Verdict(what, lasts > _SOON, f"It ends in {max(lasts.days, 0)} days: renew it")
+
+
+def _certificates_of_hosts(home: Home, settings: Settings) -> list[Verdict]:
+    """Tell of each host's own certificate whether it lasts."""
+    verdicts = []
+    for host in settings.tls.hosts or ():
+        what, path = f"The TLS certificate of {host.name} lasts another month", home.resolve(host.certificate)
+        try:
+            lasts = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc - SystemClock().now()
+        except (OSError, ValueError):
+            verdicts.append(Verdict(what, fine=False, mend=f"There is no readable certificate at {path}"))
+        else:
+            verdicts.append(Verdict(what, lasts > _SOON, f"It ends in {max(lasts.days, 0)} days: renew it"))
+    return verdicts
 
 
 async def _sinks(settings: Settings, database: Database) -> list[Verdict]:

@@ -29,7 +29,15 @@ _WHOLE = {
     Action.SUBJECT_CREATE: ("opened a file for you", "open a file for you"),
     Action.SUBJECT_READ: ("looked up your file number, no content", "look up your file number"),
     Action.SUBJECT_MERGE: ("joined two files that are both yours", "join your file with another"),
+    Action.SUBJECT_ERASED: ("erased all of your records for good", "erase all of your records"),
+    Action.ERASURE_READ: ("asked for the certificate of the erasure", "ask for the certificate of the erasure"),
+    Action.HOLD_PLACED: ("forbade that your records are erased", "forbid that your records are erased"),
+    Action.HOLD_LIFTED: ("allowed again that your records are erased", "allow again that your records are erased"),
     Action.LEDGER_READ: ("looked up who had used your records", "look up who had used your records"),
+    Action.GLASS_BROKEN: ("got at your records in an emergency", "get at your records in an emergency"),
+    Action.GLASS_ENDED: ("ended that emergency", "end an emergency"),
+    Action.GLASS_READ: ("looked at how your records were used in an emergency", "look at an emergency"),
+    Action.GLASS_REVIEWED: ("reviewed how your records were used in an emergency", "review an emergency"),
     Action.SUBJECT_DISCLOSURES: ("made an accounting like this one", "make an accounting like this one"),
 }
 """Acts that are about no record in particular: what was done, and what was tried."""
@@ -93,8 +101,12 @@ def what(action: Action, outcome: Outcome, *, records: int, collections: Sequenc
     return f"tried to {wanted}; this did not succeed" if tried else done
 
 
-def who(actor_type: ActorType, actor_id: str, name: str | None, roles: Sequence[str]) -> str:
-    """Return who it was, in the middle of a sentence."""
+def who(
+    actor_type: ActorType, actor_id: str, name: str | None, roles: Sequence[str], *, account: str | None = None
+) -> str:
+    """Return who it was, in the middle of a sentence; `account`: whose account one of the staff was in."""
+    if account is not None:
+        return f"“{name or actor_id}”, who helps with this system, in the account of “{account}”"
     role = f" ({'role' if len(roles) == 1 else 'roles'} {', '.join(map(spelled, roles))})" if roles else ""
     match actor_type:
         case ActorType.API_KEY:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.access.actors import key_names
+from wellkeep.access.actors import actor_names
 from wellkeep.assembly.disclosure_words import attempted, what, who, why
 from wellkeep.assembly.ledger_search import NO_COLLECTION, place, position
 from wellkeep.base.clock import Clock
@@ -149,7 +149,7 @@ class Disclosures:
 
     async def _decide(self, caller: Caller, subject: UUID) -> Decision:
         act = Act(Permission.LEDGER_READ, Action.SUBJECT_DISCLOSURES, "subject", str(subject), subject=subject)
-        return await self._gate.decide(caller, act)
+        return await self._gate.must_reach(await self._gate.decide(caller, act), subject)
 
     async def _account(
         self,
@@ -166,7 +166,7 @@ class Disclosures:
         async with self._gate.reading(decision) as connection:
             about = await person(connection, subject)
             found, following = await _gather(connection, about, begin, until, before=before, most=most)
-            names = await key_names(connection, _keys(found))
+            names = await actor_names(connection, _actors(found))
         await self._gate.disclose(decision, subject=subject, count=len(found))
         told = [_disclosure(one, about, names) for one in found]
         accounting = Accounting(
@@ -228,15 +228,17 @@ async def _gather(
     return found, following
 
 
-def _keys(found: Sequence[Naming]) -> set[UUID]:
-    ids = {one.event.actor_id for one in found if one.event.actor_type is ActorType.API_KEY}
-    return {key for text in ids if (key := parse_uuid(text)) is not None}
+def _actors(found: Sequence[Naming]) -> set[UUID]:
+    """Return the ids of the keys and persons who acted, and of those on whose behalf."""
+    named = {one.event.actor_id for one in found if one.event.actor_type in {ActorType.API_KEY, ActorType.PERSON}}
+    named |= {one.event.on_behalf_of for one in found if one.event.on_behalf_of is not None}
+    return {identifier for text in named if (identifier := parse_uuid(text)) is not None}
 
 
 def _disclosure(one: Naming, about: Person, names: dict[str, str]) -> Disclosure:
     event = one.event
     mine = tuple(record for record in _named(one) if record in about.collections)
-    name = names.get(event.actor_id)
+    name, account = names.get(event.actor_id), event.on_behalf_of
     return Disclosure(
         time=one.time,
         who=Actor(
@@ -245,7 +247,9 @@ def _disclosure(one: Naming, about: Person, names: dict[str, str]) -> Disclosure
             name=name,
             roles=event.roles,
             on_behalf_of=event.on_behalf_of,
-            words=who(event.actor_type, event.actor_id, name, event.roles),
+            words=who(
+                event.actor_type, event.actor_id, name, event.roles, account=account and names.get(account, account)
+            ),
         ),
         what=_doing(one, mine, tuple(sorted({about.collections[record] for record in mine}))),
         why=Reason(

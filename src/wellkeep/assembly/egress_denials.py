@@ -116,10 +116,43 @@ class EgressDenials:
         await self._gate.enter(entry, tenant=PLATFORM_TENANT)
 
 
-def open_egress(
-    stack: AsyncExitStack, *, home: Home, settings: Settings, gate: Gate, findings: Findings, clock: Clock
-) -> Egress:
-    """Return the way out to the places of `settings`; refusals are entered by `stack`'s end. Raises Misconfigured."""
-    denials = EgressDenials(gate=gate, findings=findings, clock=clock)
-    stack.push_async_callback(denials.stop)
-    return Egress(places=settings.egress.places, denials=denials, home=home.path)
+class HeldDenials:
+    """Refusals of a process whose ledger is not open yet: logged, and held until there is one to enter them into.
+
+    The key management service is asked before anything else can be opened, and it may lie outside.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._recorder: EgressDenials | None = None
+        self._held: list[tuple[str | None, Reason, bytes]] = []
+
+    async def denied(self, place: str | None, reason: Reason, destination: bytes) -> None:
+        """Pass a refusal on where somebody enters them; else log it and hold as many as are watched at a time."""
+        if self._recorder is not None:
+            await self._recorder.denied(place, reason, destination)
+            return
+        _log.warning("egress.denied_before_ledger", place=place or _NOBODY, reason=reason.value)
+        if len(self._held) < _WATCHED:
+            self._held.append((place, reason, destination))
+
+    async def record(self, recorder: EgressDenials) -> None:
+        """Enter what was held, and pass on what comes, to `recorder`."""
+        self._recorder = recorder
+        held, self._held = self._held, []
+        for one in held:
+            await recorder.denied(*one)
+
+
+def way_out(home: Home, settings: Settings, denials: HeldDenials | None = None) -> Egress:
+    """Return the way out to the places of `settings`; connects to nothing. Raises Misconfigured."""
+    return Egress(places=settings.egress.places, denials=denials or HeldDenials(), home=home.path)
+
+
+async def record_denials(
+    stack: AsyncExitStack, denials: HeldDenials, *, gate: Gate, findings: Findings, clock: Clock
+) -> None:
+    """Have refusals entered and reported from now on; all of them are entered by `stack`'s end."""
+    recorder = EgressDenials(gate=gate, findings=findings, clock=clock)
+    stack.push_async_callback(recorder.stop)
+    await denials.record(recorder)

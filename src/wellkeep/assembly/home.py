@@ -18,9 +18,14 @@ from wellkeep.base.settings import FILE_NAME, Settings, dump, load
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where the parts of one deployment lie."""
+    """Where the parts of one deployment lie.
+
+    `takes_root_key`: whether a root key in this process's environment is this deployment's. It is not a scratch one's,
+    made beside the deployment that the process was started for.
+    """
 
     path: Path
+    takes_root_key: bool = True
 
     @property
     def settings_file(self) -> Path:

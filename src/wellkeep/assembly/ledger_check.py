@@ -28,6 +28,7 @@ from wellkeep.gate.acts import Act, Caller
 from wellkeep.gate.events import event
 from wellkeep.ledger.accounts import lowest
 from wellkeep.ledger.actions import Action
+from wellkeep.ledger.anchors.anchor import ALARMS
 from wellkeep.ledger.anchors.gathering import gather
 from wellkeep.ledger.anchors.status import AnchorStatus
 from wellkeep.ledger.event import Outcome
@@ -73,10 +74,11 @@ class Checked:
 
     @property
     def exit_code(self) -> int:
-        """Return HOLDS, TAMPERED or ANCHORS_STALE."""
+        """Return HOLDS, TAMPERED or ANCHORS_STALE: also where one was altered, however many others keep up."""
         if not self.holds:
             return TAMPERED
-        return ANCHORS_STALE if self.anchors is not None and self.anchors.stale else HOLDS
+        stale = self.anchors is not None and self.anchors.stale
+        return ANCHORS_STALE if stale or ALARMS & set(self.unasked.values()) else HOLDS
 
 
 async def check(core: Core, database: Database, extent: Extent, *, progress: Progress | None = None) -> Checked:

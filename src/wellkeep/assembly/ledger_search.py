@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,14 +12,16 @@ from uuid import UUID
 
 import msgspec
 
+from wellkeep.access.actors import actor_names
 from wellkeep.base.errors import FieldProblem, Validation
+from wellkeep.base.ids import parse_uuid
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.gate import Gate
 from wellkeep.keys.cursors import Cursors
 from wellkeep.ledger.actions import Action, Outcome
-from wellkeep.ledger.search import Filters, Place, search
+from wellkeep.ledger.search import Filters, Found, Place, search
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -29,10 +32,14 @@ _SEQ_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
-    """One page of entries, newest first, each the stored entry's own JSON; `cursor` is None on the last."""
+    """One page of entries, newest first, each the stored entry's own JSON; `cursor` is None on the last.
+
+    `names` says what the actors are called, and those on whose behalf they acted, by id; an entry itself holds ids.
+    """
 
     entries: list[msgspec.Raw]
     cursor: str | None
+    names: dict[str, str]
 
 
 class LedgerSearch:
@@ -64,7 +71,7 @@ class LedgerSearch:
         another query.
         """
         act = Act(Permission.LEDGER_READ, Action.LEDGER_READ, "ledger", subject=subject)
-        decision = await self._gate.decide(caller, act)
+        decision = await self._gate.must_reach_all(await self._gate.decide(caller, act))
         filters = Filters(
             actor=actor,
             subject=subject,
@@ -83,12 +90,36 @@ class LedgerSearch:
             before = place(self._cursors.verify(cursor, tenant=tenant, collection=NO_COLLECTION, query=query))
         async with self._gate.reading(decision) as connection:
             found = await search(connection, filters, before=before, limit=limit)
+            names = await actor_names(connection, _actors(found.entries))
         await self._gate.disclose(decision, count=len(found.entries), subject=filters.subject)
         following = None
         if found.following is not None:
             end = position(found.following)
             following = self._cursors.sign(end, tenant=tenant, collection=NO_COLLECTION, query=query)
-        return EntryPage([msgspec.Raw(one.entry) for one in found.entries], following)
+        return EntryPage([msgspec.Raw(one.entry) for one in found.entries], following, names)
+
+
+class _Actor(msgspec.Struct):
+    id: str
+    on_behalf_of: str | None = None
+
+
+class _Event(msgspec.Struct):
+    actor: _Actor
+
+
+class _Entry(msgspec.Struct):
+    event: _Event
+
+
+_entry = msgspec.json.Decoder(_Entry).decode
+
+
+def _actors(found: Sequence[Found]) -> set[UUID]:
+    """Return the ids of who acted in these entries, and of those on whose behalf; operators have none."""
+    actors = [_entry(one.entry).event.actor for one in found]
+    named = {text for actor in actors for text in (actor.id, actor.on_behalf_of) if text is not None}
+    return {identifier for text in named if (identifier := parse_uuid(text)) is not None}
 
 
 def _word(vocabulary: type[Word], name: str, text: str | None) -> Word | None:

@@ -6,16 +6,27 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from wellkeep.access.accounts import Accounts
 from wellkeep.access.api_keys import ApiKeys
 from wellkeep.access.authenticator import Authenticator
+from wellkeep.access.limits import RateLimits
+from wellkeep.access.single_sign_on import SingleSignOn, open_single_sign_on
 from wellkeep.access.tenants import Tenants
+from wellkeep.assembly.accounts import accounts
 from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.disclosures import Disclosures
+from wellkeep.assembly.egress_list import EgressList
+from wellkeep.assembly.emergencies import Emergencies, open_emergencies
+from wellkeep.assembly.erasing import Erasing, open_erasing, reconcile
 from wellkeep.assembly.home import Home
+from wellkeep.assembly.key_rotations import KeyRotations
 from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
+from wellkeep.assembly.policies import Policies, open_policies
 from wellkeep.assembly.readiness import Readiness
+from wellkeep.assembly.reviewing import Reviewing, open_reviewing
+from wellkeep.assembly.tombstones import FILE_NAME, Tombstones
 from wellkeep.base.settings import Settings
 from wellkeep.findings.findings import Findings
 from wellkeep.keys.cursors import Cursors
@@ -40,6 +51,8 @@ class Runtime:
     authenticator: Authenticator
     tenants: Tenants
     api_keys: ApiKeys
+    accounts: Accounts
+    single_sign_on: SingleSignOn
     collections: Collections
     subjects: Subjects
     records: Records
@@ -53,8 +66,20 @@ class Runtime:
     ledger_search: LedgerSearch
     ledger_proofs: LedgerProofs
     disclosures: Disclosures
+    emergencies: Emergencies
+    erasing: Erasing
+    egress_list: EgressList
+    erased_again: int
+    reviewing: Reviewing
+    key_rotations: KeyRotations
+    policies: Policies
     findings: Findings
     readiness: Readiness
+
+    @property
+    def limits(self) -> RateLimits:
+        """What counts the requests of this process, or of all workers."""
+        return self.core.limiting.requests
 
 
 @asynccontextmanager
@@ -63,13 +88,18 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(home, settings, database))
         authenticator = await _authenticator(core, stack)
+        people = _people(home, core, authenticator, stack)
         cursors = Cursors(core.keys.cursors)
         vault = _vault(core, cursors)
+        erasing = open_erasing(core, vault.context, _tombstones(home, core))
+        erased_again = await reconcile(core, erasing)
         yield Runtime(
             core=core,
             authenticator=authenticator,
             tenants=Tenants(gate=core.gate, provision=core.ring.provision, environment=settings.environment),
             api_keys=ApiKeys(gate=core.gate, clock=core.clock, environment=settings.environment),
+            accounts=people,
+            single_sign_on=open_single_sign_on(gate=core.gate, accounts=people, egress=core.egress, clock=core.clock),
             collections=vault.collections,
             subjects=vault.subjects,
             records=vault.records,
@@ -83,9 +113,22 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             ledger_search=LedgerSearch(gate=core.gate, cursors=cursors),
             ledger_proofs=_proofs(core),
             disclosures=Disclosures(gate=core.gate, cursors=cursors, clock=core.clock),
+            emergencies=open_emergencies(vault.context, reasons=core.reasons),
+            erasing=erasing,
+            egress_list=_egress_list(core, erasing),
+            erased_again=erased_again,
+            reviewing=open_reviewing(gate=core.gate, findings=core.findings, clock=core.clock),
+            key_rotations=KeyRotations(core, vault.context),
+            policies=open_policies(core, vault.context),
             findings=core.findings,
             readiness=Readiness(core),
         )
+
+
+def _people(home: Home, core: Core, authenticator: Authenticator, stack: AsyncExitStack) -> Accounts:
+    made = accounts(home, core, authenticator)
+    stack.callback(made.stop)
+    return made
 
 
 def _vault(core: Core, cursors: Cursors) -> Vault:
@@ -97,6 +140,21 @@ def _vault(core: Core, cursors: Cursors) -> Vault:
         clock=core.clock,
         region=core.settings.default_region,
     )
+
+
+def _egress_list(core: Core, erasing: Erasing) -> EgressList:
+    return EgressList(
+        gate=core.gate,
+        approvals=erasing.approvals,
+        egress=core.egress,
+        settled=core.settings.egress.places,
+        clock=core.clock,
+    )
+
+
+def _tombstones(home: Home, core: Core) -> Tombstones:
+    beside = home.resolve(core.settings.ledger.memory)
+    return Tombstones(beside.with_name(FILE_NAME), keys=(core.seal_key, *core.seal_keys.values()))
 
 
 def _proofs(core: Core) -> LedgerProofs:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.egress_denials import way_out
 from wellkeep.assembly.home import Home
-from wellkeep.assembly.kms import open_kms
+from wellkeep.assembly.kms import open_roots
+from wellkeep.base.clock import SystemClock
 from wellkeep.base.settings import Settings
 from wellkeep.db.provision import connected
 from wellkeep.keys.deployment import DeploymentKeys, load_deployment
@@ -18,5 +20,6 @@ def seal_keys(keys: DeploymentKeys) -> dict[str, SealKey]:
 
 async def read_seal_keys(home: Home, settings: Settings, database: Database) -> dict[str, SealKey]:
     """Return every seal key by its id. Raises KeysUnavailable and what the database raises."""
+    roots = open_roots(home, settings, egress=way_out(home, settings), clock=SystemClock())
     async with connected(database.endpoint("wk_app")) as connection:
-        return seal_keys(await load_deployment(connection, open_kms(home, settings)))
+        return seal_keys(await load_deployment(connection, roots))

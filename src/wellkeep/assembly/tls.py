@@ -1,8 +1,10 @@
-"""TLS: the development certificate that `init` makes, and the one context that every listener serves with.
+"""TLS: the development certificate that `init` makes, and the contexts that the listeners serve with.
 
-Rules: TLS 1.2 at least, forward-secret AEAD suites alone (NIST SP 800-52r2, BCP 195); private keys are 0600 from their
-first byte. The development certificate is signed by a local authority whose key is never written: its certificate can
-be given to `curl --cacert`, and nothing else can ever be signed in its name.
+Rules: a profile of Mozilla's and nothing beside it, so TLS 1.2 at least, with forward-secret AEAD suites alone (NIST SP
+800-52r2, BCP 195); no session is resumed by a ticket, whose key would open what was recorded before; private keys are
+0600 from their first byte. The groups are tls_groups.py's. The development certificate is signed by a local authority
+whose key is never written: its certificate can be given to `curl --cacert`, and nothing else can ever be signed in its
+name.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,9 +25,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.tls_settings import Profile
 
-_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
-_LIFETIME = timedelta(days=397)
+_SUITES: Final = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+"""Of TLS 1.2, in Mozilla's order; those of TLS 1.3 are all sound, and OpenSSL's own."""
+_OLDEST: Final[dict[Profile, ssl.TLSVersion]] = {
+    "intermediate": ssl.TLSVersion.TLSv1_2,
+    "modern": ssl.TLSVersion.TLSv1_3,
+}
+_LIFETIME = timedelta(days=365)
 _LEEWAY = timedelta(minutes=5)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _NO_USAGE = dict.fromkeys(
@@ -53,7 +69,7 @@ class DevelopmentCertificate:
 
 
 def make_development_certificate(*, certificate: Path, key: Path, host: str, clock: Clock) -> DevelopmentCertificate:
-    """Make an ECDSA P-256 certificate for `host`, localhost, 127.0.0.1 and ::1, for 397 days, and its authority.
+    """Make an ECDSA P-256 certificate for `host`, localhost, 127.0.0.1 and ::1, for 365 days, and its authority.
 
     The authority's certificate is `<certificate>` with the suffix `.ca.crt`. Raises Misconfigured where a file stands
     there already: a certificate in use is never replaced silently.
@@ -142,8 +158,8 @@ def _alternatives(host: str) -> list[x509.GeneralName]:
     return unique_names + [x509.IPAddress(ipaddress.ip_address(text)) for text in dict.fromkeys(addresses)]
 
 
-def server_context(*, certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the context that the HTTPS listeners serve with.
+def server_context(*, certificate: Path, key: Path, profile: Profile = "intermediate") -> ssl.SSLContext:
+    """Return a context that a listener serves one pair of chain and key with.
 
     Raises Misconfigured where a file is missing, does not fit, or the key can be read by others than its owner.
     """
@@ -154,10 +170,12 @@ def server_context(*, certificate: Path, key: Path) -> ssl.SSLContext:
     if mode & _OTHERS:
         raise Misconfigured(f"The TLS key {key} can be read by others. Run: chmod 600 {key}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_SUITES)
+    context.minimum_version = _OLDEST[profile]
+    context.set_ciphers(":".join(_SUITES))
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError):

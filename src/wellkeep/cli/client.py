@@ -145,13 +145,16 @@ def explain(status: int, content: bytes) -> NoReturn:
     )
 
 
-def connect(home: Path | None, *, url: str | None) -> ApiClient:
-    """Return a client for the deployment in `home`, or for `url`, with the key of `WELLKEEP_API_KEY`."""
+def connect(home: Path | None, *, url: str | None, role: str = "integration") -> ApiClient:
+    """Return a client for the deployment in `home`, or for `url`, with the key of `WELLKEEP_API_KEY`.
+
+    `role` is one that a key for the command would have.
+    """
     key = os.environ.get("WELLKEEP_API_KEY")
     if not key:
         refuse(
-            "This command reads or writes patients' data, so it needs an API key.",
-            hint="export WELLKEEP_API_KEY=wk_…  Make one: wellkeep apikey create --tenant NAME --role integration",
+            "This command acts for a tenant, through the API, so it needs an API key.",
+            hint=f"export WELLKEEP_API_KEY=wk_…  Make one: wellkeep apikey create --tenant NAME --role {role}",
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         refuse("WELLKEEP_API_KEY holds no API key.", hint="It begins with wk_ and has no blanks in it.")

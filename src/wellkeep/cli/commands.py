@@ -28,13 +28,22 @@ _COMMANDS = {
     "prove": "prove:prove_claims",
     "tenant": "tenants:app",
     "apikey": "api_keys:app",
+    "access": "commands:access",
+    "user": "users:app",
+    "provider": "providers:app",
     "collections": "collections:app",
     "subject": "subjects:app",
     "ledger": "commands:ledger",
     "witness": "witness:app",
     "hold": "holds:app",
+    "keys": "commands:keys",
+    "approvals": "approvals:app",
+    "review": "reviews:app",
+    "impersonation": "impersonation:app",
+    "glass": "glass:app",
+    "index": "index:app",
     "findings": "findings:app",
-    "egress": "egress:app",
+    "egress": "commands:egress",
     "db": "database:app",
 }
 _LEDGER = {
@@ -48,6 +57,32 @@ _LEDGER = {
     "sinks": "sinks:sinks",
     "accept-restore": "ledger_restore:accept_restore",
     "prune": "ledger_prune:prune",
+}
+_KEYS = {
+    "list": "keys:list_keys",
+    "status": "keys:status",
+    "rotate": "keys:rotate",
+    "destroy": "keys:destroy",
+    "recover": "keys_recovery:recover",
+}
+_ACCESS = {
+    "explain": "access:explain",
+    "matrix": "access_roles:matrix",
+    "roles": "access_roles:roles",
+    "role-set": "access_roles:role_set",
+    "role-delete": "access_roles:role_delete",
+    "rules": "access:rules",
+    "team": "access:team",
+    "team-add": "access:team_add",
+    "team-remove": "access:team_remove",
+}
+_EGRESS = {
+    "list": "egress:list_places",
+    "test": "egress:examine",
+    "propose": "egress_proposals:propose",
+    "approve": "egress_proposals:approve",
+    "withdraw": "egress_proposals:withdraw",
+    "proposals": "egress_proposals:proposals",
 }
 """By what is typed: the module of this package and the name in it, of a function or of a group of commands."""
 
@@ -79,6 +114,18 @@ class _Ledger(_Group):
     places = _LEDGER
 
 
+class _Keys(_Group):
+    places = _KEYS
+
+
+class _Access(_Group):
+    places = _ACCESS
+
+
+class _Egress(_Group):
+    places = _EGRESS
+
+
 @cache
 def _made(name: str, place: str) -> Any:
     """Return the command `name`, of the function or the group at `place`."""
@@ -93,6 +140,9 @@ def _made(name: str, place: str) -> Any:
 
 
 ledger = typer.Typer(cls=_Ledger, no_args_is_help=True, help="The record of every access.")
+keys = typer.Typer(cls=_Keys, no_args_is_help=True, help="Keys: their ages, their rotation, their end.")
+access = typer.Typer(cls=_Access, no_args_is_help=True, help="Who may do what, and why; what a tenant demands.")
+egress = typer.Typer(cls=_Egress, no_args_is_help=True, help="The one way out: what may be connected to.")
 app = typer.Typer(
     name="wellkeep",
     cls=_Root,

@@ -56,11 +56,22 @@ def partly_done(message: str) -> None:
     out.print(f"[bold yellow]![/] {escape(message)}")
 
 
+def erased(effective: str, *, certain: bool, entry: str) -> None:
+    """Say from when on an erasure is one everywhere, and how anybody checks its entry."""
+    if certain:
+        done(effective)
+    else:
+        partly_done(effective)
+        out.print("  Sooner: wellkeep keys rotate epoch, then, by two people, wellkeep keys destroy --epoch N")
+    out.print(f"  Check it: {escape(entry)}")
+
+
 def counted(number: int, what: str) -> str:
-    """Return how many in words: `1 entry`, `2 entries`, `1,000 logs`."""
+    """Return how many in words: `1 entry`, `2 entries`, `3 keys`, `1,000 logs`."""
     if number == 1:
         return f"1 {what}"
-    return f"{number:,} {what[:-1]}ies" if what.endswith("y") else f"{number:,} {what}s"
+    many = what[:-1] + "ies" if what.endswith("y") and not what.endswith("ey") else what + "s"
+    return f"{number:,} {many}"
 
 
 def print_json(value: object) -> None:

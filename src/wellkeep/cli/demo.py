@@ -23,14 +23,14 @@ from wellkeep.assembly.announcing import announcing
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import initialise
 from wellkeep.assembly.runtime import open_runtime
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.listen_settings import ListenSettings
 from wellkeep.cli import prove
 from wellkeep.cli.console import done, err, out, refuse
 from wellkeep.cli.demo_tenants import DemoTenant, make_tenants
 from wellkeep.cli.demo_tour import tour
 from wellkeep.cli.local import run
 from wellkeep.prove.deployment import Deployment, Unseen
-from wellkeep.prove.evidence import Evidence, State
+from wellkeep.prove.evidence import Evidence, fails
 from wellkeep.prove.registry import PROBES
 from wellkeep.prove.server import ServerProcess, free_addresses
 
@@ -59,7 +59,7 @@ def demo(
         evidence = run(_demo(home, patients, keep=not once))
     except Unseen as unseen:
         refuse(f"The demo did not come up: {unseen}.", hint="Please report it with the output above.")
-    if any(one.state is State.FAILED for one in evidence):
+    if fails(evidence, production=False):
         raise typer.Exit(1)
 
 

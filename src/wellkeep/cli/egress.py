@@ -6,19 +6,19 @@ from typing import Annotated
 
 import typer
 
-from wellkeep.base.errors import WellkeepError
+from wellkeep.assembly.core import open_core
+from wellkeep.assembly.egress_denials import way_out
+from wellkeep.assembly.home import Home
+from wellkeep.base.errors import KeysRevoked, KeysUnavailable, WellkeepError
 from wellkeep.cli.console import FAILED, done, out, print_json, refuse_error, table
-from wellkeep.cli.local import with_runtime
+from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.egress.examination import Examined
 from wellkeep.egress.places import destinations, oddities
 
-app = typer.Typer(no_args_is_help=True, help="The one way out: what may be connected to.")
 
-
-@app.command(name="list")
 def list_places(home: HomeOption = None, json: Json = False) -> None:
-    """List the places that may be connected to, and what is odd about them. Nothing else can be.
+    """List the places of the settings, and what is odd about them; `egress proposals` lists those beside them.
 
     Example: wellkeep egress list
     """
@@ -41,7 +41,6 @@ def list_places(home: HomeOption = None, json: Json = False) -> None:
         table("Places", ("place", "host", "ports", "networks of ours", "odd"), rows)
 
 
-@app.command(name="test")
 def examine(
     place: Annotated[str, typer.Argument(help="The name of a place, as `wellkeep egress list` has it")],
     home: HomeOption = None,
@@ -49,11 +48,12 @@ def examine(
 ) -> None:
     """Resolve a place, judge its addresses, dial it, check its certificate; nothing is sent. Exit 1 where that fails.
 
-    A refusal is an entry of the root log and a finding, like any other.
+    A refusal is an entry of the root log and a finding, like any other. It works without the key service too, which may
+    be what is looked for: then nothing can be entered, and a refusal is logged.
 
     Example: wellkeep egress test siem
     """
-    found = with_runtime(home, lambda runtime: runtime.core.egress.examine(place))
+    found = run(_examined(locate(home), place))
     if json:
         print_json(found)
     else:
@@ -61,6 +61,15 @@ def examine(
             _tell(place, one)
     if not all(one.reached for one in found):
         raise typer.Exit(FAILED)
+
+
+async def _examined(home: Home, place: str) -> list[Examined]:
+    async with started(home) as (settings, database):
+        try:
+            async with open_core(home, settings, database) as core:
+                return await core.egress.examine(place)
+        except (KeysUnavailable, KeysRevoked):
+            return await way_out(home, settings).examine(place)
 
 
 def _tell(place: str, seen: Examined) -> None:

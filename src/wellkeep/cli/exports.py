@@ -10,6 +10,7 @@ import httpx
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
 
+from wellkeep.base.errors import BudgetExceeded
 from wellkeep.cli.client import ApiClient, Url, connect
 from wellkeep.cli.console import INTERRUPTED, done, err, print_json, refuse
 from wellkeep.cli.new_file import new_file, refuse_unless_new
@@ -18,6 +19,11 @@ from wellkeep.cli.options import HomeOption, Json
 _POLL_SECONDS = 0.4
 _ATTEMPTS = 3
 _ENDED = {"done", "failed", "stopped"}
+_HINTS = {
+    BudgetExceeded.code: "The key may be shown fewer records an hour than that. Wait, or have an administrator give it "
+    "more: wellkeep apikey set ID --records N",
+}
+"""What to do about an export that ended so."""
 
 
 def export_file(
@@ -59,7 +65,8 @@ def _prepare(api: ApiClient, collection: str, format_: str) -> dict[str, Any]:
             status = api.json("GET", f"/v1/exports/{status['id']}")
             progress.update(bar, completed=int(status.get("done") or 0))
     if status["state"] != "done":
-        refuse(f"The export is {status['state']}: {status.get('error') or 'internal'}.", hint="Give the command again.")
+        error = status.get("error") or "internal"
+        refuse(f"The export is {status['state']}: {error}.", hint=_HINTS.get(error, "Give the command again."))
     return status
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,10 +14,12 @@ from wellkeep.assembly.core import open_core
 from wellkeep.assembly.ledger_export import export_month
 from wellkeep.assembly.ledger_prune import Pruned, months_due, owed_of
 from wellkeep.assembly.ledger_prune import prune as prune_month
-from wellkeep.cli.console import FAILED, done, err, print_json, refuse, table
+from wellkeep.cli.console import FAILED, WRONG_USAGE, done, err, print_json, refuse, table
 from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.ledger.retention import Month, MonthRun
+
+_MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 def prune(
@@ -41,6 +44,8 @@ def prune(
     if month is None:
         _list(_due(home), json=json)
         return
+    if _MONTH.fullmatch(month) is None:
+        refuse("A month is a year and a number of two digits, such as 2019-05.", code=WRONG_USAGE)
     if export is None:
         refuse("Say where the month is to be exported to.", hint="wellkeep ledger prune --month … --export DIR", code=2)
     pruned = _pruned(home, month, export.absolute(), without_sinks=without_sink or ())

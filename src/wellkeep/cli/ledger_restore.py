@@ -9,6 +9,7 @@ import typer
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import open_core
 from wellkeep.assembly.ledger_restore import accept_restore as accept
+from wellkeep.assembly.runtime import open_runtime
 from wellkeep.cli.console import counted, done, err, print_json, table
 from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
@@ -22,20 +23,21 @@ def accept_restore(
 ) -> None:
     """Go on from a database that is behind what this host remembers: each such log gets a new epoch that says so.
 
-    Stop every server of the deployment first. Nothing is deleted: the lost entries stay named in the ledger.
+    Stop every server first. The lost entries stay named in the ledger; who was erased since is erased again.
 
     Example: wellkeep ledger accept-restore --reason "disk failure, restored the backup of 3 May"
     """
 
-    async def work() -> list[Reopened]:
+    async def work() -> tuple[list[Reopened], int]:
         where = locate(home)
-        async with (
-            started(where) as (settings, database),
-            open_core(where, settings, database, behind=True) as core,
-        ):
-            return await accept(core, this_operator(), reason=reason)
+        async with started(where) as (settings, database):
+            async with open_core(where, settings, database, behind=True) as core:
+                reopened = await accept(core, this_operator(), reason=reason)
+            # Whoever was erased since the backup is erased again, by this start as by any other.
+            async with open_runtime(where, settings, database) as runtime:
+                return reopened, runtime.erased_again
 
-    reopened = run(work())
+    reopened, erased = run(work())
     if json:
         print_json([_shown(one) for one in reopened])
         return
@@ -44,6 +46,8 @@ def accept_restore(
         for one in reopened
     ]
     table(f"Go on: {counted(len(rows), 'log')}", ("log", "was", "entries", "remembered", "epoch now"), rows)
+    if erased:
+        done(f"Done once more: {counted(erased, 'erasure')}.")
     done("The restore is on record. Start the servers again.")
     err.print(_WHAT_TO_DO, markup=False, highlight=False)
 

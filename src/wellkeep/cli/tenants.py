@@ -12,9 +12,10 @@ from wellkeep.access.tenants import Tenant
 from wellkeep.assembly.runtime import Runtime
 from wellkeep.base.errors import NotFound
 from wellkeep.base.ids import parse_uuid
-from wellkeep.cli.console import done, print_json, table
+from wellkeep.cli.console import done, erased, print_json, table
 from wellkeep.cli.local import with_runtime
 from wellkeep.cli.options import HomeOption, Json
+from wellkeep.vault.erasure_certificate import Certificate
 
 app = typer.Typer(no_args_is_help=True, help="Customers, each behind a wall of its own.")
 
@@ -116,3 +117,48 @@ def close(
 
     with_runtime(home, work)
     done(f"Tenant {name} is closed.")
+
+
+@app.command()
+def erase(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    home: HomeOption = None,
+    json: Json = False,
+) -> None:
+    """Erase a closed tenant: all keys and data; its ledger stays. It takes two: one asks, another approves.
+
+    Example: wellkeep tenant erase st-elsewhere
+    """
+    if not yes:
+        typer.confirm(f"Erase the tenant {name}? Nothing of it will ever open again.", abort=True)
+
+    async def work(runtime: Runtime) -> Certificate:
+        tenant = await find(runtime, name)
+        await runtime.erasing.tenants.erase(this_operator(), tenant)
+        await runtime.erasing.sweeper.all(tenant)
+        return await runtime.erasing.certificates.of_tenant(this_operator(), tenant)
+
+    _show_erasure(with_runtime(home, work), name, as_json=json)
+
+
+@app.command()
+def erasure(name: Name, home: HomeOption = None, json: Json = False) -> None:
+    """Show the certificate of a tenant's erasure.
+
+    Example: wellkeep tenant erasure st-elsewhere --json
+    """
+
+    async def work(runtime: Runtime) -> Certificate:
+        return await runtime.erasing.certificates.of_tenant(this_operator(), await find(runtime, name))
+
+    _show_erasure(with_runtime(home, work), name, as_json=json)
+
+
+def _show_erasure(found: Certificate, name: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    done(f"Tenant {name} was erased on {found.erased_at:%Y-%m-%d %H:%M} UTC, {sum(found.covered.values()):,} things.")
+    effective = found.effective
+    erased(effective.words, certain=effective.state == "effective", entry=found.entry.verify)
