@@ -3,6 +3,10 @@
 The state is computed from the steps, never set by a probe: one step that did not hold fails the claim; one thing that
 could not be observed leaves it unknown; a probe that covers a part of its sentence can reach *partial* at most; a probe
 without a single step proves nothing and is unknown.
+
+Some sentences are about what wellkeep stands on, such as the disks: where that does not keep the promise, the claim is
+*unmet*: as red as a failure, and the operator's to mend. It is told apart so that a machine that is merely tried out
+says so in red without hiding whether wellkeep itself still does what it must.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ class State(StrEnum):
     PROVEN = "proven"
     PARTIAL = "partial"
     UNKNOWN = "unknown"
+    UNMET = "not met here"
     FAILED = "failed"
 
 
@@ -34,11 +39,15 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing tried: what was done, what was seen, and whether the promise held (None: it could not be observed)."""
+    """One thing tried: what was done, what was seen, and whether the promise held (None: it could not be observed).
+
+    `ours` is false where it is not for wellkeep to hold, but for what it stands on.
+    """
 
     tried: str
     seen: str
     held: bool | None
+    ours: bool = True
 
 
 @dataclass(slots=True)
@@ -50,6 +59,10 @@ class Notes:
     def check(self, tried: str, *, held: bool, seen: str) -> None:
         """Note one attempt and whether the promise held against it."""
         self.steps.append(Step(tried=tried, seen=seen, held=held))
+
+    def ground(self, tried: str, *, held: bool, seen: str) -> None:
+        """Note a look at what wellkeep stands on, and whether that keeps the promise."""
+        self.steps.append(Step(tried=tried, seen=seen, held=held, ours=False))
 
     def blind(self, tried: str, *, why: str) -> None:
         """Note what could not be observed."""
@@ -74,16 +87,25 @@ class Evidence:
 
     def state_at(self, now: datetime) -> State:
         """Return the state as seen at `now`: late evidence is unknown, a failure stays a failure."""
-        if self.state is not State.FAILED and now - self.at > FRESH_FOR:
+        if self.state not in {State.FAILED, State.UNMET} and now - self.at > FRESH_FOR:
             return State.UNKNOWN
         return self.state
 
 
 def judge(steps: Iterable[Step], *, partial: bool) -> State:
     """Return the state that `steps` amount to for a probe that covers its sentence in full or in part."""
-    seen = [step.held for step in steps]
-    if False in seen:
+    taken = list(steps)
+    seen = [step.held for step in taken]
+    if any(step.held is False and step.ours for step in taken):
         return State.FAILED
+    if False in seen:
+        return State.UNMET
     if not seen or None in seen:
         return State.UNKNOWN
     return State.PARTIAL if partial else State.PROVEN
+
+
+def fails(evidence: Iterable[Evidence], *, production: bool) -> bool:
+    """Say whether a run fails: where a claim failed; in production also where what it stands on does not keep one."""
+    red = {State.FAILED, State.UNMET} if production else {State.FAILED}
+    return any(one.state in red for one in evidence)

@@ -7,14 +7,17 @@ without anybody thinking of it, is seen because this table and the served docume
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import httpx
 
 from wellkeep.base.ids import uuid7
+from wellkeep.prove import emergency_requests, people_requests
 from wellkeep.prove.deployment import Deployment
+from wellkeep.prove.provider_requests import providers
+from wellkeep.prove.review_requests import Looked, reviews
 from wellkeep.prove.sample import NOTES_DEFINITION, PEOPLE
 
 
@@ -35,12 +38,21 @@ class Place:
     event: UUID
     key: UUID
     closing: UUID
+    erased: UUID
+    approvals: tuple[UUID, UUID]
+    rotation: UUID
+    way_out: str = "wk_probe_nowhere"
     new_name: str = PEOPLE
+    users: tuple[UUID, UUID] = field(default_factory=lambda: (uuid7(), uuid7()))
+    looked: tuple[Looked, Looked] = field(default_factory=lambda: (Looked(), Looked()))
+    looked_after: UUID | None = None
+    provider: UUID = field(default_factory=uuid7)
+    scene: emergency_requests.Scene = field(default_factory=emergency_requests.Scene)
 
     @classmethod
     def nowhere(cls, *, record: str, subject: str, tenant: UUID) -> Place:
         """Return a place whose record can be read; everything else that a request would change does not exist."""
-        unknown = [uuid7() for _ in range(8)]
+        unknown = [uuid7() for _ in range(12)]
         return cls(
             record=UUID(record),
             doomed=UUID(record),
@@ -54,6 +66,9 @@ class Place:
             key=unknown[5],
             closing=unknown[6],
             event=unknown[7],
+            erased=tenant,
+            approvals=(unknown[9], unknown[10]),
+            rotation=unknown[11],
         )
 
 
@@ -77,7 +92,60 @@ class Request:
 
 def requests(place: Place) -> list[Request]:
     """Return one well-formed request for each operation that needs a permission, reading before changing."""
-    return [*_reading(place), *_transfers(place), *_changing(place), *_administration(place)]
+    return [
+        *_reading(place),
+        *_policies(place),
+        *_transfers(place),
+        *_changing(place),
+        *_people(place),
+        *_emergencies(place),
+        *_looked(place),
+        *_providers(place),
+        *_administration(place),
+    ]
+
+
+def personal() -> list[Request]:
+    """Return one request for each operation about one's own account, on each listener: no key may do any of them."""
+    lines = people_requests.own_account()
+    own = [_line(line, admin=admin) for admin in (False, True) for line in lines]
+    return [*own, _line(emergency_requests.own_glass(), admin=False)]
+
+
+def _people(place: Place) -> Iterator[Request]:
+    name = None if place.new_name == PEOPLE else place.new_name
+    bases = (("/v1/users", "user"), (f"/v1/tenants/{place.tenant}/users", "tenant_user"))
+    for user, (base, prefix) in zip(place.users, bases, strict=True):
+        called = name and f"{prefix}-{name}"
+        for line in people_requests.users(user, base=base, prefix=prefix, name=called):
+            yield _line(line, admin=prefix == "tenant_user")
+
+
+def _looked(place: Place) -> Iterator[Request]:
+    """Yield what is asked about who has access: in the tenant, and by the platform in one that it looks after."""
+    bases = (("/v1", ""), (f"/v1/tenants/{place.looked_after or place.tenant}", "tenant_"))
+    for looked, (base, prefix) in zip(place.looked, bases, strict=True):
+        for line in reviews(looked, base=base, prefix=prefix):
+            yield _line(line, admin=bool(prefix))
+
+
+def _emergencies(place: Place) -> Iterator[Request]:
+    for line in emergency_requests.emergencies(place.subject, place.scene):
+        yield _line(line, admin=False)
+    for line in emergency_requests.staff(place.tenant, place.scene):
+        yield _line(line, admin=True)
+
+
+def _providers(place: Place) -> Iterator[Request]:
+    name = None if place.new_name == PEOPLE else f"probe-{place.provider.hex}"
+    for line in providers(place.tenant, place.provider, name=name):
+        yield _line(line, admin=True)
+
+
+def _line(line: people_requests.Line, *, admin: bool) -> Request:
+    operation, permission, method, url, body, entered = line
+    more = {} if body is None else {"json": body}
+    return _request(operation, permission, method, url, admin=admin, entered=entered, **more)
 
 
 def _request(operation: str, permission: str, method: str, url: str, **more: Any) -> Request:
@@ -98,6 +166,24 @@ def _reading(place: Place) -> Iterator[Request]:
     yield _request("ledger_entries", "ledger:read", "GET", "/v1/ledger/entries?limit=1")
     yield _request("ledger_proof", "ledger:read", "GET", f"/v1/ledger/entries/{place.event}/proof")
     yield _request("ledger_checkpoint", "ledger:read", "GET", "/v1/ledger/checkpoint")
+    yield _request("egress_list", "egress:read", "GET", "/v1/egress")
+
+
+def _policies(place: Place) -> Iterator[Request]:
+    question = {"who": "role:clinician", "action": "record:read", "collection": PEOPLE}
+    role = {"permissions": ["ledger:verify"], "purposes": ["HOPERAT"], "default_purpose": "HOPERAT"}
+    team, made = f"/v1/subjects/{place.subject}/care-team", "/v1/roles/wk_probe_role"
+    yield _request("rules_get", "rules:read", "GET", "/v1/rules")
+    yield _request("rules_change", "rules:change", "PATCH", "/v1/rules", json={})
+    yield _request("role_list", "role:read", "GET", "/v1/roles")
+    yield _request("role_get", "role:read", "GET", "/v1/roles/clinician")
+    yield _request("role_put", "role:change", "PUT", made, json=role)
+    yield _request("role_delete", "role:change", "DELETE", made)
+    yield _request("access_explain", "access:explain", "POST", "/v1/access/explain", json=question)
+    yield _request("team_get", "team:read", "GET", team)
+    person = str(place.users[0])
+    yield _request("team_add", "team:change", "POST", team, json={"person": person})
+    yield _request("team_remove", "team:change", "DELETE", f"{team}/{person}")
 
 
 def _transfers(place: Place) -> Iterator[Request]:
@@ -137,6 +223,14 @@ def _changing(place: Place) -> Iterator[Request]:
     yield _request("subject_create", "subject:create", "POST", "/v1/subjects")
     into = {"into": str(place.into)}
     yield _request("subject_merge", "subject:merge", "POST", f"/v1/subjects/{place.merged}/merge", json=into)
+    # Whoever the other went into: what is erased has been changed in every other way before.
+    yield _request("subject_erase", "subject:erase", "DELETE", f"/v1/subjects/{place.into}")
+    yield _request("subject_erasure", "erasure:read", "GET", f"/v1/subjects/{place.into}/erasure")
+    for admin, waiting in zip((False, True), place.approvals, strict=True):
+        yield _request("approval_list", "approval:read", "GET", "/v1/approvals", admin=admin)
+        decided = {"decision": "refuse"}
+        url = f"/v1/approvals/{waiting}"
+        yield _request("approval_decide", "approval:give", "POST", url, json=decided, admin=admin)
 
 
 def _administration(place: Place) -> Iterator[Request]:
@@ -148,7 +242,24 @@ def _administration(place: Place) -> Iterator[Request]:
     yield _request("tenant_create", "tenant:create", "POST", "/v1/tenants", json=made, admin=True)
     yield _request("apikey_list", "apikey:read", "GET", f"{tenant}/apikeys", admin=True)
     yield _request("apikey_create", "apikey:create", "POST", f"{tenant}/apikeys", json=key, admin=True)
-    yield _request("apikey_revoke", "apikey:revoke", "DELETE", f"{tenant}/apikeys/{place.key}", admin=True)
+    one = f"{tenant}/apikeys/{place.key}"
+    yield _request("apikey_read", "apikey:read", "GET", one, admin=True)
+    yield _request("apikey_change", "apikey:create", "PUT", f"{one}/bounds", json={"requests": 600}, admin=True)
+    yield _request("apikey_rotate", "apikey:create", "POST", f"{one}/rotate", json={"overlap_hours": 1}, admin=True)
+    yield _request("apikey_revoke", "apikey:revoke", "DELETE", one, admin=True)
+    yield _request("tenant_erasure", "erasure:read", "GET", f"/v1/tenants/{place.erased}/erasure", admin=True)
+    # The tier that finds nothing to do where no root was changed: what is asked is whether one may.
+    wanted = {"tier": "root", "tenant": str(place.tenant)}
+    yield _request("keys_list", "keys:read", "GET", "/v1/keys", admin=True)
+    yield _request("keys_rotate", "keys:rotate", "POST", "/v1/keys/rotations", json=wanted, admin=True)
+    yield _request("keys_rotations", "keys:read", "GET", "/v1/keys/rotations", admin=True)
+    yield _request("keys_rotation", "keys:read", "GET", f"/v1/keys/rotations/{place.rotation}", admin=True)
+    out = {"name": f"{place.way_out}_too", "host": "probe.invalid", "ports": [443]}
+    yield _request("egress_list", "egress:read", "GET", "/v1/egress", admin=True)
+    yield _request("egress_propose", "egress:change", "POST", "/v1/egress", json=out, admin=True)
+    for step in ("approve", "withdraw"):
+        url = f"/v1/egress/{place.way_out}/{step}"
+        yield _request(f"egress_{step}", "egress:change", "POST", url, admin=True)
     yield _request("tenant_close", "tenant:change", "POST", f"/v1/tenants/{place.closing}/close", admin=True)
 
 

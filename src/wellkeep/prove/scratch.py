@@ -15,16 +15,29 @@ import msgspec
 
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import initialise
+from wellkeep.assembly.tls import make_development_certificate
 from wellkeep.base.anchor_settings import FileAnchor
-from wellkeep.base.settings import LedgerSettings, ListenSettings
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.listen_settings import ListenSettings
+from wellkeep.base.settings import EgressSettings, LedgerSettings, Place
+from wellkeep.base.tls_settings import TlsHost
 from wellkeep.db import roles
 from wellkeep.db.connection import Connection
 from wellkeep.db.provision import connected
 from wellkeep.prove.deployment import Unseen
-from wellkeep.prove.server import ServerProcess, free_addresses
+from wellkeep.prove.server import ServerProcess, commanding, free_addresses
 from wellkeep.prove.stage import Stage
 from wellkeep.prove.tenants import prepared
 
+IDENTITY = "wk_probe_identity"
+"""The one place that the deployment may connect to: an identity provider of the probe's, on loopback."""
+WORKERS = 2
+"""So that what one of them learns, or counts, must hold on the other."""
+HOSTS = ("one.wk-probe.test", "two.wk-probe.test")
+"""Customers' host names, each with a certificate of its own."""
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+INSIDE = "127.0.0.1/32"
+"""From where administration may be connected to; the rest of the loopback network is outside."""
 _EMPTY = "wk_probe_empty"
 _OUTBOX = "SELECT count(*) FROM ledger.outbox"
 _DRAIN_TRIES = 450
@@ -38,8 +51,18 @@ class Scratch(Stage):
     def __init__(self, home: Home) -> None:
         """Describe the deployment that was made in `home`."""
         super().__init__(home)
-        self.server = ServerProcess(home.path, f"https://{self.settings.listen.public}/healthz")
+        self.server = ServerProcess(
+            home.path,
+            f"https://{self.settings.listen.public}/healthz",
+            environment=commanding(home.path),
+            workers=WORKERS,
+        )
         self.counted: set[str] = set()
+
+    @property
+    def identity_port(self) -> int:
+        """Where an identity provider may be, on loopback."""
+        return next(place.ports[0] for place in self.settings.egress.places if place.name == IDENTITY)
 
     async def drained(self, connection: Connection) -> None:
         """Wait until nothing is left in the outbox. Raises Unseen where something stays."""
@@ -66,13 +89,16 @@ class Scratch(Stage):
     async def make(cls) -> AsyncIterator[Scratch]:
         """Make a deployment in a new directory, start it, give it two tenants, and remove it all afterwards."""
         folder = await asyncio.to_thread(_folder)
-        public, admin, plain = free_addresses(3)
-        listen = ListenSettings(public=public, admin=admin, plain=plain)
+        public, admin, plain, identity = free_addresses(4)
+        listen = ListenSettings(public=public, admin=admin, plain=plain, admin_networks=(INSIDE,))
         scratch = None
         try:
-            home = Home(folder / "home")
+            home = Home(folder / "home", takes_root_key=False)
             await initialise(home, environment="scratch", listen=listen)
-            home.write_settings(msgspec.structs.replace(home.settings(), ledger=_anchored(folder)))
+            settings = home.settings()
+            tls = msgspec.structs.replace(settings.tls, hosts=_hosts(home))
+            egress = EgressSettings(places=(_identity(home, int(identity.rpartition(":")[2])),))
+            home.write_settings(msgspec.structs.replace(settings, ledger=_anchored(folder), tls=tls, egress=egress))
             scratch = cls(home)
             async with scratch:
                 await scratch.server.start()
@@ -99,6 +125,33 @@ class Scratch(Stage):
         finally:
             async with connected(administrator) as connection:
                 await connection.execute(_DROP)
+
+
+def make_certificate(home: Home, host: TlsHost) -> None:
+    """Make a certificate of `host`, in the place of one that is there: each file at once, the key first."""
+    with tempfile.TemporaryDirectory(dir=home.path / "secrets") as folder:
+        made = make_development_certificate(
+            certificate=Path(folder) / "new.crt", key=Path(folder) / "new.key", host=host.name, clock=SystemClock()
+        )
+        made.key.replace(home.resolve(host.key))
+        made.certificate.replace(home.resolve(host.certificate))
+
+
+def _hosts(home: Home) -> tuple[TlsHost, ...]:
+    """Make certificates for two customers' host names."""
+    hosts = tuple(TlsHost(name=name, certificate=f"secrets/{name}.crt", key=f"secrets/{name}.key") for name in HOSTS)
+    for host in hosts:
+        make_certificate(home, host)
+    return hosts
+
+
+def _identity(home: Home, port: int) -> Place:
+    """Return the place of an identity provider, with a certificate for it."""
+    folder = home.resolve("secrets")
+    made = make_development_certificate(
+        certificate=folder / f"{IDENTITY}.crt", key=folder / f"{IDENTITY}.key", host="localhost", clock=SystemClock()
+    )
+    return Place(name=IDENTITY, host="localhost", ports=(port,), networks=_LOOPBACK, ca=str(made.authority))
 
 
 def _anchored(folder: Path) -> LedgerSettings:

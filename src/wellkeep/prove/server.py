@@ -16,6 +16,7 @@ import httpx
 
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.pinning import pinned
+from wellkeep.keys.keyfile import ROOT_KEY_VARIABLE
 from wellkeep.prove.deployment import Unseen
 
 PROGRAM = (sys.executable, "-m", "wellkeep")
@@ -59,8 +60,9 @@ def ended(*command: str, environment: Mapping[str, str] | None = None) -> Ended:
 
 
 def commanding(home: Path) -> dict[str, str]:
-    """Return the environment of a command on the deployment in `home`."""
-    return os.environ | {"WELLKEEP_HOME": str(home)}
+    """Return the environment of a command on the scratch deployment in `home`: the live one's root key is not its."""
+    kept = {name: value for name, value in os.environ.items() if name != ROOT_KEY_VARIABLE}
+    return kept | {"WELLKEEP_HOME": str(home)}
 
 
 def commanded(home: Path, *arguments: str) -> Ended:
@@ -80,10 +82,14 @@ def opened_apart(home: Path) -> tuple[bool, str]:
 class ServerProcess:
     """`wellkeep serve` on one home."""
 
-    def __init__(self, home: Path, health_url: str) -> None:
-        """Describe the server of `home`; `health_url` is asked until it answers."""
+    def __init__(
+        self, home: Path, health_url: str, *, environment: Mapping[str, str] | None = None, workers: int = 1
+    ) -> None:
+        """Describe the server of `home`; `health_url` is asked until it answers; `environment` stands in for ours."""
         self._home = home
         self._health_url = health_url
+        self._environment = environment
+        self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,7 +118,8 @@ class ServerProcess:
         output = os.open(self._home / "log" / "serve.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(  # noqa: S603, ASYNC220 -- our own program; starting it takes no time
-                [sys.executable, "-m", "wellkeep", "serve", str(self._home)],
+                [sys.executable, "-m", "wellkeep", "serve", str(self._home), "--workers", str(self._workers)],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

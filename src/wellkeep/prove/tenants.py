@@ -17,7 +17,7 @@ from wellkeep.prove.deployment import Deployment, Tenant, Unseen
 from wellkeep.prove.sample import NOTES_DEFINITION, PEOPLE_DEFINITION
 
 NAMES = ("wk-prove-a", "wk-prove-b")
-ROLES = ("administrator", "privacy_officer", "clinician", "coach", "billing", "auditor", "integration")
+ROLES = ("administrator", "privacy_officer", "clinician", "coach", "billing", "auditor", "support", "integration")
 
 _CONFLICT = 409
 _KEY_DAYS = 1

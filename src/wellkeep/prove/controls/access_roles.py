@@ -16,7 +16,7 @@ import httpx
 from wellkeep.prove.deployment import created
 from wellkeep.prove.evidence import Notes, Where
 from wellkeep.prove.probe import Probe
-from wellkeep.prove.requests import Place, Request, documented, requests
+from wellkeep.prove.requests import Place, Request, documented, personal, requests
 from wellkeep.prove.sample import FIELD_GROUPS, PEOPLE, person
 from wellkeep.prove.stage import Stage
 from wellkeep.prove.world import World
@@ -40,7 +40,7 @@ async def run(world: World, notes: Notes) -> None:
 async def _table(live: Stage, notes: Notes) -> None:
     """Compare the reviewed table with what is served: an action that nobody reviewed is not tried."""
     place = Place.nowhere(record=str(live.a.id), subject=str(live.a.id), tenant=live.a.id)
-    reviewed = {request.operation: request.permission for request in requests(place)}
+    reviewed = {request.operation: request.permission for request in (*requests(place), *personal())}
     served = await documented(live)
     strays = sorted(name for name in reviewed.keys() | served.keys() if reviewed.get(name) != served.get(name))
     notes.check(
@@ -56,8 +56,9 @@ async def _actions(live: Stage, notes: Notes, text: Mapping[str, Any]) -> None:
     wrong, cells = [], 0
     for role, key in live.a.keys.items():
         permitted = set(text["roles"][role]["permissions"]) - set(text["platform"]["only"])
+        permitted -= set(text["people"]["never_keys"])
         place = Place.nowhere(record=record["id"], subject=record["subject"], tenant=live.a.id)
-        for request in requests(place):
+        for request in (*requests(place), *personal()):
             answer = await request.send(await live.client(key, admin=request.admin))
             cells += 1
             if not _as_told(answer, request, permitted):
@@ -156,7 +157,7 @@ async def _strangers(live: Stage, notes: Notes) -> None:
     """Ask without a key, and as the administrator of another tenant."""
     place = Place.nowhere(record=str(live.a.id), subject=str(live.a.id), tenant=live.a.id)
     opened, tried = [], 0
-    for request in requests(place):
+    for request in (*requests(place), *personal()):
         answers = {"nobody": await request.send(await live.client(admin=request.admin))}
         if request.operation.startswith("apikey_"):
             key = live.b.keys["administrator"]

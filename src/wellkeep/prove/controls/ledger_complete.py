@@ -11,12 +11,12 @@ from uuid import UUID
 
 import httpx
 
-from wellkeep.base.secrets import Secret
 from wellkeep.db.connection import Connection
 from wellkeep.prove.canary import Canary
 from wellkeep.prove.deployment import created
 from wellkeep.prove.evidence import Notes, Where
-from wellkeep.prove.places import platform_key, sender, somewhere
+from wellkeep.prove.hands import Hands, hands
+from wellkeep.prove.places import somewhere
 from wellkeep.prove.probe import Probe
 from wellkeep.prove.requests import requests
 from wellkeep.prove.sample import PEOPLE, person
@@ -78,13 +78,15 @@ async def run(world: World, notes: Notes) -> None:
     secret = Canary.make("unrecorded").value
     record = await created(client, f"/v1/collections/{PEOPLE}/records", person(history=secret))
     path = f"/v1/collections/{PEOPLE}/records/{record['id']}"
-    async with scratch.as_superuser() as connection, platform_key(scratch) as platform:
+    async with scratch.as_superuser() as connection:
         await _remember(scratch, connection)
         load = Load(secret)
         await _work(client, path, load)
         await _compare(scratch, connection, notes, load, f"{_CALLERS} callers created, read and searched")
-        await _each_action(scratch, connection, notes, platform, secret)
-        await _refusing(scratch, connection, notes, platform, secret)
+        async with hands(scratch) as doing:
+            await _each_action(scratch, connection, notes, doing, secret)
+        async with hands(scratch) as doing:
+            await _refusing(scratch, connection, notes, doing, secret)
         notes.check(
             "let it take entries again", held=await _recovers(client, path), seen="reads and changes were tried"
         )
@@ -141,14 +143,12 @@ async def _compare(scratch: Scratch, connection: Connection, notes: Notes, load:
     )
 
 
-async def _each_action(
-    scratch: Scratch, connection: Connection, notes: Notes, platform: Secret[str], secret: str
-) -> None:
+async def _each_action(scratch: Scratch, connection: Connection, notes: Notes, doing: Hands, secret: str) -> None:
     """Do everything once that administers, changes or discloses, and look for its entry when it is answered."""
-    place = await somewhere(scratch, platform, secret=secret)
+    place = await somewhere(scratch, doing, secret=secret)
     silent, failed, done = [], [], 0
     for request in requests(place):
-        answer = await request.send(await sender(scratch, request, platform))
+        answer = await request.send(await doing.sender(scratch, request))
         if request.entered and answer.is_success:
             done += 1
             if not await connection.fetchval(_ENTERED, UUID(answer.headers["X-Request-Id"])):
@@ -164,9 +164,9 @@ async def _each_action(
         notes.blind("did every kind of act", why=f"these did not succeed: {', '.join(failed[:5])}")
 
 
-async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, platform: Secret[str], secret: str) -> None:
+async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, doing: Hands, secret: str) -> None:
     """Make the ledger refuse, then do everything again: nothing may succeed, be shown, or go on being stored."""
-    place = await somewhere(scratch, platform, secret=secret)
+    place = await somewhere(scratch, doing, secret=secret)
     # Reads before changes, and changes twice: the first one is what learns that the ledger refuses.
     attempts = [request for request in requests(place) if request.entered]
     again = _requests(f"/v1/collections/{PEOPLE}/records/{place.record}")
@@ -174,7 +174,7 @@ async def _refusing(scratch: Scratch, connection: Connection, notes: Notes, plat
     allowed, shown = [], []
     await connection.execute(_REFUSE)
     try:
-        answers = [(one.operation, await one.send(await sender(scratch, one, platform))) for one in attempts]
+        answers = [(one.operation, await one.send(await doing.sender(scratch, one))) for one in attempts]
         before = await connection.fetchval(_STORED, scratch.a.id)
         answers += [(str(one["method"]), await client.request(**one)) for one in again]
         further = await connection.fetchval(_STORED, scratch.a.id) - before

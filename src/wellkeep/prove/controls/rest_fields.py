@@ -1,4 +1,4 @@
-"""rest.fields: canaries written through the API are found in no store, in no common encoding.
+"""rest.fields: canaries written through the API are found in no store, in no common encoding, and no index tells much.
 
 Three kinds of canary make the scan honest: those planted in sealed fields (must not be found), one planted in clear
 (must be found, else the scan is blind) and one never planted (must not be found, else it finds ghosts).
@@ -6,6 +6,8 @@ Three kinds of canary make the scan honest: those planted in sealed fields (must
 
 from __future__ import annotations
 
+from wellkeep.access.operators import this_operator
+from wellkeep.assembly.index_leaks import leaks
 from wellkeep.prove.canary import Canary
 from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.evidence import Notes, Where
@@ -15,8 +17,11 @@ from wellkeep.prove.scan import Scanner, ScanResult
 from wellkeep.prove.stage import Stage
 from wellkeep.prove.stores import scan_database, scan_files, scan_spool
 from wellkeep.prove.world import World
+from wellkeep.vault.index_leak import Verdict, measure
 
 _ROUNDS = 4
+_HISTOGRAMS = ([(2_600, 1), (2_400, 1)], [(600, 1), (1, 4_400)], [(1, 5_000)])
+"""Rows that share a tag, and how many tags have so many."""
 _IN_CLEAR = frozenset({"tables and statistics", "WAL", "heap, indexes and temporary files"})
 """Where a value in a field declared plain must be found: in the table, in its file and on the way there."""
 
@@ -27,6 +32,7 @@ async def run(world: World, notes: Notes) -> None:
     in_clear, never = Canary.make("in clear"), Canary.make("never planted")
     since = live.operator.core.clock.seconds()
     planted = await _plant(live, notes, in_clear)
+    await _indexes(live, notes)
     scanner = Scanner([*planted, in_clear, never])
     found = scan_spool(scanner, since=since)
     try:
@@ -37,6 +43,25 @@ async def run(world: World, notes: Notes) -> None:
         notes.blind("look into heap, WAL, statistics and logs", why=str(unseen))
         return
     _judge(notes, found, planted)
+
+
+async def _indexes(live: Stage, notes: Notes) -> None:
+    """Measure what the frequencies of tags tell; the probes' own tenants hold the same few people over and over."""
+    told = [measure(histogram).verdict for histogram in _HISTOGRAMS]
+    notes.check(
+        "controls: indexes of 2 values, of one that a tenth of the records share, of 5,000 that occur once",
+        held=told == [Verdict.FEW_VALUES, Verdict.ONE_VALUE, Verdict.OK],
+        seen=", ".join(told),
+    )
+    tenants = [one.id for one in await live.operator.tenants.list(this_operator())]
+    others = [one for one in tenants if one not in {live.a.id, live.b.id}]
+    found = [one async for one in leaks(live.operator.core, others)]
+    skewed = [f"{one.collection}.{one.field} ({one.leak.verdict})" for one in found if one.leak.verdict.skewed]
+    notes.check(
+        f"measured the frequencies of tags in {len(found)} indexes of {len(others)} tenants",
+        held=not skewed,
+        seen=f"past a limit: {', '.join(skewed[:4])}" if skewed else "none has too few values, or one too often",
+    )
 
 
 async def _plant(live: Stage, notes: Notes, in_clear: Canary) -> list[Canary]:
