@@ -19,13 +19,26 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
+_FIRST = ("base/test_process.py", "journeys/", "prove/", "faults/", "cli/", "keys/providers/")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a second PostgreSQL run what stands on one: the rest would do the very same again."""
+    """Put first what must come first or takes long; on a second PostgreSQL run only what stands on one.
+
+    A server is started by a process that leaves no core from then on, which the tests of that try before. Long files
+    begin early, so that no worker is left with one at the end.
+    """
+    items.sort(key=_turn)
     if os.environ.get("WELLKEEP_TEST_SERVER") != "system":
         return
     apart = [item for item in items if not _stands_on_a_server(item)]
     config.hook.pytest_deselected(items=apart)
     items[:] = [item for item in items if _stands_on_a_server(item)]
+
+
+def _turn(item: pytest.Item) -> int:
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((place for place, begin in enumerate(_FIRST) if path.startswith(begin)), len(_FIRST))
 
 
 def _stands_on_a_server(item: pytest.Item) -> bool:

@@ -22,7 +22,7 @@ from database import ENVIRONMENT, scratch_home
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.pinning import pinned
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.listen_settings import ListenSettings
 from wellkeep.prove.server import free_addresses
 
 START_SECONDS = 60.0

@@ -73,7 +73,7 @@ async def test_a_stolen_digest_does_not_sign_in(door: Door, tenant: UUID) -> Non
 
 async def test_the_application_can_neither_read_nor_change_a_digest(door: Door, tenant: UUID) -> None:
     await issue(door, tenant)
-    for statement in ("SELECT digest FROM access.api_key", "UPDATE access.api_key SET expires_at = now()"):
+    for statement in ("SELECT digest FROM access.api_key", "UPDATE access.api_key SET digest = ''"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with door.home.database.entered(tenant) as connection:
                 await connection.execute(statement)

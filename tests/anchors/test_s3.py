@@ -18,10 +18,11 @@ from wellkeep.base.anchor_settings import S3Anchor
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.secrets import Secret
 from wellkeep.crypto.notes import NoteSigner
-from wellkeep.ledger.anchors import reading_back, s3, sigv4
+from wellkeep.egress import sigv4
+from wellkeep.egress.sigv4 import Credentials
+from wellkeep.ledger.anchors import reading_back, s3
 from wellkeep.ledger.anchors.anchor import NEWEST, AnchorFailed, Seen, Trouble
 from wellkeep.ledger.anchors.s3 import S3
-from wellkeep.ledger.anchors.sigv4 import Credentials
 
 FOLDER = "wellkeep.test_ledger_root/"
 KEY = f"{FOLDER}9999999999999992-7.note"
@@ -326,6 +327,7 @@ def test_our_signatures_are_those_of_botocore() -> None:
             headers=headers,
             body=body.encode(),
             region=region,
+            service="s3",
             now=now,
         )
         ours.append(signed["authorization"])

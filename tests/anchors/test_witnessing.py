@@ -174,9 +174,6 @@ def line(text: str, *, timestamp: float | None = None, name: str = NAME) -> byte
     return cosign_v1(name=name, seed=SEED, text=text, timestamp=int(moment))
 
 
-RIGHT = line(end()[1].body())
-
-
 @pytest.mark.parametrize(
     ("handler", "expected"),
     [
@@ -209,7 +206,8 @@ async def test_a_witness_that_lies_or_fails(handler: Handler, expected: Trouble)
 
 
 async def test_lines_of_others_are_passed_over() -> None:
-    async with answering(always(Reply(body=line(end()[1].body(), name="else") + RIGHT))) as server:
+    text = end()[1].body()
+    async with answering(always(Reply(body=line(text, name="else") + line(text)))) as server:
         await published(anchor(server.port))
 
 

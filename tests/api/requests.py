@@ -12,7 +12,16 @@ from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Route
 
 NOBODY = "0198c0de-0000-7000-8000-00000000dead"
-_PARAMETERS = {"collection": "notes", "number": "0", "external_id": "MRN-1", "code": "validation"}
+_PARAMETERS = {
+    "role": "auditor",
+    "collection": "notes",
+    "number": "0",
+    "external_id": "MRN-1",
+    "code": "validation",
+    "place": "identity",
+    "tenant": "st-elsewhere",
+    "provider": "keycloak",
+}
 
 PUBLIC = catalogue.routes("public", Metrics(catalogue.names()))
 ADMIN = catalogue.routes("admin", Metrics(catalogue.names()))

@@ -13,10 +13,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
+from wellkeep.access.limits import Counts, RateLimits
 from wellkeep.api.server import Addresses, serve
+from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import uuid7
-from wellkeep.base.settings import ListenSettings, Settings
+from wellkeep.base.limit_settings import LimitSettings
+from wellkeep.base.listen_settings import ListenSettings
+from wellkeep.base.settings import Settings
+from wellkeep.findings.findings import Finding
 
 
 class SlowReadiness:
@@ -29,8 +35,18 @@ class SlowReadiness:
     async def findings(self) -> Mapping[str, int]:
         return {}
 
+    def keys(self) -> Mapping[str, int]:
+        return {}
+
     async def metrics(self) -> str:
         return "wellkeep_more 1\n"
+
+
+class NoFindings:
+    """Nothing was found; there is no database to keep it."""
+
+    async def list(self, _tenant: UUID) -> list[Finding]:
+        return []
 
 
 @asynccontextmanager
@@ -39,7 +55,8 @@ async def bare_runtime() -> AsyncIterator[Any]:
     if os.environ.get("DIES"):
         raise RuntimeError("Xk9CanaryZq")
     try:
-        yield SimpleNamespace(readiness=SlowReadiness())
+        limits = RateLimits(Counts(deployment=uuid7(), clock=SystemClock()), LimitSettings())
+        yield SimpleNamespace(readiness=SlowReadiness(), findings=NoFindings(), limits=limits)
     finally:
         sys.stdout.write(f"closed {os.getpid()}\n")
         sys.stdout.flush()

@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -17,27 +19,50 @@ import msgspec
 import structlog
 
 from database import ENVIRONMENT, Database
+from local_keys import a_root, epoch_keys
+from wellkeep.access.account_secrets import AccountSecrets
+from wellkeep.access.accounts import Accounts, Site, open_accounts
 from wellkeep.access.api_keys import ApiKeys
+from wellkeep.access.approvals import Approvals
+from wellkeep.access.attributes import StoredAttributes
 from wellkeep.access.authenticator import Authenticator
+from wellkeep.access.breached import Breached
+from wellkeep.access.limits import RateLimits
 from wellkeep.access.operators import this_operator
 from wellkeep.access.roles import load
+from wellkeep.access.single_sign_on import SingleSignOn, open_single_sign_on
 from wellkeep.access.tenants import Tenants
 from wellkeep.api import logs
 from wellkeep.api.application import Application, build
 from wellkeep.assembly.disclosures import Disclosures
+from wellkeep.assembly.egress_denials import HeldDenials
+from wellkeep.assembly.egress_list import EgressList
+from wellkeep.assembly.emergencies import Emergencies, open_emergencies
+from wellkeep.assembly.erasing import Erasing
+from wellkeep.assembly.key_rotations import KeyRotations
 from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
-from wellkeep.base.clock import SystemClock
-from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.assembly.limiting import open_limiting
+from wellkeep.assembly.policies import Policies, open_policies
+from wellkeep.assembly.reviewing import Reviewing, open_reviewing
+from wellkeep.assembly.sweeping import Sweeper
+from wellkeep.assembly.tombstones import Tombstones
+from wellkeep.base.clock import Clock, SystemClock
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.key_settings import KeySettings
 from wellkeep.base.permissions import Permission
 from wellkeep.base.secrets import Secret
+from wellkeep.base.settings import Settings
+from wellkeep.db.pool import Pool
+from wellkeep.egress.egress import Egress
 from wellkeep.findings.findings import Findings
 from wellkeep.gate.acts import Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import Policy
 from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.deployment import DeploymentKey
-from wellkeep.keys.local import LocalEpochKeys, LocalKms
+from wellkeep.keys.kms import OneRoot
+from wellkeep.keys.reasons import Reasons
 from wellkeep.keys.ring import KeyRing
 from wellkeep.ledger.checkpoint import CheckpointSigner
 from wellkeep.ledger.checkpointer import Checkpointer
@@ -46,6 +71,10 @@ from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.writer import LedgerWriter
 from wellkeep.vault.batch import Batches
 from wellkeep.vault.collections import Collections
+from wellkeep.vault.context import Context
+from wellkeep.vault.erasure import Erasures
+from wellkeep.vault.erasure_certificate import Certificates
+from wellkeep.vault.erasure_tenant import TenantErasures
 from wellkeep.vault.exports import Exports
 from wellkeep.vault.imports import Imports
 from wellkeep.vault.records import Records
@@ -78,8 +107,15 @@ class StackReadiness:
     async def findings(self) -> Mapping[str, int]:
         return {"high": 2}
 
+    def keys(self) -> Mapping[str, int]:
+        return {"ok": 3, "stale": 1, "locked": 0, "revoked": 0}
+
     async def metrics(self) -> str:
         return "wellkeep_more 1\n"
+
+
+_Core: Any = SimpleNamespace
+"""What of a core the rotations stand on."""
 
 
 @dataclass
@@ -91,6 +127,8 @@ class Stack:
     authenticator: Authenticator
     tenants: Tenants
     api_keys: ApiKeys
+    accounts: Accounts
+    single_sign_on: SingleSignOn
     collections: Collections
     subjects: Subjects
     records: Records
@@ -103,7 +141,14 @@ class Stack:
     ledger_proofs: LedgerProofs
     checkpointer: Checkpointer
     disclosures: Disclosures
+    emergencies: Emergencies
+    reviewing: Reviewing
+    erasing: Erasing
+    egress_list: EgressList
+    key_rotations: KeyRotations
+    policies: Policies
     findings: Findings
+    limits: RateLimits
     log: io.StringIO
     readiness: StackReadiness = field(default_factory=StackReadiness)
 
@@ -153,9 +198,11 @@ def logged() -> Iterator[io.StringIO]:
 
 
 @asynccontextmanager
-async def stack(database: Database) -> AsyncIterator[Stack]:
+async def stack(
+    database: Database, *, egress: Egress | None = None, clock: Clock | None = None
+) -> AsyncIterator[Stack]:
     """Open everything that the edge stands on."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
         app = await opened.enter_async_context(database.pool("wk_app"))
         auth = await opened.enter_async_context(database.pool("wk_auth"))
@@ -164,11 +211,12 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
         opened.push_async_callback(findings.stop)
         seal = SealKey("test", Secret(os.urandom(32)))
         signer = CheckpointSigner(Secret(os.urandom(32)))
+        memory = Path(opened.enter_context(TemporaryDirectory())) / "remembered"
         checkpointer = Checkpointer(
             ledger,
             signer=signer,
             seal_keys={seal.key_id: seal},
-            memory=Memory(Path(opened.enter_context(TemporaryDirectory())) / "remembered"),
+            memory=Memory(memory),
             clock=clock,
             reporter=findings,
             period=0.05,
@@ -180,11 +228,15 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
         )
         await writer.start()
         opened.push_async_callback(writer.stop)
-        ring = KeyRing(
-            app, LocalKms(Secret(os.urandom(32))), LocalEpochKeys({1: Secret(os.urandom(32))}), findings, clock=clock
-        )
+        roots, epochs = OneRoot(a_root()), epoch_keys(1)
+        ring = KeyRing(app, roots, epochs, findings, clock=clock)
         opened.push_async_callback(ring.stop)
-        gate = Gate(pool=app, writer=writer, policy=Policy(load()), findings=findings, clock=clock)
+        told = Settings(version=1, deployment=uuid7(), environment=ENVIRONMENT)
+        limiting = open_limiting(told, findings=findings, clock=clock)
+        gate = Gate(
+            pool=app, writer=writer, policy=Policy(load()), findings=findings, clock=clock, budget=limiting.records
+        )
+        gate._attributes = StoredAttributes(pool=app)
         opened.push_async_callback(gate.stop)
         await ring.provision(PLATFORM_TENANT)
         cursors = Cursors([DeploymentKey(key_id="00" * 16, epoch=1, secret=Secret(os.urandom(32)))])
@@ -192,6 +244,28 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
         authenticator = Authenticator(
             auth_pool=auth, app_pool=app, gate=gate, findings=findings, clock=clock, environment=ENVIRONMENT
         )
+        core = _Core(
+            app=app,
+            gate=gate,
+            ring=ring,
+            roots=roots,
+            epochs=epochs,
+            findings=findings,
+            clock=clock,
+            settings=SimpleNamespace(keys=KeySettings()),
+        )
+        accounts = open_accounts(
+            gate=gate,
+            auth_pool=auth,
+            app_pool=app,
+            findings=findings,
+            failures=authenticator.failures,
+            secrets=AccountSecrets((DeploymentKey("00", 1, Secret(os.urandom(32))),)),
+            breached=Breached(),
+            cost=12,
+            site=Site(host="localhost"),
+        )
+        opened.callback(accounts.stop)
         log = opened.enter_context(logged())
         yield Stack(
             database=database,
@@ -199,6 +273,10 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             authenticator=authenticator,
             tenants=Tenants(gate=gate, provision=ring.provision, environment=ENVIRONMENT),
             api_keys=ApiKeys(gate=gate, clock=clock, environment=ENVIRONMENT),
+            accounts=accounts,
+            single_sign_on=open_single_sign_on(
+                gate=gate, accounts=accounts, egress=egress or Egress(places=(), denials=HeldDenials()), clock=clock
+            ),
             collections=vault.collections,
             subjects=vault.subjects,
             records=vault.records,
@@ -213,9 +291,41 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
             ),
             checkpointer=checkpointer,
             disclosures=Disclosures(gate=gate, cursors=cursors, clock=clock),
+            key_rotations=KeyRotations(core, vault.context),
+            policies=open_policies(core, vault.context),
+            reviewing=open_reviewing(gate=gate, findings=findings, clock=clock),
+            emergencies=open_emergencies(vault.context, reasons=Reasons([_deployment_key()])),
+            erasing=_erasing(gate, vault.context, app, memory),
+            egress_list=_egress_list(gate),
             findings=findings,
+            limits=limiting.requests,
             log=log,
         )
+
+
+def _deployment_key() -> DeploymentKey:
+    return DeploymentKey(key_id="00" * 16, epoch=1, secret=Secret(os.urandom(32)))
+
+
+def _egress_list(gate: Gate) -> EgressList:
+    clock = SystemClock()
+    way_out = Egress(places=(), denials=HeldDenials())
+    return EgressList(gate=gate, approvals=Approvals(gate=gate, clock=clock), egress=way_out, settled=(), clock=clock)
+
+
+def _erasing(gate: Gate, context: Context, pool: Pool, memory: Path) -> Erasing:
+    """Return what erases, with tombstones beside the ledger's memory."""
+    clock = SystemClock()
+    approvals = Approvals(gate=gate, clock=clock)
+    stones = Tombstones(memory.with_name("erased"), keys=(SealKey("test", Secret(os.urandom(32))),))
+    return Erasing(
+        subjects=Erasures(context, remember=stones.note),
+        tenants=TenantErasures(gate=gate, approvals=approvals, clock=clock, remember=stones.note),
+        sweeper=Sweeper(pool),
+        certificates=Certificates(gate=gate, clock=clock),
+        approvals=approvals,
+        tombstones=stones,
+    )
 
 
 async def entries(opened: Stack, tenant: UUID) -> list[dict[str, object]]:

@@ -103,10 +103,13 @@ async def test_addresses(clients: Clients) -> None:
             url = path(route, **dict.fromkeys((*names, "export_id", "tenant_id", "apikey_id"), quote(bad, safe="")))
             await clients.refuse(listener, route, url=url)
             queries: list[Any] = [{CANARY: "1"}, {bad: bad}]
-            queries += [{parameter.name: bad} for parameter in route.query]
+            queries += [{one.name: bad} for one in route.query if one.pattern.fullmatch(bad) is None]
             for query in queries:
                 answer = await clients.refuse(listener, route, params=query)
                 assert answer.status_code in {422, 415}, (route.name, query, answer.text)
+            for one in route.query:  # what a provider sends back has any form: its shape is right, and it is refused
+                if one.pattern.fullmatch(bad) is not None:
+                    await clients.refuse(listener, route, params={one.name: bad})
     unrouted = await clients.by_listener["public"].get(f"/{CANARY}", params={CANARY: CANARY})
     assert (unrouted.status_code, CANARY in unrouted.text) == (404, False)
 

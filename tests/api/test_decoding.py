@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wellkeep.api import shapes
+from wellkeep.api.apikey_shapes import KeyInput
 from wellkeep.api.decoding import decode, decode_aside
 from wellkeep.base.errors import Validation
 from wellkeep.vault import csv_source
 from wellkeep.vault.csv_source import CsvMapper
 from wellkeep.vault.declaration import CollectionSpec
 
-SHAPES = (shapes.RecordInput, shapes.SearchInput, shapes.BatchInput, shapes.KeyInput, CollectionSpec)
+SHAPES = (shapes.RecordInput, shapes.SearchInput, shapes.BatchInput, KeyInput, CollectionSpec)
 KEYS = st.one_of(st.sampled_from(["name", "fields", "where", "limit", "records", "roles", "subject"]), st.text())
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.text()),

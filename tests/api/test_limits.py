@@ -16,7 +16,7 @@ from wellkeep.api import limits
 from wellkeep.api.listeners import ListenerServer, bind, serve_until
 from wellkeep.assembly.tls import make_development_certificate, server_context
 from wellkeep.base.clock import SystemClock
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.listen_settings import ListenSettings
 
 RECORDS = "/v1/collections/notes/records"
 ANYWHERE = ListenSettings(public="127.0.0.1:0", admin="127.0.0.1:0", plain="127.0.0.1:0")
@@ -217,4 +217,5 @@ async def test_readiness_counts_what_is_open_and_names_nothing(opened: Stack) ->
     async with opened.client() as client:
         told = (await client.get("/readyz")).json()
     assert told["findings"] == {"high": 2}
-    assert set(told) == {"ready", "parts", "findings"}
+    assert told["keys"] == {"ok": 3, "stale": 1, "locked": 0, "revoked": 0}
+    assert set(told) == {"ready", "parts", "findings", "keys"}

@@ -16,9 +16,14 @@ from wellkeep.api.routes import Listener, Route
 from wellkeep.base.errors import Misconfigured
 
 LISTENERS: tuple[Listener, ...] = ("public", "admin")
+SIGN_IN = {
+    "session_begin", "session_factor", "session_factor_challenge", "session_passkey", "session_passkey_challenge",
+    "invitation_accept",
+}  # fmt: skip
+PROVIDERS = {"sign_in_begin", "sign_in_finish", "sign_in_logout"}
 OPEN = {
-    "public": {"healthz", "readyz", "openapi", "docs", "docs_style", "problem_page"},
-    "admin": {"healthz", "readyz", "metrics", "openapi", "docs", "docs_style", "problem_page"},
+    "public": SIGN_IN | PROVIDERS | {"healthz", "readyz", "openapi", "docs", "docs_style", "problem_page"},
+    "admin": SIGN_IN | {"healthz", "readyz", "metrics", "openapi", "docs", "docs_style", "problem_page"},
 }
 """Reviewed: the only addresses that answer without a key."""
 

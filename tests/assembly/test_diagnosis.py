@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from assembly.conftest import Installed
 from deployments import command
-from wellkeep.assembly.diagnosis import Verdict, diagnose
+from wellkeep.assembly.diagnosis import diagnose
 from wellkeep.assembly.tls import make_development_certificate
+from wellkeep.assembly.verdict import Verdict
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import Misconfigured
+from wellkeep.base.key_settings import EpochSettings, LocalEpochs, Pkcs11Epochs
 
 ALWAYS_WRONG = {
     "The environment is named production",
     "The root key lies in a key management service",
+    "No backup holds the keys of epochs",
     "The ledger is anchored outside this machine",
     "PostgreSQL is run, replicated and backed up on its own",
     "The TLS certificate is an authority's and lasts another month",
@@ -51,7 +56,36 @@ async def test_a_key_that_others_can_read(installed: Installed) -> None:
     before = set(await wrong(installed))
     with mode(installed, "secrets/root.key", 0o644):
         new = {what: one for what, one in (await wrong(installed)).items() if what not in before}
-    assert [one.mend for one in new.values()] == [f"chmod 600 {installed.home.secrets}/*.key"]
+    modes, opening = (one.mend for one in new.values())
+    assert modes == f"chmod 600 {installed.home.secrets}/*.key"
+    assert opening.endswith(f"Run: chmod 600 {installed.home.secrets}/root.key"), "a server would not start"
+
+
+@pytest.mark.parametrize(
+    "epochs", [LocalEpochs(), Pkcs11Epochs(module="/nowhere.so", token="t", pin="tls.key")], ids=["file", "place"]
+)
+async def test_epoch_keys_that_are_not_where_the_settings_say(installed: Installed, epochs: EpochSettings) -> None:
+    file = installed.home.secrets / "epoch-1.key"
+    before = set(await wrong(installed))
+    aside = file.rename(file.with_suffix(".aside"))
+    keys = msgspec.structs.replace(installed.settings.keys, epochs=epochs)
+    changed = replace(installed, settings=msgspec.structs.replace(installed.settings, keys=keys))
+    try:
+        new = {what: one for what, one in (await wrong(changed)).items() if what not in before}
+    finally:
+        aside.rename(file)
+    assert set(new) == {"The root key and the key of the current epoch open the deployment's keys"}
+    assert set(await wrong(installed)) == before
+
+
+async def test_a_root_key_that_is_not_there(installed: Installed) -> None:
+    file = installed.home.secrets / "root.key"
+    aside = file.rename(file.with_suffix(".aside"))
+    try:
+        found = (await wrong(installed))["The root key and the key of the current epoch open the deployment's keys"]
+    finally:
+        aside.rename(file)
+    assert "There is no key file" in found.mend
 
 
 @pytest.mark.parametrize("bits", [0o777, 0o713, 0o731])

@@ -80,8 +80,8 @@ async def live(stack: Stack) -> tuple[UUID, set[UUID]]:
     note = await records.create(stack.integration, "notes", {"text": "x", "code": "c"}, subject=person)
     theirs = await records.create(stack.integration, "notes", {"text": "y", "code": "c"}, subject=other)
     await vault.batches.create(stack.integration, "notes", [NewRecord({"code": "c"}, one) for one in (person, other)])
-    glass = stack.caller("clinician", purpose=Purpose.BREAK_GLASS)
-    await records.read(glass, "notes", note.id)
+    urgent = stack.caller("clinician", purpose=Purpose.EMERGENCY_TREATMENT)
+    await records.read(urgent, "notes", note.id)
     await records.read(stack.clinician, "notes", theirs.id)
     await vault.search.search(stack.clinician, "notes", {"code": "c"}, fields=["code"])
     await vault.search.search(stack.clinician, "notes", {"code": "none"}, subject=person)
@@ -137,8 +137,8 @@ async def test_it_says_who_did_what_why_and_how_it_ended(stack: Stack, disclosur
     whole, _ = await disclosures.whole(stack.caller("auditor"), person)
     told = {(one.what.action, one.outcome): one for one in whole.disclosures}
     read = told["record.read", "authorised"]
-    assert read.why.purpose == "BTG"
-    assert read.why.words == "an emergency, past the usual limits (break-glass)"
+    assert read.why.purpose == "ETREAT"
+    assert read.why.words == "emergency treatment"
     assert read.why.rule == "role:clinician/record:read"
     assert read.what.words == "read 2 fields of your record in “notes”: text, code"
     assert (read.who.type, read.who.roles, read.ip) == ("api_key", ("clinician",), "192.0.2.7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -13,6 +14,8 @@ from wellkeep.assembly.metric_lines import KEPT_SECONDS, MetricLines
 from wellkeep.assembly.readiness import Readiness
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import DatabaseUnavailable
+from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.keys.kms import TENANT_PURPOSES
 
 
 class Clock(SystemClock):
@@ -27,7 +30,25 @@ class Clock(SystemClock):
 async def test_that_nothing_is_anchored_is_said_there_too(installed: Installed) -> None:
     async with open_core(installed.home, installed.settings, installed.database) as core:
         told = (await Readiness(core).metrics()).splitlines()
-    assert told == ["wellkeep_anchors_needed 0", "wellkeep_anchors_holding 0", "wellkeep_anchors_stale 0"]
+    anchors = [line for line in told if line.startswith("wellkeep_anchor")]
+    assert anchors == ["wellkeep_anchors_needed 0", "wellkeep_anchors_holding 0", "wellkeep_anchors_stale 0"]
+
+
+async def test_how_keys_stand_and_what_key_services_were_asked_is_said_without_an_id(installed: Installed) -> None:
+    async with open_core(installed.home, installed.settings, installed.database) as core:
+        await core.ring.load(PLATFORM_TENANT)
+        told = (await Readiness(core).metrics()).splitlines()
+        ready = dict(Readiness(core).keys())
+        root = core.roots.deployment.describe().root
+    assert ready == {"ok": 1, "stale": 0, "locked": 0, "revoked": 0}
+    lines = dict(line.rsplit(" ", 1) for line in told if line.startswith("wellkeep_k"))
+    own = f'process="{os.getpid()}"'
+    assert lines[f'wellkeep_keys_tenants{{{own},state="ok"}}'] == "1"
+    assert int(lines[f'wellkeep_kms_calls_total{{{own},driver="local",outcome="answered"}}']) >= len(TENANT_PURPOSES)
+    assert lines[f'wellkeep_kms_breakers_open{{{own},driver="local"}}'] == "0"
+    assert 0 <= int(lines[f'wellkeep_keys_oldest_seconds{{{own},purpose="WRAP"}}']) < 600
+    assert root not in "".join(told)
+    assert str(PLATFORM_TENANT) not in "".join(told)
 
 
 def counting() -> tuple[list[str], Callable[[], Awaitable[str]]]:

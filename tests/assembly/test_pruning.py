@@ -13,17 +13,19 @@ import pytest
 from assembly.conftest import Installed
 from ledger.making import prepared
 from ledger.past import make_month, store
-from wellkeep.access.operators import this_operator
+from wellkeep.access.approvals import Approvals
+from wellkeep.access.operators import operator, this_operator
 from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.ledger_check import Extent, verify_on_record
 from wellkeep.assembly.ledger_export import export_month
 from wellkeep.assembly.ledger_holds import lift, place
 from wellkeep.assembly.ledger_prune import Pruned, months_due, prune
 from wellkeep.base.anchor_settings import FileAnchor
-from wellkeep.base.errors import Conflict, LegalHold, NotFound
+from wellkeep.base.errors import ApprovalNeeded, Conflict, LegalHold, NotFound
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.settings import LedgerSettings, Settings
 from wellkeep.db.provision import connected
+from wellkeep.gate.acts import Caller
 from wellkeep.ledger.actions import Action
 from wellkeep.ledger.retention import MonthRun
 from wellkeep.ledger.seal import SealKey
@@ -76,6 +78,11 @@ async def test_a_month_is_pruned(installed: Installed, tmp_path: Path) -> None:
         hold = await place(core, this_operator(), tenant=tenant, reason="a case")
         with pytest.raises(LegalHold):
             await pruned()
+        with pytest.raises(ApprovalNeeded) as waits:
+            await lift(core, this_operator(), hold=hold, reason="closed")
+        assert waits.value.resource is not None
+        another = Caller(operator("grace"), None, uuid7())
+        await Approvals(gate=core.gate, clock=core.clock).decide(another, waits.value.resource, give=True)
         await lift(core, this_operator(), hold=hold, reason="closed")
         assert not (tmp_path / "out").exists()
         result = await pruned()

@@ -268,7 +268,7 @@ async def test_a_merger_that_nobody_entered_is_found(stack: Stack, tampering: st
         (("UPDATE vault.subject SET erased_at = now()", "DELETE FROM keys.subject_key"), SubjectErased, "erased"),
         (("UPDATE vault.subject SET erased_at = now()",), None, "erased"),
         (("DELETE FROM keys.subject_key",), IntegrityBroken, "keyless"),
-        (("UPDATE keys.subject_key SET state = 'destroyed'",), IntegrityBroken, "keyless"),
+        (("UPDATE keys.subject_key SET state = 'destroyed', wrapped = ''",), IntegrityBroken, "keyless"),
         (("DELETE FROM vault.subject", "DELETE FROM keys.subject_key"), IntegrityBroken, "orphaned"),
         (("DELETE FROM vault.subject",), None, "orphaned"),
     ],

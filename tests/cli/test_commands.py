@@ -17,10 +17,20 @@ from wellkeep.cli.commands import app
 from wellkeep.prove.deployment import Unseen
 
 READ_BY_PROGRAMS = {
-    "apikey create", "apikey list", "db status", "doctor", "egress list", "egress test", "export", "findings",
-    "findings resolve", "hold lift", "hold list", "hold place", "import", "init", "ledger accept-restore",
+    "access explain", "access matrix", "access role-set", "access roles", "access rules", "access team",
+    "apikey create", "apikey list", "apikey rotate", "apikey set", "apikey show",
+    "approvals approve", "approvals list", "approvals refuse",
+    "db status", "doctor", "egress approve", "egress list", "egress proposals", "egress propose", "egress test",
+    "export", "findings",
+    "findings resolve", "glass list", "glass review", "hold lift", "hold list", "hold place", "impersonation end",
+    "impersonation list", "import", "index leak", "init",
+    "keys destroy", "keys list", "keys rotate", "keys status", "ledger accept-restore",
     "ledger anchors", "ledger checkpoint", "ledger export", "ledger proof", "ledger prune", "ledger quarantine",
-    "ledger search", "ledger sinks", "ledger verify", "prove", "subject disclosures", "tenant create", "tenant list",
+    "ledger search", "ledger sinks", "ledger verify",
+    "provider add", "provider list", "provider test", "prove", "subject disclosures",
+    "review decide", "review list", "review open", "review show", "review unused",
+    "subject erase", "subject erasure", "tenant create", "tenant erase", "tenant erasure", "tenant list",
+    "user create", "user leave", "user list", "user reset", "user show",
     "witness keygen", "witness status",
 }  # fmt: skip
 NEED_A_DEPLOYMENT = [
@@ -35,10 +45,15 @@ NEED_A_DEPLOYMENT = [
     ("ledger", "prune"),
     ("ledger", "accept-restore", "--reason", "a"),
     ("hold", "list"),
+    ("keys", "list"),
+    ("keys", "status"),
+    ("keys", "rotate", "epoch"),
+    ("keys", "destroy", "--epoch", "1", "--yes"),
     ("hold", "place", "--reason", "a"),
     ("findings", "resolve", "a"),
     ("tenant", "set", "a", "--purpose-required"),
     ("db", "status"),
+    ("index", "leak"),
 ]
 
 

@@ -109,3 +109,18 @@ def test_what_is_refused_says_why(served: Deployment, officer: str, key: str, pe
     code, said = refused("nobody", key=officer)
     assert code == 2
     assert not target.exists()
+
+
+def test_emergencies_are_listed_ended_and_reviewed_with_a_key(served: Deployment, officer: str, key: str) -> None:
+    nowhere = "0198c0de-0000-7000-8000-00000000dead"
+    assert "Nobody of the staff" in served.wk("impersonation", "list", key=officer).out
+    assert served.wk("impersonation", "list", "--json", key=officer).json() == []
+    assert "No glass was broken" in served.wk("glass", "list", key=officer).out
+    assert served.wk("glass", "list", "--waiting", "--json", key=officer).json() == []
+    ended = served.wk("impersonation", "end", nowhere, key=officer)
+    assert (ended.code, "HTTP 404" in ended.err) == (1, True)
+    note = ("--note", "Confirmed with the head of the ward")
+    said = served.wk("glass", "review", nowhere, "--justified", *note, key=officer)
+    assert (said.code, "HTTP 404" in said.err) == (1, True)
+    refused = served.wk("glass", "review", nowhere, "--not-justified", *note, key=key)
+    assert (refused.code, "HTTP 40" in refused.err) == (1, True)

@@ -225,7 +225,7 @@ def test_a_ledger_that_holds_and_is_not_anchored_in_time_has_an_exit_code_of_its
     drop = made.path.parent / "drop"
     drop.mkdir()
     kept = made.home.settings()
-    ledger = LedgerSettings(anchors=(FileAnchor(name="drop", path=str(drop)),), anchors_stale_seconds=120)
+    ledger = LedgerSettings(anchors=(FileAnchor(name="drop", path=str(drop)),), anchors_stale_seconds=1_800)
     made.home.write_settings(msgspec.structs.replace(kept, ledger=ledger))
 
     async def wait(connection: Connection) -> None:

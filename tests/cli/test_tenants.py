@@ -75,3 +75,29 @@ def test_a_template_is_the_json_to_post(served: Deployment) -> None:
     again = served.wk("collections", "template", "patients", "--create", key=key)
     assert (again.code, "HTTP 409" in again.err) == (1, True)
     assert "observations" in served.wk("collections", "template").out
+
+
+def test_a_person_comes_by_the_link_and_leaves_when_disabled(served: Deployment) -> None:
+    """Over the real TLS and with the real cookies: what the command prints is all that it takes."""
+    of, email, password = ("--tenant", TENANT), "kim@example.org", "four words nobody says"
+    made = served.wk("user", "create", email, *of, "--name", "Kim Doe", "--role", "coach", "--json").json()
+    token = made["link"].partition("/invitation#")[2]
+    with served.client() as client:
+        taken = client.post("/v1/invitations/accept", json={"token": token, "password": password})
+        assert taken.json() == {"person": made["id"]}
+        signed = client.post("/v1/session", json={"tenant": TENANT, "email": email, "password": password})
+        assert signed.json()["person"] == made["id"]
+        assert client.cookies.get("__Host-wk_session")
+        assert client.get("/v1/collections").status_code == 200, "the client keeps the cookie as a browser does"
+        assert client.delete("/v1/account/sessions").status_code == 403, "and nothing is changed without the token"
+        assert served.wk("user", "disable", made["id"], *of).code == 0
+        assert client.get("/v1/collections").status_code == 401, "with the next request, from another process"
+    assert served.wk("user", "enable", made["id"], *of).code == 0
+    assert served.wk("user", "grant", made["id"], "billing", *of, "--days", "1").code == 0
+    assert served.wk("user", "revoke", made["id"], "coach", *of).code == 0
+    shown = served.wk("user", "show", made["id"], *of, "--json").json()
+    assert (shown["state"], shown["roles"]) == ("active", "billing")
+    reset = served.wk("user", "reset", made["id"], *of)
+    assert "/invitation#" in reset.out
+    assert served.wk("user", "grant", made["id"], "operator", *of).code == 1
+    assert password not in reset.all

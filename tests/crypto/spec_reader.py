@@ -71,6 +71,30 @@ def unwrap(kek: bytes, wrapped: bytes, *, context: bytes) -> bytes:
     return AESGCM(kek).decrypt(wrapped[3:15], wrapped[15:], b"WW\x01" + context)
 
 
+def key_context(entry: dict[str, str]) -> bytes:
+    """Section "Wrapped keys": the canonical JSON of a tenant's key."""
+    text = '{{"deployment":"{deployment}","environment":"{environment}","epoch":{epoch},'
+    return (text + '"purpose":"{purpose}","tenant":"{tenant}"}}').format_map(entry).encode()
+
+
+def open_tenant_key(root: bytes, epoch_key: bytes | None, stored: bytes, *, context: bytes) -> bytes:
+    """Section "Root and epoch"; without an epoch's key it is a deployment's own."""
+    if epoch_key is None:
+        return unwrap(root, stored, context=context)
+    end = 2 + int.from_bytes(stored[:2], "big")
+    first, second = unwrap(root, stored[2:end], context=context), unwrap(epoch_key, stored[end:], context=context)
+    return bytes(a ^ b for a, b in zip(first, second, strict=True))
+
+
+def open_part(secret: bytes, number: int, part: bytes, *, context: bytes) -> bytes:
+    """Section "Blobs", for a part of one segment."""
+    header, segment = part[:27], part[27:]
+    if header[:4] != b"WS\x01\x00" or header[4:20] != commit(secret)[:16]:
+        raise Refused
+    nonce = header[20:] + (128 * number).to_bytes(4, "big") + b"\x01"
+    return AESGCM(hkdf_expand(secret, b"wk1/stream")).decrypt(nonce, segment, header + context)
+
+
 def open_stream(secret: bytes, header: bytes, sealed: bytes, *, context: bytes) -> bytes:
     """Section "Streams"."""
     if header[:4] != b"WS\x01\x00" or len(header) != 27 or header[4:20] != commit(secret)[:16]:

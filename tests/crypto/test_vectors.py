@@ -5,13 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from crypto import spec_reader
+from wellkeep.base.secrets import Secret
 from wellkeep.crypto import blind, envelope, keys, normalise, stream, wrap
+from wellkeep.keys.kms import KeyPurpose
+from wellkeep.keys.local import LocalKms
+from wellkeep.keys.rows import KeyRow, open_row
+from wellkeep.keys.scope import Scope
+from wellkeep.keys.streams import StreamReader, wrap_context
+from wellkeep.vault.blobs import PartReader
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 ROOT = VECTORS.parent.parent
@@ -56,6 +65,66 @@ def test_wrapped_keys_open_with_both_readers() -> None:
         assert wrap.WrapKey(kek).unwrap(wrapped, context=context) == secret
 
 
+class _Epoch:
+    """The key of one epoch, whatever its number, as `open_row` asks for it."""
+
+    def __init__(self, key: LocalKms) -> None:
+        self._key = key
+
+    async def wrap(self, plain: bytes, *, epoch: int, context: Mapping[str, str]) -> bytes:
+        assert epoch == 9
+        return await self._key.wrap(plain, context=context)
+
+    async def unwrap(self, blob: bytes, *, epoch: int, context: Mapping[str, str]) -> bytes:
+        assert epoch == 9
+        return await self._key.unwrap(blob, context=context)
+
+
+async def test_keys_of_deployment_and_tenant_open_with_both_readers() -> None:
+    entries = load("keys")
+    assert {entry["purpose"] for entry in entries} == {"SEAL", "WRAP", "DATA", "INDEX", "FILE", "MAC"}
+    for entry in entries:
+        root, wrapped, secret, commit = unhex(entry, "root_key", "wrapped", "secret", "commit")
+        epoch_key = None if entry["epoch_key"] is None else bytes.fromhex(entry["epoch_key"])
+        found = spec_reader.open_tenant_key(root, epoch_key, wrapped, context=spec_reader.key_context(entry))
+        assert found == secret
+        assert spec_reader.commit(found) == commit
+        scope = Scope(UUID(entry["deployment"]), entry["environment"])
+        ours = LocalKms(Secret(root), scope=scope)
+        epochs = None if epoch_key is None else _Epoch(LocalKms(Secret(epoch_key), scope=scope))
+        row = KeyRow(
+            purpose=KeyPurpose(entry["purpose"]),
+            epoch=entry["epoch"],
+            kid=commit[:16],
+            commit=commit,
+            wrapped=wrapped,
+            kms_epoch=0 if epochs is None else 9,
+            root=ours.describe().root,
+            state="active",
+        )
+        assert (await open_row(row, ours, epochs, tenant=UUID(entry["tenant"]))).secret == secret
+
+
+def test_what_lies_under_a_tenants_keys_opens_with_both_readers() -> None:
+    entries = {entry["purpose"]: entry for entry in load("keys")}
+    (kek, tenant), below = unhex(entries["WRAP"], "secret", "tenant"), entries["WRAP"]["subject"]
+    subject, kid, wrapped, secret = unhex(below, "subject", "kid", "wrapped", "secret")
+    context = tenant + subject + below["generation"].to_bytes(4, "big") + kid
+    assert spec_reader.unwrap(kek, wrapped, context=context) == secret
+    assert spec_reader.commit(secret)[:16] == kid
+    ours = wrap.subject_key_context(tenant=tenant, subject=subject, generation=below["generation"], kid=kid)
+    assert wrap.WrapKey(kek).unwrap(wrapped, context=ours) == secret
+    (kek,), below = unhex(entries["FILE"], "secret"), entries["FILE"]["blob"]
+    blob, wrapped, secret, sealed, plaintext = unhex(below, "blob", "wrapped", "secret", "sealed", "plaintext")
+    context = f'{{"blob":"{blob.hex()}","epoch":2,"purpose":"FILE","tenant":"{tenant.hex()}"}}'.encode()
+    assert spec_reader.unwrap(kek, wrapped[:63], context=context) == secret
+    assert spec_reader.commit(secret) == wrapped[63:]
+    assert spec_reader.open_part(secret, below["part"], sealed, context=tenant + blob) == plaintext
+    assert wrap_context(UUID(bytes=tenant), 2, UUID(bytes=blob)) == context
+    reader = StreamReader(stream.StreamKey(secret), context=tenant + blob)
+    assert PartReader(reader, blob=UUID(bytes=blob)).open(below["part"], sealed) == plaintext
+
+
 def test_streams_open_with_both_readers() -> None:
     for entry in load("stream"):
         secret, context, header = unhex(entry, "secret", "context", "header")
@@ -91,6 +160,7 @@ def test_the_script_makes_the_committed_vectors(tmp_path: Path, monkeypatch: pyt
         "envelope": sealed,
         "digest": script["digests"](sealed),
         "wrap": script["wraps"](),
+        "keys": script["tenant_keys"](),
         "stream": script["streams"](),
         "index": script["indexes"](),
     }

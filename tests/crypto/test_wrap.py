@@ -53,15 +53,21 @@ def test_every_flipped_bit_and_every_length_is_refused() -> None:
 
 
 def test_tenant_contexts_are_canonical_and_distinct() -> None:
-    context = wrap.tenant_key_context(tenant=TENANT, purpose="WRAP", epoch=1)
-    assert context == b'{"epoch":1,"purpose":"WRAP","tenant":"' + TENANT.hex().encode() + b'"}'
+    context = wrap.tenant_key_context(
+        deployment=SUBJECT, environment="production", tenant=TENANT, purpose="WRAP", epoch=1
+    )
+    assert context == (
+        b'{"deployment":"' + SUBJECT.hex().encode() + b'","environment":"production","epoch":1,"purpose":"WRAP",'
+        b'"tenant":"' + TENANT.hex().encode() + b'"}'
+    )
 
 
 def test_contexts_of_the_wrong_width_are_refused() -> None:
     with pytest.raises(Malformed):
         KEK.wrap(b"short", context=CONTEXT)
-    with pytest.raises(Malformed):
-        wrap.tenant_key_context(tenant=b"short", purpose="WRAP", epoch=1)
+    for ids in ({"tenant": b"short", "deployment": SUBJECT}, {"tenant": TENANT, "deployment": b"short"}):
+        with pytest.raises(Malformed):
+            wrap.tenant_key_context(environment="production", purpose="WRAP", epoch=1, **ids)
     for generation in (-1, 2**32):
         with pytest.raises(Malformed):
             wrap.subject_key_context(tenant=TENANT, subject=SUBJECT, generation=generation, kid=KID)

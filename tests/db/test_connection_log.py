@@ -151,13 +151,18 @@ async def test_the_embedded_server_writes_it(database: Database) -> None:
     log = ConnectionLog(server.data)
     settings = {"application_name": "wk-probe\nconnection authorized: user=nobody"}
     begun = datetime.now(UTC) - timedelta(seconds=1)
+    place = log.read(LogPlace(), begun=begun, since=None).place
+    while (after := log.read(place, begun=begun, since=None).place) != place:
+        place = after
     for role in ("wk_app", "wk_migrate"):
         connection = await asyncpg.connect(**database.endpoint(role).arguments(), server_settings=settings)
         pid = connection.get_server_pid()
         await connection.close()
     seen: list[connection_log.Session] = []
     for _ in range(50):
-        seen = log.read(LogPlace(), begun=begun, since=None).sessions
+        found = log.read(place, begun=begun, since=None)
+        place = found.place
+        seen += found.sessions
         if any(one.pid == pid for one in seen):
             break
         await asyncio.sleep(0.1)

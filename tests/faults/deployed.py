@@ -31,7 +31,7 @@ from wellkeep.assembly.core import open_core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.runtime import Runtime, open_runtime
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.listen_settings import ListenSettings
 from wellkeep.db import postmaster
 from wellkeep.db.connection import Connection
 from wellkeep.db.embedded import EmbeddedServer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,15 +16,26 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from access.signed_in import sent_by
 from faults.audit import Auditor, replayed
 from faults.deployed import RECORDS, Deployed, Template, declare, deployment, eventually
 from faults.load import Load
+from wellkeep.access.operators import this_operator
+from wellkeep.access.sessions import Sessions, Via, Visitor
+from wellkeep.base.ids import uuid7
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.fault]
 
 _CONNECTIONS = 24
 """Half of them to each worker."""
 _ENTRIES = "SELECT count(*) AS count FROM ledger.entry WHERE tenant_id = $1 AND action = $2 AND outcome = 'done'"
+
+_REVOKED = """
+INSERT INTO keys.signal (tenant_id, revoked_at) VALUES ($1, clock_timestamp())
+ON CONFLICT (tenant_id) DO UPDATE SET changed_at = clock_timestamp(), revoked_at = clock_timestamp() RETURNING tenant_id
+"""
+_JOINED = "UPDATE access.person SET state = 'active', joined_at = now() WHERE id = $1 RETURNING id"
+_STILL_REVOKED = "SELECT count(*) AS count FROM keys.signal WHERE tenant_id = $1 AND revoked_at IS NOT NULL"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -107,6 +119,66 @@ async def test_a_revocation_holds_on_both_with_the_next_request(deployed: Deploy
     ]
     assert Counter(answer.status_code for answer in asked) == {401: 4 * _CONNECTIONS}
     assert (await deployed.client().get(where)).json()["revision"] == 1
+
+
+async def test_what_a_review_revokes_is_refused_by_both_within_a_second(deployed: Deployed, crowd: Crowd) -> None:
+    """A live session and a key, each known to both workers, each taken away by one decision."""
+    async with deployed.services() as services:
+        invited = await services.accounts.people.invite(
+            this_operator(), tenant=deployed.a.id, email="robin@example.org", name="Robin", roles=("clinician",)
+        )
+        await deployed.fetch(_JOINED, invited.person)
+        begun = await Sessions(gate=services.core.gate).begin(
+            tenant=deployed.a.id,
+            person=invited.person,
+            via=Via(method="passkey"),
+            mfa=True,
+            visitor=Visitor(request=uuid7()),
+        )
+        browser = sent_by(begun)
+    async with AsyncExitStack() as stack:
+        windows = [await stack.enter_async_context(deployed.fresh_client("")) for _ in range(_CONNECTIONS)]
+        for window in windows:
+            del window.headers["Authorization"]
+            window.headers.update(browser)
+        await _connect_to_each(deployed, windows)
+        officer = deployed.client("privacy_officer")  # the administrator made the key
+        review = (await deployed.client("administrator").post("/v1/reviews", json={})).headers["location"]
+        items = (await officer.get(review)).json()["items"]
+        for who, crowded in ((str(invited.person), Crowd(windows, "")), (crowd.key_id, crowd)):
+            (item,) = [one["id"] for one in items if who in {one["person"], one["id"]}]
+            assert {answer.status_code for answer in await crowded.ask("GET", "/v1/collections")} == {200}
+            began, decision = time.monotonic(), {"decision": "revoke"}
+            decided = await officer.post(f"{review}/items/{item}", json=decision)
+            assert decided.status_code == 200, decided.text
+            after = await crowded.ask("GET", "/v1/collections")
+            assert Counter(answer.status_code for answer in after) == {401: _CONNECTIONS}, "with the next request"
+            assert time.monotonic() - began < 1.0, "the decision and a request over every connection, all in a second"
+
+
+async def test_keys_that_another_process_heard_are_revoked_open_nothing_on_either_within_a_second(
+    deployed: Deployed, crowd: Crowd
+) -> None:
+    """Who heard it is this test. Asked again, the key service permits: so both open again by themselves."""
+    made = await crowd.clients[0].post(RECORDS, json={"fields": {"code": "K1", "body": "warm"}})
+    where = f"{RECORDS}/{made.json()['id']}"
+    assert {answer.status_code for answer in await crowd.ask("GET", where)} == {200}
+    refused: dict[int, float] = {}
+    await deployed.fetch(_REVOKED, deployed.a.id)
+    began = time.monotonic()
+    while len(refused) < _CONNECTIONS and time.monotonic() - began < 3:
+        for number, answer in enumerate(await crowd.ask("GET", where)):
+            if answer.status_code == 403:
+                assert answer.json()["type"] == "/problems/keys-revoked"
+                refused.setdefault(number, time.monotonic() - began)
+    assert len(refused) == _CONNECTIONS
+    assert max(refused.values()) <= 1.5, "a second, and what asking takes"
+
+    async def opens() -> bool:
+        return {answer.status_code for answer in await crowd.ask("GET", where)} == {200}
+
+    await eventually(opens, seconds=10, what="both workers open it again")
+    assert (await deployed.fetch(_STILL_REVOKED, deployed.a.id))[0]["count"] == 0
 
 
 async def test_of_many_writers_on_one_revision_one_wins(deployed: Deployed, crowd: Crowd) -> None:

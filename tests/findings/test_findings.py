@@ -62,6 +62,19 @@ async def test_reports_at_once_lose_no_count(findings: Findings, tenant: UUID) -
     assert found.count == 40
 
 
+async def test_what_ended_by_itself_is_closed_and_what_was_seen_since_is_not(findings: Findings, tenant: UUID) -> None:
+    ended, other = finding_key(Kind.KEYS_STALE), finding_key(Kind.KEYS_LOCKED)
+    for key, kind in ((ended, Kind.KEYS_STALE), (other, Kind.KEYS_LOCKED)):
+        findings.note(tenant, kind=kind, severity=Severity.HIGH, key=key, detail={})
+    assert await findings.settle(tenant, keys=(ended,)) == 1, "what waits to be stored is closed as well"
+    assert [one.kind for one in await findings.list(tenant)] == [Kind.KEYS_LOCKED]
+    settling = findings.settle(tenant, keys=(ended, other))
+    findings.note(tenant, kind=Kind.KEYS_STALE, severity=Severity.HIGH, key=ended, detail={})
+    assert await settling == 1
+    assert [one.kind for one in await findings.list(tenant)] == [Kind.KEYS_STALE]
+    assert await findings.settle(tenant, keys=(other,)) == 0
+
+
 async def test_a_resolved_finding_leaves_the_list_and_comes_back_when_seen_again(
     findings: Findings, tenant: UUID
 ) -> None:

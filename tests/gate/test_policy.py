@@ -10,8 +10,9 @@ from gate.trial import caller
 from wellkeep.access.roles import load, matrix
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
+from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.base.purpose import Purpose
-from wellkeep.gate.acts import Act, TenantSettings
+from wellkeep.gate.acts import Act, Caller, Decision, Reach, TenantSettings
 from wellkeep.gate.policy import FIELD_GROUPS, Policy
 from wellkeep.ledger.event import Action
 
@@ -27,8 +28,10 @@ SEES = {
     "coach": FIELD_GROUPS - {"financial", "identifier"},
     "billing": FIELD_GROUPS - {"clinical"},
     "auditor": set(),
+    "support": set(),
     "integration": set(FIELD_GROUPS),
     "operator": set(),
+    "keeper": set(),
 }
 
 
@@ -40,7 +43,7 @@ def test_every_role_has_the_groups_that_were_promised() -> None:
     assert {name: set(role.groups) for name, role in ROLES.roles.items()} == SEES
 
 
-@pytest.mark.parametrize("role", ["administrator", "operator", "auditor"])
+@pytest.mark.parametrize("role", ["administrator", "operator", "auditor", "support"])
 def test_who_runs_or_audits_the_place_opens_no_record(role: str) -> None:
     assert not ROLES.roles[role].permissions & ROLES.phi
     assert not ROLES.roles[role].groups - {"administrative"}
@@ -54,9 +57,11 @@ def test_each_cell_answers_as_the_file_says(cell: object) -> None:
         for home in (TENANT, PLATFORM_TENANT):
             decision = POLICY.decide(caller(home, role.name, purpose=purpose), act(permission), settings=OPEN)
             granted = permission in role.permissions
+            glass = purpose is Purpose.BREAK_GLASS and permission in ROLES.phi
             fits = permission not in ROLES.phi or purpose is None or purpose in role.purposes
             there = home == PLATFORM_TENANT or permission not in ROLES.platform_only
-            assert decision.allowed == (granted and fits and there)
+            word = permission in ROLES.people.never_keys
+            assert decision.allowed == (granted and fits and there and not glass and not word)
             assert decision.groups == (role.groups if decision.allowed else frozenset())
             if not there:
                 assert decision.rule == "deny:platform"
@@ -64,6 +69,10 @@ def test_each_cell_answers_as_the_file_says(cell: object) -> None:
                 assert decision.rule == "deny:no-role"
             elif not fits:
                 assert decision.rule == "deny:purpose"
+            elif glass:
+                assert decision.rule == "deny:no-break-glass"
+            elif word:
+                assert decision.rule == "deny:no-person"
             else:
                 assert decision.rule == f"role:{role.name}/{permission}"
                 assert decision.purpose == (purpose or role.default_purpose)
@@ -151,9 +160,83 @@ def test_more_roles_never_take_away_and_a_grant_has_a_role_behind_it(
         assert decision.groups == frozenset()
 
 
+def person(*roles: str, mfa: bool = True, fresh: bool = True, purpose: Purpose | None = None, **more: object) -> Caller:
+    principal = Principal(
+        type=ActorType.PERSON,
+        id=str(uuid7()),
+        tenant=TENANT,
+        roles=roles,
+        method=AuthMethod.SESSION,
+        mfa=mfa,
+        fresh=fresh,
+        **more,  # type: ignore[arg-type]
+    )
+    return Caller(principal, purpose, uuid7())
+
+
+def decided(asked: Caller, permission: Permission, settings: TenantSettings = OPEN) -> Decision:
+    return POLICY.decide(asked, act(permission), settings=settings)
+
+
+def test_ones_own_account_is_every_persons_and_no_keys() -> None:
+    for permission in ROLES.people.own:
+        assert decided(person("clinician"), permission).rule == f"own:{permission}"
+        assert decided(person(), permission).allowed, "without any role"
+        assert decided(caller(TENANT, "administrator"), permission).rule == "deny:no-role"
+        inside = person("clinician", impersonation=uuid7(), on_behalf_of=str(uuid7()))
+        assert decided(inside, permission).rule == "deny:impersonation"
+
+
+def test_an_administrator_without_a_second_factor_has_nothing_but_setting_one_up() -> None:
+    for role in ROLES.roles:
+        asked = person(role, mfa=False, fresh=False)
+        administers = bool(ROLES.roles[role].permissions & ROLES.people.administrative)
+        for permission in Permission:
+            decision = decided(asked, permission)
+            if permission in ROLES.people.enrolling:
+                assert decision.allowed
+            elif administers and permission not in ROLES.platform_only:
+                assert (decision.allowed, decision.rule) == (False, "deny:second-factor")
+    assert decided(person("coach", mfa=False), Permission.RECORD_READ).allowed
+    everybody = TenantSettings(second_factor=True)
+    assert decided(person("coach", mfa=False), Permission.RECORD_READ, everybody).rule == "deny:second-factor"
+    assert decided(caller(TENANT, "administrator"), Permission.APIKEY_READ, everybody).allowed, "keys have no factors"
+
+
+def test_what_is_dangerous_wants_the_second_factor_anew() -> None:
+    stale, fresh = person("administrator", fresh=False), person("administrator")
+    for permission in ROLES.people.step_up & ROLES.roles["administrator"].permissions - ROLES.platform_only:
+        assert decided(stale, permission).rule == "deny:step-up"
+        assert decided(fresh, permission).allowed
+    assert decided(stale, Permission.USER_READ).allowed
+
+
+def test_inside_an_impersonation_nothing_is_administered_and_masked_means_no_field() -> None:
+    inside = person("administrator", "clinician", impersonation=uuid7(), on_behalf_of=str(uuid7()), mfa=False)
+    for permission in Permission:
+        if permission not in ROLES.stepping_in and permission not in ROLES.platform_only:
+            assert decided(inside, permission).rule == "deny:impersonation"
+    assert "clinical" in decided(inside, Permission.RECORD_READ).groups
+    masked = person("clinician", impersonation=uuid7(), on_behalf_of=str(uuid7()), masked=True)
+    assert decided(masked, Permission.RECORD_READ).groups == frozenset()
+
+
+def test_a_broken_glass_widens_what_its_file_names_for_persons_alone() -> None:
+    glass = Purpose.BREAK_GLASS
+    decision = decided(person("clinician", purpose=glass), Permission.RECORD_READ)
+    assert (decision.rule, decision.reach) == ("break-glass:clinician/record:read", Reach.BREAK_GLASS)
+    assert decision.groups >= ROLES.glass.groups
+    assert decided(person("coach", purpose=glass), Permission.RECORD_READ).rule == "deny:purpose"
+    assert decided(caller(TENANT, "clinician", purpose=glass), Permission.RECORD_READ).rule == "deny:no-break-glass"
+    assert decided(person("clinician", purpose=glass), Permission.SUBJECT_CREATE).rule == "deny:no-break-glass"
+    assert decided(person("clinician"), Permission.RECORD_READ).reach is Reach.ALL
+
+
 def test_what_is_kept_of_worked_out_cells_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wellkeep.gate.policy._CELLS_KEPT", 3)
     policy = Policy(ROLES)
     for permission in Permission:
         policy.decide(caller(TENANT), act(permission), settings=OPEN)
+        policy.administers((permission.value,))
     assert len(policy._cells) == 3
+    assert len(policy._administrative) <= 3

@@ -84,7 +84,7 @@ async def dying_house(stack: Stack, *, die_at: str, after: int) -> AsyncIterator
         await writer.start()
         gate = DyingGate(pool=pool, writer=writer, policy=Policy(load()), findings=findings, clock=stack.clock)
         gate.die_at, gate.after = die_at, after
-        keyring = KeyRing(pool, ring._kms, ring._epochs, findings, clock=stack.clock)
+        keyring = KeyRing(pool, ring._roots, ring._epochs, findings, clock=stack.clock)
         cursors = stack.vault.context.cursors
         yield Context(gate=gate, keyring=keyring, cursors=cursors, findings=findings, clock=stack.clock), pool
 

@@ -15,7 +15,7 @@ import pytest
 
 from database import scratch_home
 
-_SECONDS = 240
+_SECONDS = 400
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def _processes(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(450)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="what is to be pasted needs curl (Debian package: curl)")
 def test_a_demo_comes_up_proves_itself_and_can_be_removed(state: Path) -> None:
     try:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 import pytest
 
 from database import Database
 from keys.rig import LIFETIMES, Bench, CompanyKms, SetClock
-from wellkeep.base.secrets import Secret
+from local_keys import epoch_keys
 from wellkeep.findings.findings import Findings
-from wellkeep.keys.local import LocalEpochKeys
+from wellkeep.keys.kms import OneRoot
 from wellkeep.keys.ring import KeyRing
 
 
 @pytest.fixture
 async def bench(database: Database) -> AsyncIterator[Bench]:
     kms, clock = CompanyKms(), SetClock()
-    epochs = LocalEpochKeys({1: Secret(os.urandom(32))})
+    epochs = epoch_keys(1)
     async with database.pool("wk_app") as pool:
         findings = Findings(pool)
-        ring = KeyRing(pool, kms, epochs, findings, clock=clock, lifetimes=LIFETIMES)
+        ring = KeyRing(pool, OneRoot(kms), epochs, findings, clock=clock, lifetimes=LIFETIMES)
         yield Bench(ring, kms, clock, findings, pool, epochs)
         await ring.stop()
         await findings.stop()

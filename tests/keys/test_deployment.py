@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from database import Database
+from local_keys import a_root
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.ids import PLATFORM_TENANT
-from wellkeep.base.secrets import Secret
 from wellkeep.db.context import ContextKey, install
 from wellkeep.keys.deployment import DeploymentKeys, load_deployment, provision_deployment
+from wellkeep.keys.kms import OneRoot
 from wellkeep.keys.local import LocalKms
 
 
 @pytest.fixture
 def kms() -> LocalKms:
-    return LocalKms(Secret(os.urandom(32)))
+    return a_root()
 
 
 def secrets_of(keys: DeploymentKeys) -> list[bytes]:
@@ -29,7 +29,7 @@ def secrets_of(keys: DeploymentKeys) -> list[bytes]:
 
 async def made(database: Database, kms: LocalKms) -> DeploymentKeys:
     async with database.connect("wk_migrate") as connection:
-        return await provision_deployment(connection, kms)
+        return await provision_deployment(connection, OneRoot(kms))
 
 
 async def test_two_inits_at_once_make_one_set(database: Database, kms: LocalKms) -> None:
@@ -43,7 +43,7 @@ async def test_two_inits_at_once_make_one_set(database: Database, kms: LocalKms)
 async def test_each_serving_role_loads_them_without_a_tenant(database: Database, kms: LocalKms, role: str) -> None:
     keys = await made(database, kms)
     async with database.connect(role) as connection:
-        assert secrets_of(await load_deployment(connection, kms)) == secrets_of(keys)
+        assert secrets_of(await load_deployment(connection, OneRoot(kms))) == secrets_of(keys)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.fetch("SELECT * FROM keys.tenant_key")
 
@@ -65,17 +65,17 @@ async def test_the_context_key_signs_what_the_database_believes(
 async def test_another_root_key_altered_rows_and_no_rows_stop_the_start(database: Database, kms: LocalKms) -> None:
     async with database.connect("wk_app") as connection:
         with pytest.raises(Misconfigured, match="wellkeep init"):
-            await load_deployment(connection, kms)
+            await load_deployment(connection, OneRoot(kms))
         await made(database, kms)
         with pytest.raises(Misconfigured, match="root key"):
-            await load_deployment(connection, LocalKms(Secret(os.urandom(32))))
+            await load_deployment(connection, OneRoot(a_root()))
         async with database.connect() as administrator:
             await administrator.execute(
                 "UPDATE keys.tenant_key a SET wrapped = b.wrapped FROM keys.tenant_key b "
                 "WHERE a.purpose = 'SEAL' AND b.purpose = 'CONTEXT'"
             )
         with pytest.raises(Misconfigured, match="changed"):
-            await load_deployment(connection, kms)
+            await load_deployment(connection, OneRoot(kms))
 
 
 async def test_a_session_of_the_application_adds_no_key_of_the_deployment(database: Database) -> None:

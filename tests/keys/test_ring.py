@@ -10,17 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from database import Database
-from keys.rig import Bench, new_ring
+from keys.rig import Bench, new_ring, under_way
+from local_keys import a_root, epoch_keys
 from wellkeep.base.errors import DatabaseUnavailable, IntegrityBroken, KeysRevoked, KeysUnavailable
-from wellkeep.base.secrets import Secret
 from wellkeep.crypto import envelope
 from wellkeep.crypto.errors import CryptoError
 from wellkeep.crypto.keys import commitment
 from wellkeep.db.pool import Limits
 from wellkeep.keys import ring as ring_module
-from wellkeep.keys.kms import TENANT_PURPOSES, KeyPurpose, key_context
-from wellkeep.keys.local import LocalEpochKeys, LocalKms
-from wellkeep.keys.ring import KeyRing, TenantState
+from wellkeep.keys.kms import TENANT_PURPOSES, KeyPurpose, OneRoot, key_context
+from wellkeep.keys.ring import KeyRing
+from wellkeep.keys.ring_states import TenantState
 from wellkeep.keys.rows import new_row, store_rows
 
 SOFT = 331.0
@@ -53,12 +53,9 @@ async def test_the_key_table_holds_wrapped_keys_alone(bench: Bench, database: Da
         )
     for row in keys.rows:
         context = key_context(tenant, row.purpose, row.epoch)
-        if row.purpose is KeyPurpose.WRAP:
-            share = await bench.kms.unwrap(row.wrapped[2:65], context=context)
-            other = await bench.epochs.unwrap(row.wrapped[65:], epoch=1, context=context)
-            secret = bytes(a ^ b for a, b in zip(share, other, strict=True))
-        else:
-            secret = await bench.kms.unwrap(row.wrapped, context=context)
+        share = await bench.kms.unwrap(row.wrapped[2:65], context=context)
+        other = await bench.epochs.unwrap(row.wrapped[65:], epoch=1, context=context)
+        secret = bytes(a ^ b for a, b in zip(share, other, strict=True))
         assert commitment(secret) == row.commit
         assert secret not in stored
         assert secret[:8] not in stored
@@ -137,21 +134,21 @@ async def test_with_another_root_or_epoch_key_nothing_loads(bench: Bench, tenant
     await bench.ring.provision(tenant)
     kms, epochs = bench.kms.inner, bench.epochs
     if wrong == "root":
-        kms = LocalKms(Secret(os.urandom(32)))
+        kms = a_root()
     else:
-        epochs = LocalEpochKeys({1: Secret(os.urandom(32))})
-    other = KeyRing(bench.pool, kms, epochs, bench.findings)
+        epochs = epoch_keys(1)
+    other = KeyRing(bench.pool, OneRoot(kms), epochs, bench.findings)
     with pytest.raises(KeysUnavailable if wrong == "root" else IntegrityBroken) as refusal:
         await other.load(tenant)
     assert "root key" in refusal.value.message or wrong == "epoch"
 
 
-async def test_without_its_epoch_key_a_wrap_key_stays_shut(bench: Bench, tenant: UUID) -> None:
+async def test_without_its_epoch_key_no_key_of_a_tenant_opens(bench: Bench, tenant: UUID) -> None:
     """This is what makes erasure reach old backups: root key and database together open nothing."""
     await bench.ring.provision(tenant)
-    later = LocalEpochKeys({2: Secret(os.urandom(32))})
+    later = epoch_keys(2)
     with pytest.raises(KeysUnavailable, match="epoch key"):
-        await KeyRing(bench.pool, bench.kms, later, bench.findings).load(tenant)
+        await KeyRing(bench.pool, OneRoot(bench.kms), later, bench.findings).load(tenant)
 
 
 async def test_a_tenant_without_keys_is_told_so(bench: Bench, tenant: UUID) -> None:
@@ -218,7 +215,9 @@ async def test_a_stale_tenant_recovers_by_itself(bench: Bench, tenant: UUID) -> 
     bench.kms.mood = "well"
     bench.clock.passed += 11
     assert await bench.ring.load(tenant) is keys
+    await under_way(bench.ring)
     assert bench.ring.states() == {TenantState.OK: 1}
+    assert "keys.stale" not in await kinds(bench, tenant)
 
 
 async def test_a_refusal_purges_at_once_also_in_hands_that_hold_the_keys(bench: Bench, tenant: UUID) -> None:
@@ -313,21 +312,41 @@ async def test_a_database_that_does_not_answer_makes_keys_stale_and_not_lost(
 async def test_keys_destroyed_elsewhere_are_revoked_here(bench: Bench, database: Database, tenant: UUID) -> None:
     await bench.ring.provision(tenant)
     async with database.connect() as administrator:
-        await administrator.execute("UPDATE keys.tenant_key SET state = 'destroyed' WHERE tenant_id = $1", tenant)
+        await administrator.execute(
+            "UPDATE keys.tenant_key SET state = 'destroyed', wrapped = '' WHERE tenant_id = $1", tenant
+        )
     bench.clock.passed += SOFT
     with pytest.raises(KeysRevoked):
         await bench.ring.load(tenant)
+    await under_way(bench.ring)
+    assert "keys.revoked" in await kinds(bench, tenant)
+
+
+async def test_keys_of_a_tenant_that_was_closed_and_erased_leave_memory_and_make_no_alarm(
+    bench: Bench, database: Database, tenant: UUID
+) -> None:
+    keys = await bench.ring.provision(tenant)
+    new = await keys.new_subject_key(uuid4())
+    async with database.connect() as administrator:
+        await administrator.execute("UPDATE wk.tenants SET state = 'closed' WHERE id = $1", tenant)
+        await administrator.execute("DELETE FROM keys.tenant_key WHERE tenant_id = $1", tenant)
+    bench.ring.expire(tenant)  # what the signal does in every process
+    bench.ring.tend()
+    await under_way(bench.ring)
+    assert bench.ring.state(tenant) is TenantState.REVOKED
+    assert len(bench.ring._subjects) == 0
+    assert await kinds(bench, tenant) == set()
+    with pytest.raises(KeysRevoked):
+        keys.subject_key(kid=new.kid, wrapped=new.wrapped, wrap_epoch=1, subject=uuid4(), generation=1)
 
 
 async def test_an_epoch_that_another_process_began_is_read_without_waiting_for_the_soft_lifetime(
     bench: Bench, database: Database, tenant: UUID
 ) -> None:
     keys = await bench.ring.provision(tenant)
-    later = LocalEpochKeys({2: Secret(os.urandom(32))})
-    row = await new_row(bench.kms, later, tenant=tenant, purpose=KeyPurpose.WRAP, epoch=2)
+    row = await new_row(bench.kms, bench.epochs, tenant=tenant, purpose=KeyPurpose.WRAP, epoch=2, kms_epoch=1)
     async with database.entered(tenant) as connection:
         await store_rows(connection, [row], tenant=tenant)
-    bench.epochs._keys |= later._keys
     unknown = {"kid": bytes(16), "wrapped": bytes(63), "wrap_epoch": 2, "subject": uuid4(), "generation": 1}
     bench.clock.passed += 60
     with pytest.raises(KeysUnavailable):

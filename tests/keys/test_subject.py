@@ -192,7 +192,7 @@ async def test_keyed_hashes_and_indexes_share_no_key(bench: Bench, tenant: UUID,
 
 async def test_a_search_uses_every_live_epoch_and_a_write_the_newest(bench: Bench, tenant: UUID) -> None:
     await bench.ring.provision(tenant)
-    row = await new_row(bench.kms, None, tenant=tenant, purpose=KeyPurpose.INDEX, epoch=2)
+    row = await new_row(bench.kms, bench.epochs, tenant=tenant, purpose=KeyPurpose.INDEX, epoch=2, kms_epoch=1)
     async with bench.pool.tenant_transaction(tenant=tenant) as connection:
         await store_rows(connection, [row], tenant=tenant)
     keys = await new_ring(bench).load(tenant)

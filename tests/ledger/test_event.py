@@ -54,6 +54,7 @@ EVENTS = st.builds(
     request=IDS,
     rule=optional(st.sampled_from(["role:clinician/record:read", "deny:no-role"])),
     digest=optional(st.binary(min_size=32, max_size=32)),
+    prior=optional(st.binary(min_size=32, max_size=32)),
     revision=optional(st.integers(1, 2**53 - 1)),
     span=optional(
         st.tuples(st.integers(1, 2**31), st.integers(0, 2**50), st.integers(0, 2**50)).map(
@@ -110,6 +111,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("error", {"error": "Not Found: Jane"}),
     ("rule", {"rule": "because Jane said so"}),
     ("digest", {"digest": b"short"}),
+    ("prior", {"prior": b"short"}),
     ("reason", {"reason": b"she asked for it"}),
     ("span", {"span": (0, 0, 1)}),
     ("span", {"span": (1, -1, 1)}),

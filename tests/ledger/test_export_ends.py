@@ -80,6 +80,19 @@ async def test_under_a_newer_key_the_end_is_signed_anew(database: Database, tena
     assert (await verify_export(tmp_path / "out", vkeys=[newer.vkey(ROOT)], keys=KEYS)).ok
 
 
+async def test_an_end_that_nobody_signed_yet_is_signed_by_the_export(
+    database: Database, tenant: UUID, tmp_path: Path
+) -> None:
+    async with grown(database, tmp_path) as made:
+        await made.grow(tenant, 3)
+    await change(database, "DELETE FROM ledger.checkpoint WHERE tenant_id = $1", tenant)
+    result = await written(database, tmp_path / "out")
+    result.publish()
+    (note_of_the_end,) = (tmp_path / "out" / "logs" / str(tenant) / "1" / "checkpoints").iterdir()
+    assert (await verify_export(tmp_path / "out", vkeys=[VKEY], keys=KEYS)).ok
+    assert note_of_the_end.read_bytes() == (note_of_the_end.parent.parent / "checkpoint").read_bytes()
+
+
 async def test_an_end_that_no_seal_of_ours_covers_is_not_signed(
     database: Database, tenant: UUID, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ import msgspec
 import wellkeep
 from database import scratch_home
 from wellkeep.assembly.home import Home
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.listen_settings import ListenSettings
 from wellkeep.db.postmaster import running
 from wellkeep.prove.evidence import Where
 from wellkeep.prove.registry import PROBES
@@ -32,7 +32,8 @@ from wellkeep.prove.server import free_addresses
 SOURCE = Path(wellkeep.__file__).parent
 VERIFIER = Path(__file__).parents[2] / "verifiers/python/wellkeep_verify.py"
 """Stands beside the package where it is installed, and so in a copy."""
-_SECONDS = 150
+_SECONDS, _EVERY_SECONDS = 150, 400
+"""How long one command takes at most, and one that runs every probe there is."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Copy:
         self.package = package
         (folder / "tmp").mkdir(mode=0o711)
 
-    def run(self, *arguments: str) -> Ended:
+    def run(self, *arguments: str, seconds: int = _SECONDS) -> Ended:
         """Run `python ARGUMENTS` where this copy, and no installed one, is imported."""
         environment = os.environ | {"PYTHONPATH": str(self.package.parent), "TMPDIR": str(self.folder / "tmp")}
         process = subprocess.Popen(  # noqa: S603 -- our own program
@@ -103,7 +104,7 @@ class Copy:
             start_new_session=True,
         )
         try:
-            out, err = process.communicate(timeout=_SECONDS)
+            out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -121,7 +122,8 @@ class Copy:
         return home
 
     def prove(self, home: Path, *claims: str) -> Ended:
-        return self.run("-m", "wellkeep", "prove", *claims, "--home", str(home), "--json")
+        seconds = _SECONDS if claims else _EVERY_SECONDS
+        return self.run("-m", "wellkeep", "prove", *claims, "--home", str(home), "--json", seconds=seconds)
 
 
 @contextmanager

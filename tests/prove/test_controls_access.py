@@ -9,7 +9,7 @@ import pytest
 
 from prove.controlled import Control, assert_noticed, controls, copied
 
-FAMILIES = "access."
+FAMILIES = ("access.", "transport.")
 CHOSEN = [control for control in controls() if control.claim.startswith(FAMILIES)]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from prove.controlled import Control, assert_noticed, controls, copied
 
-FAMILIES = ("ledger.", "transport.", "build.")
+FAMILIES = ("ledger.", "build.")
 CHOSEN = [control for control in controls() if control.claim.startswith(FAMILIES)]
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from wellkeep.prove.claims import load_claims
-from wellkeep.prove.evidence import FRESH_FOR, Evidence, Notes, State, Step, Where, judge
+from wellkeep.prove.evidence import FRESH_FOR, Evidence, Notes, State, Step, Where, fails, judge
 
+UNMET = Step("t", "s", held=False, ours=False)
 HELD, FAILED, BLIND = Step("t", "s", held=True), Step("t", "s", held=False), Step("t", "s", held=None)
 
 
@@ -24,6 +25,9 @@ HELD, FAILED, BLIND = Step("t", "s", held=True), Step("t", "s", held=False), Ste
         ([HELD, BLIND], False, State.UNKNOWN),
         ([HELD, BLIND, FAILED], False, State.FAILED),
         ([HELD, FAILED], True, State.FAILED),
+        ([HELD, UNMET], False, State.UNMET),
+        ([HELD, UNMET, BLIND], True, State.UNMET),
+        ([UNMET, FAILED], False, State.FAILED),
     ],
 )
 def test_the_state_follows_from_the_steps(steps: list[Step], partial: bool, state: State) -> None:  # noqa: FBT001
@@ -40,11 +44,22 @@ def test_late_evidence_is_unknown_and_a_late_failure_stays_one() -> None:
     assert Evidence("rest.fields", Where.LIVE, late, 1.0, (FAILED,)).state_at(now) is State.FAILED
 
 
+def test_what_it_stands_on_fails_a_run_in_production_alone_and_stays_red() -> None:
+    now = datetime.now(UTC)
+    unmet = Evidence("rest.volumes", Where.LIVE, now - FRESH_FOR * 2, 1.0, (HELD, UNMET))
+    assert unmet.state_at(now) is State.UNMET
+    assert fails([unmet], production=True)
+    assert not fails([unmet], production=False)
+    assert fails([Evidence("rest.fields", Where.LIVE, now, 1.0, (FAILED,))], production=False)
+
+
 def test_notes_keep_what_was_tried() -> None:
     notes = Notes()
     notes.check("read across the wall", held=True, seen="404")
     notes.blind("scan the WAL", why="a managed database does not show it")
-    assert [step.held for step in notes.steps] == [True, None]
+    notes.ground("look at the disk", held=False, seen="in clear")
+    assert [step.held for step in notes.steps] == [True, None, False]
+    assert [step.ours for step in notes.steps] == [True, True, False]
 
 
 def test_the_claims_of_the_package_are_the_reviewed_ones() -> None:

@@ -6,7 +6,7 @@ from wellkeep.api import catalogue
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Listener, Route
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
-from wellkeep.prove.requests import Place, Request, requests
+from wellkeep.prove.requests import Place, Request, personal, requests
 
 PLACE = Place.nowhere(record=str(uuid7()), subject=str(uuid7()), tenant=PLATFORM_TENANT)
 
@@ -17,7 +17,7 @@ def protected(listener: Listener) -> dict[str, Route]:
 
 
 def sent(*, admin: bool) -> dict[str, Request]:
-    return {request.operation: request for request in requests(PLACE) if request.admin is admin}
+    return {request.operation: request for request in (*requests(PLACE), *personal()) if request.admin is admin}
 
 
 def test_each_route_is_tried_once_with_its_permission() -> None:
@@ -28,7 +28,7 @@ def test_each_route_is_tried_once_with_its_permission() -> None:
         }
         for name, request in sent(admin=admin).items():
             assert request.arguments["method"] == routes[name].method, name
-    assert len(requests(PLACE)) == len(sent(admin=False)) + len(sent(admin=True))
+    assert len(requests(PLACE)) + len(personal()) == len(sent(admin=False)) + len(sent(admin=True))
 
 
 def test_what_only_counts_or_lists_definitions_is_all_that_needs_no_entry() -> None:

@@ -67,10 +67,10 @@ class Taken:
 
 
 def read_lines(*paths: Path) -> Taken:
-    """Return what the lines of these files hold."""
+    """Return what the whole lines of these files hold: one that is still being written is none yet, as for an agent."""
     taken = Taken()
     for path in paths:
-        for line in path.read_bytes().splitlines():
+        for line in path.read_bytes().split(b"\n")[:-1]:
             taken.document(json.loads(line))
     return taken
 

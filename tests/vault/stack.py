@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from database import Database
+from local_keys import a_root, epoch_keys
 from wellkeep.access.roles import load
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import uuid7
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.base.purpose import Purpose
-from wellkeep.base.secrets import Secret
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.findings.findings import Finding, Findings
@@ -23,7 +22,7 @@ from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import Policy
 from wellkeep.keys.cursors import Cursors
 from wellkeep.keys.deployment import provision_deployment
-from wellkeep.keys.local import LocalEpochKeys, LocalKms
+from wellkeep.keys.kms import OneRoot
 from wellkeep.keys.ring import KeyRing
 from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.writer import LedgerWriter
@@ -132,9 +131,9 @@ class Stack:
 async def open_stack(database: Database, tenant: UUID, other: UUID) -> AsyncIterator[Stack]:
     """Open the house and provide both tenants with keys."""
     clock = SystemClock()
-    kms, epochs = LocalKms(Secret(os.urandom(32))), LocalEpochKeys({1: Secret(os.urandom(32))})
+    kms, epochs = a_root(), epoch_keys(1)
     async with database.connect("wk_migrate") as connection:
-        deployment = await provision_deployment(connection, kms)
+        deployment = await provision_deployment(connection, OneRoot(kms))
     limits = Limits(min_size=0, max_size=8)
     async with database.pool("wk_app", limits=limits) as pool, database.pool("wk_ledger") as ledger_pool:
         findings = Findings(pool, clock=clock)
@@ -142,7 +141,7 @@ async def open_stack(database: Database, tenant: UUID, other: UUID) -> AsyncIter
         writer = LedgerWriter(ledger_pool, host="localhost", seal_key=seal, clock=clock, reporter=findings)
         await writer.start()
         gate = Gate(pool=pool, writer=writer, policy=Policy(load()), findings=findings, clock=clock)
-        keyring = KeyRing(pool, kms, epochs, findings, clock=clock)
+        keyring = KeyRing(pool, OneRoot(kms), epochs, findings, clock=clock)
         vault = build_vault(
             gate=gate, keyring=keyring, cursors=Cursors(deployment.cursors), findings=findings, clock=clock
         )

@@ -69,8 +69,10 @@ INSERT INTO ledger.outbox (tenant_id, event_id, event, created_at)
   SELECT $1, gen_random_uuid(), decode(repeat('00', 34), 'hex'), now() + interval '1 day' FROM generate_series(1, $2)
 """
 _ANSWERS = """
-INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at)
-  SELECT $1, $3, sha256(n::text::bytea), sha256('x'), 201, decode('574b0100' || repeat('00', 60), 'hex'), now()
+INSERT INTO vault.idempotency (tenant_id, credential, key_hash, request_mac, status, answer, created_at,
+    event_id)
+  SELECT $1, $3, sha256(n::text::bytea), sha256('x'), 201, decode('574b0100' || repeat('00', 60), 'hex'), now(),
+    gen_random_uuid()
   FROM generate_series(1, $2) AS n
 """
 _TOUCHED = """

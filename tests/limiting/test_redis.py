@@ -1,0 +1,193 @@
+"""One count for all workers in a real Redis; whatever becomes of it, never more than the limit and never an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from limiting.redis_server import PASSWORD, Proxy, RedisServer, proxied
+from wellkeep.access.limits import HOUR, Counts
+from wellkeep.access.redis_line import RedisLine
+from wellkeep.assembly.egress_denials import HeldDenials
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.ids import uuid7
+from wellkeep.base.secrets import Secret
+from wellkeep.base.settings import Place
+from wellkeep.egress.egress import Egress
+
+DEPLOYMENT = uuid7()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    running = RedisServer(tmp_path)
+    await running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def way_out(port: int) -> Egress:
+    place = Place(name="redis", host="127.0.0.1", ports=(port,), networks=("127.0.0.1/32",), clear=True)
+    return Egress(places=[place], denials=HeldDenials())
+
+
+class Worker:
+    """Counts of one process over a line of its own."""
+
+    def __init__(self, port: int, *, workers: int = 2, password: bytes | None = None) -> None:
+        self.told: list[bool] = []
+        secret = None if password is None else Secret(password)
+        self.line = RedisLine(way_out(port), "redis", password=lambda: secret, changed=self.told.append)
+        self.counts = Counts(deployment=DEPLOYMENT, clock=SystemClock(), line=self.line)
+        self.counts.workers = workers
+
+    async def through(self, who: UUID, times: int, *, limit: int) -> int:
+        taken = [self.counts.take("key", who, weight=1, limit=limit, seconds=HOUR) for _ in range(times)]
+        return sum([one.ok for one in await asyncio.gather(*taken)])
+
+
+@asynccontextmanager
+async def working(port: int, count: int = 2, *, password: bytes | None = None) -> AsyncIterator[list[Worker]]:
+    async with AsyncExitStack() as stack:
+        made = [Worker(port, workers=count, password=password) for _ in range(count)]
+        for worker in made:
+            await worker.line.start()
+            stack.push_async_callback(worker.line.stop)
+        yield made
+
+
+async def until(asked: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await asked():  # noqa: ASYNC110 -- what happens outside sets no event
+            await asyncio.sleep(0.02)
+
+
+async def test_exactly_as_many_get_through_as_the_limit_says_on_all_workers_together(server: RedisServer) -> None:
+    async with working(server.port, 3) as workers:
+        who, other = uuid7(), uuid7()
+        through = await asyncio.gather(*(worker.through(who, 60, limit=100) for worker in workers))
+        assert sum(through) == 100
+        assert await workers[0].through(other, 5, limit=100) == 5
+        taken = await workers[1].counts.take("key", who, weight=1, limit=100, seconds=HOUR)
+        assert (taken.ok, taken.left) == (False, 0)
+        assert 1 <= taken.wait <= 2 * HOUR
+        assert (await workers[0].counts.take("key", who, weight=7, limit=100, seconds=HOUR, blocks=False)).ok
+
+
+async def test_redis_is_told_hashes_and_numbers_that_it_forgets(server: RedisServer) -> None:
+    async with working(server.port, 1) as (worker,):
+        who = uuid7()
+        assert await worker.through(who, 3, limit=100) == 3
+        key = worker.counts._hash("key", who)
+        assert str(who) not in key
+        assert who.hex not in key
+        assert await server.say("DBSIZE") == b":1\r\n"
+        assert await server.say("EXISTS", key) == b":1\r\n"
+        assert 0 < int((await server.say("TTL", key))[1:]) <= 2 * HOUR
+
+
+async def test_a_redis_that_went_leaves_each_worker_its_share_less_what_it_let_through(server: RedisServer) -> None:
+    async with working(server.port, 2) as workers:
+        who, new = uuid7(), uuid7()
+        assert await workers[0].through(who, 40, limit=100) == 40
+        server.stop()
+        await until(lambda: down(workers))
+        assert sum([await worker.through(who, 100, limit=100) for worker in workers]) <= 60
+        assert sum([await worker.through(new, 100, limit=101) for worker in workers]) == 100
+        assert all(worker.told[-1] is False for worker in workers)
+        await server.start()
+        await until(lambda: up(workers))
+        later = uuid7()
+        assert sum([await worker.through(later, 80, limit=100) for worker in workers]) == 100
+
+
+async def down(workers: list[Worker]) -> bool:
+    return all(worker.line._streams is None and worker.told and not worker.told[-1] for worker in workers)
+
+
+async def up(workers: list[Worker]) -> bool:
+    return all(worker.line._streams is not None for worker in workers)
+
+
+async def hostile(proxy: Proxy, workers: list[Worker]) -> None:
+    """Whatever the proxy does: no error, hardly late, never more than the limit together."""
+    who = uuid7()
+    began = time.perf_counter()
+    through = [await worker.through(who, 100, limit=100) for worker in workers]
+    assert time.perf_counter() - began < 0.6
+    assert 0 < sum(through) <= 100
+    proxy.delay, proxy.rubbish = 0.0, b""
+    await until(lambda: up(workers))
+
+
+async def test_a_slow_redis_holds_nobody_up(server: RedisServer) -> None:
+    async with proxied(server.port) as proxy, working(proxy.port) as workers:
+        assert await workers[0].through(uuid7(), 3, limit=100) == 3
+        proxy.delay = 3.0
+        await hostile(proxy, workers)
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"\x00" * 70000,
+        b"*4\r\n:1\r\n:-1\r\n:0\r\n:0\r\n",
+        b"*3\r\n:1\r\n:0\r\n:0\r\n",
+        b"-ERR no\r\n",
+        b"*4\r\n:1\r\n:" + b"9" * 200 + b"\r\n",
+        b"*4\r\n:1\r\n:0\r\n:0\r\n:0\r\n" * 50,
+    ],
+)
+async def test_a_redis_that_talks_rubbish_is_not_believed(server: RedisServer, rubbish: bytes) -> None:
+    async with proxied(server.port) as proxy, working(proxy.port) as workers:
+        proxy.rubbish = rubbish
+        for worker in workers:
+            await worker.through(uuid7(), 1, limit=100)
+        await hostile(proxy, workers)
+
+
+async def test_a_redis_that_lets_nobody_in_is_none(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--requirepass", PASSWORD)
+    await server.start()
+    try:
+        async with working(server.port, password=PASSWORD.encode() + b"\n") as workers:
+            assert await up(workers)
+        for wrong in (b"wrong", None):
+            async with working(server.port, password=wrong) as workers:
+                assert await down(workers)
+                assert sum([await worker.through(uuid7(), 100, limit=100) for worker in workers]) == 100
+    finally:
+        server.stop()
+
+
+async def test_a_redis_that_is_full_is_none(server: RedisServer) -> None:
+    async with working(server.port) as workers:
+        assert await server.say("CONFIG", "SET", "maxmemory", "1") == b"+OK\r\n"
+        who = uuid7()
+        assert sum([await worker.through(who, 100, limit=100) for worker in workers]) <= 100
+        assert await server.say("CONFIG", "SET", "maxmemory", "0") == b"+OK\r\n"
+        await until(lambda: up(workers))
+        assert sum([await worker.through(uuid7(), 60, limit=100) for worker in workers]) == 120
+
+
+async def test_a_script_that_redis_forgot_is_told_anew(server: RedisServer) -> None:
+    async with working(server.port, 1) as workers:
+        await server.say("SCRIPT", "FLUSH")
+        await workers[0].through(uuid7(), 5, limit=100)
+        await until(lambda: up(workers))
+        assert await workers[0].through(uuid7(), 5, limit=3) == 3
+
+
+async def test_nobody_waits_for_a_redis_that_is_nowhere() -> None:
+    async with working(9, 2) as workers:
+        assert await down(workers)
+        assert sum([await worker.through(uuid7(), 100, limit=100) for worker in workers]) == 100

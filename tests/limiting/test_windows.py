@@ -1,0 +1,113 @@
+"""Counts in memory: never more than the limit in a window, in bounded room, and what is told about the rest is true."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from limiting.clock import HandClock
+from wellkeep.access.limits import Counts, RateLimits
+from wellkeep.access.windows import Windows
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
+from wellkeep.base.limit_settings import LimitSettings
+from wellkeep.base.principal import ActorType, AuthMethod, Principal
+
+
+def windows(clock: HandClock, most: int = 100) -> Windows:
+    return Windows(seconds=60, most=most, clock=clock)
+
+
+@given(st.lists(st.tuples(st.floats(0, 40), st.integers(1, 9)), max_size=60), st.integers(1, 40))
+def test_no_minute_of_the_clock_holds_more_than_the_limit(asked: list[tuple[float, int]], limit: int) -> None:
+    clock, passed = HandClock(), dict[int, int]()
+    counted = windows(clock)
+    for later, weight in asked:
+        clock.now_is += later
+        taken = counted.take("who", weight=weight, limit=limit)
+        assert taken.ok is (taken.ok and weight <= limit)
+        if taken.ok:
+            minute = int(clock.now_is // 60)
+            passed[minute] = passed.get(minute, 0) + weight
+    assert all(weight <= limit for weight in passed.values())
+
+
+@given(st.lists(st.tuples(st.floats(0, 40), st.integers(1, 9)), max_size=60), st.integers(10, 40))
+def test_who_waits_as_long_as_was_said_gets_through(asked: list[tuple[float, int]], limit: int) -> None:
+    clock = HandClock()
+    counted = windows(clock)
+    for later, weight in asked:
+        clock.now_is += later
+        taken = counted.take("who", weight=weight, limit=limit)
+        assert 0 <= taken.left <= limit
+        if not taken.ok:
+            assert 1 <= taken.wait <= 120
+            clock.now_is += taken.wait
+            assert counted.take("who", weight=weight, limit=limit).ok
+
+
+def test_around_a_full_minute_nobody_gets_twice_the_limit() -> None:
+    clock = HandClock()
+    counted = windows(clock)
+    clock.now_is = 59.9
+    first = sum(counted.take("who", weight=1, limit=100).ok for _ in range(200))
+    clock.now_is = 60.1
+    assert first + sum(counted.take("who", weight=1, limit=100).ok for _ in range(200)) <= 101
+
+
+def test_counts_take_bounded_room_and_newcomers_share_one_where_there_is_none() -> None:
+    clock = HandClock()
+    counted = windows(clock, most=10)
+    for n in range(1000):
+        counted.take(n, weight=1, limit=5)
+    assert len(counted) <= 11
+    assert not counted.take("yet another", weight=1, limit=5).ok
+    assert counted.take(3, weight=1, limit=5).ok, "whoever was counted keeps their own count"
+    clock.now_is += 180
+    assert counted.take("a newcomer", weight=1, limit=5).ok
+    assert len(counted) == 1
+
+
+def test_what_nothing_blocks_is_counted_all_the_same() -> None:
+    counted = windows(HandClock())
+    assert counted.take("who", weight=50, limit=10, blocks=False).ok
+    assert not counted.take("who", weight=1, limit=10).ok
+
+
+def principal(kind: ActorType, requests: int | None = None) -> Principal:
+    return Principal(
+        type=kind, id=str(uuid7()), tenant=PLATFORM_TENANT, roles=(), method=AuthMethod.NONE, requests=requests
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+async def test_workers_without_a_common_count_let_no_more_through_together(workers: int) -> None:
+    clock, who = HandClock(), principal(ActorType.API_KEY, requests=100)
+    through = 0
+    for _ in range(workers):
+        counts = Counts(deployment=uuid7(), clock=clock)
+        counts.workers = workers
+        limits = RateLimits(counts, LimitSettings())
+        through += sum([(await limits.of(who, weight=1))[1].ok for _ in range(150)])
+    assert 100 - workers < through <= 100
+
+
+async def test_what_costs_more_than_a_whole_limit_gets_through_alone() -> None:
+    limits = RateLimits(Counts(deployment=uuid7(), clock=HandClock()), LimitSettings())
+    who = principal(ActorType.API_KEY, requests=5)
+    assert (await limits.of(who, weight=50))[1].ok
+    assert not (await limits.of(who, weight=1))[1].ok
+
+
+async def test_each_has_a_count_of_their_own_and_a_host_has_one_for_all_its_ipv6_addresses() -> None:
+    limits = RateLimits(Counts(deployment=uuid7(), clock=HandClock()), LimitSettings(address_requests=10))
+    for kind, name in ((ActorType.API_KEY, "key"), (ActorType.PERSON, "person")):
+        for _ in range(3):
+            policy, taken = await limits.of(principal(kind), weight=1)
+            assert (policy, taken.left) == (name, taken.limit - 1)
+    for n in range(10):
+        assert (await limits.of_address(f"2001:db8::{n:x}", weight=1))[1].ok
+    assert not (await limits.of_address("2001:db8::ffff:1", weight=1))[1].ok
+    assert (await limits.of_address("2001:db8:0:1::1", weight=1))[1].ok
+    assert (await limits.of_address("192.0.2.1", weight=1))[1].ok
+    assert (await limits.of_address(None, weight=1))[1].ok

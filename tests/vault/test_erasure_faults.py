@@ -1,0 +1,135 @@
+"""Promise: an erasure that is killed anywhere was done or was not, and needs no key service to be done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from jobs.killing import dying_house, in_a_fork, kill_myself
+from keys.rig import CompanyKms
+from vault.stack import Stack
+from vault.test_erasure import lived, replayed
+from wellkeep.assembly.tombstones import Tombstones
+from wellkeep.base.errors import SubjectErased
+from wellkeep.base.secrets import Secret
+from wellkeep.db.pool import Limits
+from wellkeep.gate.acts import Caller
+from wellkeep.keys.kms import OneRoot
+from wellkeep.ledger.seal import SealKey
+from wellkeep.vault.erasure import Erasures
+
+_HOW_MANY = """
+SELECT (SELECT count(*) FROM keys.subject_key WHERE subject_id = $1) AS keys,
+       (SELECT count(*) FROM vault.record WHERE subject_id = $1) AS records,
+       (SELECT count(*) FROM vault.tombstone WHERE subject_id = $1) AS stones,
+       (SELECT count(*) FROM vault.erased_state) AS states
+"""
+_SLOW = (
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END'",
+    "CREATE TRIGGER slow BEFORE INSERT ON vault.erased_state FOR EACH ROW EXECUTE FUNCTION slow()",
+    "CREATE TRIGGER slow AFTER INSERT ON vault.tombstone FOR EACH ROW EXECUTE FUNCTION slow()",
+    "CREATE TRIGGER slow AFTER UPDATE ON vault.subject FOR EACH ROW EXECUTE FUNCTION slow()",
+)
+_WHOLE, _GONE = (1, 2, 0, 0), (0, 0, 1, 5)
+
+
+@pytest.fixture
+def officer(stack: Stack) -> Caller:
+    return stack.caller("privacy_officer")
+
+
+@pytest.fixture
+def stones(tmp_path: Path) -> Tombstones:
+    return Tombstones(tmp_path / "erased", keys=(SealKey("test", Secret(os.urandom(32))),))
+
+
+async def erase_and_die(
+    stack: Stack, officer: Caller, subject: UUID, stones: Tombstones, *, after: float | None
+) -> None:
+    """Erase in this process, and die so many seconds later, or between the commit and the file."""
+    async with dying_house(stack, die_at="committed" if after is None else "", after=-1) as (context, _):
+        if after is not None:
+            asyncio.get_running_loop().call_later(after, kill_myself)
+        await Erasures(context, remember=stones.note).erase(officer, subject)
+        await asyncio.sleep(1)
+
+
+async def stored(stack: Stack, subject: UUID) -> tuple[int, ...]:
+    """Return how many keys, records, tombstones and digests there are."""
+    return tuple((await stack.as_superuser(_HOW_MANY, subject))[0])
+
+
+@pytest.mark.fault
+async def test_killed_between_the_commit_and_the_file_it_is_remembered_by_who_asks_again(
+    stack: Stack, officer: Caller, stones: Tombstones
+) -> None:
+    made = await lived(stack)
+    assert made.subject is not None
+    assert in_a_fork(partial(erase_and_die, stack, officer, made.subject, stones, after=None)) == -9
+    assert stones.load() == []
+    assert await stored(stack, made.subject) == _GONE
+    with pytest.raises(SubjectErased):
+        await stack.vault.records.read(stack.integration, "patients", made.id)
+    await Erasures(stack.vault.context, remember=stones.note).erase(officer, made.subject)
+    assert [one.subject for one in stones.load()] == [made.subject]
+    await stack.writer.drain_outbox(older_than=0.0)
+    assert len(await stack.entries("subject.erased")) == 1
+    assert await replayed(stack) == []
+
+
+@pytest.mark.fault
+async def test_killed_at_any_moment_it_is_done_or_it_is_not(stack: Stack, officer: Caller, stones: Tombstones) -> None:
+    made = await lived(stack)
+    assert made.subject is not None
+    moments = random.Random(4)  # noqa: S311 - no secret
+    seen = []
+    for _ in range(12):
+        ended = in_a_fork(
+            partial(erase_and_die, stack, officer, made.subject, stones, after=moments.uniform(0.001, 0.06))
+        )
+        assert ended == -9
+        seen.append(await stored(stack, made.subject))
+        assert seen[-1] in {_WHOLE, _GONE}
+    assert seen == sorted(seen, key=lambda state: state == _GONE)  # what is gone stays gone
+    await Erasures(stack.vault.context, remember=stones.note).erase(officer, made.subject)
+    assert await stored(stack, made.subject) == _GONE
+    assert [one.subject for one in stones.load()] == [made.subject]
+    await stack.writer.drain_outbox(older_than=0.0)
+    assert len(await stack.entries("subject.erased")) == 1
+    assert await replayed(stack) == []
+
+
+@pytest.mark.parametrize("mood", ["gone", "denied"])
+async def test_an_erasure_waits_for_no_key_service(
+    stack: Stack, officer: Caller, stones: Tombstones, mood: str
+) -> None:
+    """The customer's key service is away, or says no: whoever asked to be forgotten is, all the same."""
+    made = await lived(stack)
+    assert made.subject is not None
+    stack.keyring._roots = OneRoot(CompanyKms(mood=mood))
+    stack.keyring.expire(stack.tenant)
+    await Erasures(stack.vault.context, remember=stones.note).erase(officer, made.subject)
+    assert await stored(stack, made.subject) == _GONE
+    assert [one.subject for one in stones.load()] == [made.subject]
+    assert await replayed(stack) == []
+
+
+async def test_a_patient_of_many_records_is_given_more_time_than_the_pool_gives(
+    stack: Stack, officer: Caller, stones: Tombstones
+) -> None:
+    """150,000 states took 17 s on the build machine; here each row that is kept is slow."""
+    made = await lived(stack)
+    assert made.subject is not None
+    for statement in _SLOW:
+        await stack.as_superuser(statement)
+    hurried = Limits(min_size=0, max_size=2, command_seconds=0.5)
+    async with stack.database.pool("wk_app", limits=hurried) as pool:
+        stack.gate._pool = pool
+        await Erasures(stack.vault.context, remember=stones.note).erase(officer, made.subject)
+    assert await stored(stack, made.subject) == _GONE
