@@ -23,16 +23,19 @@ import msgspec
 from measure import cpu_seconds, own_cpu_seconds, rss_mb
 from request_data import COLLECTION, DECLARATION
 from request_load import Target, connect, request
+from wellkeep.access.api_keys import Bounds
 from wellkeep.access.operators import this_operator
 from wellkeep.assembly.core import _APP_CONNECTIONS
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 from wellkeep.assembly.installation import initialise
 from wellkeep.assembly.runtime import open_runtime
-from wellkeep.base.settings import ListenSettings
+from wellkeep.base.listen_settings import ListenSettings
 from wellkeep.db.embedded import EmbeddedServer
 
 ENVIRONMENT = "bench"
+_UNHURRIED = Bounds(requests=10_000_000, records=1_000_000_000)
+"""What is measured is what a request costs, not when it is told to slow down."""
 _LISTEN = ListenSettings(public="127.0.0.1:0", admin="127.0.0.1:0", plain="127.0.0.1:0")
 _START_SECONDS = 120.0
 _SERVING = re.compile(r"https://127\.0\.0\.1:(\d+) \(API\)")
@@ -163,7 +166,9 @@ async def make_deployment(home: Path, *, tenants: int) -> tuple[list[Tenant], li
     async with open_runtime(where, settings, _started(where)) as runtime:
         for number in range(tenants):
             tenant = await runtime.tenants.create(operator, name=f"tenant-{number}")
-            program = await runtime.api_keys.create(operator, tenant=tenant, name="bench", roles=["integration"])
+            program = await runtime.api_keys.create(
+                operator, tenant=tenant, name="bench", roles=["integration"], bounds=_UNHURRIED
+            )
             administrator = await runtime.api_keys.create(
                 operator, tenant=tenant, name="administrator", roles=["administrator"]
             )

@@ -30,7 +30,7 @@ from wellkeep.api import answers, logs, shapes
 from wellkeep.api.answers import Answer, etag
 from wellkeep.api.application import assemble
 from wellkeep.api.edge import Edge
-from wellkeep.api.listeners import ListenerServer, _bind_one
+from wellkeep.api.listeners import ListenerServer, bind_one
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Call, Route
 from wellkeep.api.server import settle
@@ -175,7 +175,7 @@ async def main() -> None:
     edge = Edge(inner, listener="public", metrics=Metrics(("create", "read", "search")), clock=SystemClock())
     tls = server_context(certificate=home / "secrets/tls.crt", key=home / "secrets/tls.key")
     server = ListenerServer(edge, tls=tls)
-    bound = _bind_one("127.0.0.1:0")
+    bound = bind_one("127.0.0.1:0")
     loop = asyncio.get_running_loop()
     serving = asyncio.create_task(server.serve([bound]))
     await server.listening.wait()
