@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -119,7 +119,16 @@ class Bench:
     epochs: LocalEpochKeys
 
 
-LIFETIMES = Lifetimes(kms=0.5)
+LIFETIMES = Lifetimes(kms=60.0)
+"""A service that is well is waited for, however slow the machine is; see `impatient` for one that hangs."""
+
+
+def impatient(ring: KeyRing, *, seconds: float = 0.5) -> None:
+    """Have the ring wait for no call longer than this from here on: for services that never answer."""
+    ring._lifetimes = replace(ring._lifetimes, kms=seconds)
+    ring.calls._seconds = seconds
+    for breaker in ring.calls._breakers.values():
+        breaker._seconds = seconds
 
 
 def new_ring(

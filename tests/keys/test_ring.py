@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from database import Database
-from keys.rig import Bench, new_ring, under_way
+from keys.rig import Bench, impatient, new_ring, under_way
 from local_keys import a_root, epoch_keys
 from wellkeep.base.errors import DatabaseUnavailable, IntegrityBroken, KeysRevoked, KeysUnavailable
 from wellkeep.crypto import envelope
@@ -191,6 +191,7 @@ async def test_stale_keys_serve_until_the_hard_lifetime_and_then_nothing_opens(
 ) -> None:
     keys = await bench.ring.provision(tenant)
     subject = uuid4()
+    impatient(bench.ring)
     bench.kms.mood = mood
     bench.clock.passed += SOFT
     assert await bench.ring.load(tenant) is keys
@@ -284,11 +285,13 @@ async def test_without_the_kms_no_tenant_gets_keys_and_nothing_is_stored(
 ) -> None:
     """No derived key, no key in clear: provisioning fails, and works later."""
     bench.kms.mood = mood
+    impatient(bench.ring)
     with pytest.raises(KeysUnavailable):
         await bench.ring.provision(tenant)
     async with database.connect() as administrator:
         assert await administrator.fetchval("SELECT count(*) FROM keys.tenant_key") == 0
     bench.kms.mood = "well"
+    impatient(bench.ring, seconds=60.0)
     await bench.ring.provision(tenant)
 
 

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
 
 from database import Database
-from keys.rig import Bench, new_ring, under_way
+from keys.rig import LIFETIMES, Bench, new_ring, under_way
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import DatabaseUnavailable, KeysRevoked, KeysUnavailable
 from wellkeep.db.pool import Limits
@@ -21,7 +21,7 @@ from wellkeep.keys.ring_states import Lifetimes, TenantState
 from wellkeep.keys.signals import Signals
 
 SOFT = 2.0
-QUICK = Lifetimes(soft=SOFT, hard=60.0, retry=0.2, kms=0.05, refusal=0.2)
+QUICK = Lifetimes(soft=SOFT, hard=60.0, retry=0.2, refusal=0.2)
 REVOKED_AT = "SELECT revoked_at FROM keys.signal WHERE tenant_id = $1"
 
 
@@ -73,12 +73,12 @@ async def test_a_no_holds_everywhere_within_a_second_of_one_process_learning_it(
 ) -> None:
     """The others would have asked the key service an hour later: what they know, they know from the first."""
     await bench.ring.provision(tenant)
-    async with processes(bench, database, 4, lifetimes=Lifetimes(kms=0.5)) as (first, *others):
+    async with processes(bench, database, 4, lifetimes=LIFETIMES) as (first, *others):
         for process in (first, *others):
             await process.read(tenant)
         bench.kms.mood = "denied"
         first.ring._held[tenant].ask_at = 0
-        refused = await asyncio.gather(*(process.refused_after(tenant, seconds=5) for process in (first, *others)))
+        refused = await asyncio.gather(*(process.refused_after(tenant, seconds=30) for process in (first, *others)))
         learned = refused[0]
         assert max(refused) - learned <= 1.0
         assert {process.ring.state(tenant) for process in others} == {TenantState.REVOKED}
@@ -93,7 +93,7 @@ async def test_a_no_holds_within_the_soft_lifetime_of_the_service_saying_it(
             await process.read(tenant)
         await asyncio.sleep(0.3)
         bench.kms.mood, revoked = "denied", time.monotonic()
-        refused = await asyncio.gather(*(process.refused_after(tenant, seconds=6) for process in opened))
+        refused = await asyncio.gather(*(process.refused_after(tenant, seconds=30) for process in opened))
     assert max(refused) - revoked <= SOFT + 1.0
 
 
@@ -101,13 +101,13 @@ async def test_a_yes_after_a_no_has_the_others_ask_again_at_once(
     bench: Bench, database: Database, tenant: UUID
 ) -> None:
     await bench.ring.provision(tenant)
-    patient = Lifetimes(kms=0.5, refusal=50.0)
+    patient = replace(LIFETIMES, refusal=50.0)
     async with processes(bench, database, 2, lifetimes=patient) as (first, second):
         for process in (first, second):
             await process.read(tenant)
         bench.kms.mood = "denied"
         first.ring._held[tenant].ask_at = 0
-        await asyncio.gather(*(process.refused_after(tenant, seconds=5) for process in (first, second)))
+        await asyncio.gather(*(process.refused_after(tenant, seconds=30) for process in (first, second)))
         await first.ring.news.settled()
         async with database.entered(tenant) as connection:
             assert await connection.fetchval(REVOKED_AT, tenant) is not None
@@ -117,7 +117,7 @@ async def test_a_yes_after_a_no_has_the_others_ask_again_at_once(
         await under_way(first.ring)
         async with database.entered(tenant) as connection:
             assert await connection.fetchval(REVOKED_AT, tenant) is None
-        end = time.monotonic() + 3
+        end = time.monotonic() + 30
         while second.ring.state(tenant) is TenantState.REVOKED:
             assert time.monotonic() < end
             await asyncio.sleep(0.02)
@@ -126,12 +126,12 @@ async def test_a_yes_after_a_no_has_the_others_ask_again_at_once(
 
 async def test_changed_keys_are_read_again_at_the_next_use(bench: Bench, database: Database, tenant: UUID) -> None:
     await bench.ring.provision(tenant)
-    async with processes(bench, database, 1, lifetimes=Lifetimes(kms=0.5)) as (process,):
+    async with processes(bench, database, 1, lifetimes=LIFETIMES) as (process,):
         await process.read(tenant)
         async with database.entered(tenant) as connection:
             await connection.execute("UPDATE keys.tenant_key SET state = 'decrypt_only' WHERE purpose = 'DATA'")
             await connection.execute("SELECT keys.signal_changed()")
-        await process.refused_after(tenant, seconds=3)
+        await process.refused_after(tenant, seconds=30)
 
 
 async def test_nothing_is_acted_upon_twice_and_a_late_commit_is_not_missed(
@@ -166,7 +166,7 @@ async def test_nothing_is_acted_upon_twice_and_a_late_commit_is_not_missed(
 
 async def test_it_listens_on_after_the_database_was_away(bench: Bench, tenant: UUID, database: Database) -> None:
     await bench.ring.provision(tenant)
-    async with processes(bench, database, 1, lifetimes=Lifetimes(kms=0.5)) as (process,):
+    async with processes(bench, database, 1, lifetimes=LIFETIMES) as (process,):
         signals = process.signals
         await process.read(tenant)
         pool, signals._pool = signals._pool, database.pool("wk_app")  # one that was never opened
@@ -183,12 +183,12 @@ async def test_it_listens_on_after_the_database_was_away(bench: Bench, tenant: U
 
 async def test_the_pulse_renews_keys_in_use_without_a_request(bench: Bench, database: Database, tenant: UUID) -> None:
     await bench.ring.provision(tenant)
-    lifetimes = Lifetimes(soft=4.0, hard=60.0, kms=0.2)
+    lifetimes = Lifetimes(soft=4.0, hard=60.0)
     async with processes(bench, database, 1, lifetimes=lifetimes) as (process,):
         await process.read(tenant)
         await process.read(tenant)
         verified = process.ring._held[tenant].verified_at
-        await until(lambda: process.ring._held[tenant].verified_at > verified, seconds=6)
+        await until(lambda: process.ring._held[tenant].verified_at > verified, seconds=30)
         assert SystemClock().monotonic() - verified < lifetimes.soft + 1.2
 
 
@@ -210,7 +210,7 @@ async def test_what_can_not_be_told_is_given_up_in_the_log_and_breaks_nothing(
         await bench.ring.load(tenant)
 
 
-async def until(holds: object, *, seconds: float = 3.0) -> None:
+async def until(holds: object, *, seconds: float = 30.0) -> None:
     """Wait until it holds."""
     assert callable(holds)
     end = time.monotonic() + seconds
