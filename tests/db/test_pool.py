@@ -30,7 +30,7 @@ from wellkeep.db import postmaster
 from wellkeep.db.pool import Limits, Pool
 
 _CANARY = "canary-7c1f"
-_SHORT = Limits(max_size=2, acquire_seconds=0.5, connect_seconds=0.5, command_seconds=0.5, lock_seconds=0.3)
+_SHORT = Limits(max_size=2, acquire_seconds=1.5, connect_seconds=1.5, command_seconds=1.5, lock_seconds=1.0)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ async def test_pool_without_a_key_enters_no_tenant(database: Database) -> None:
 async def test_exhausted_pool_ends_in_a_503_and_recovers(database: Database) -> None:
     async with database.pool(limits=_SHORT) as pool:
         async with pool.connection(), pool.connection():
-            with _within(2), pytest.raises(DatabaseUnavailable) as caught:
+            with _within(20), pytest.raises(DatabaseUnavailable) as caught:
                 async with pool.connection():
                     pass
             assert caught.value.retry_after == 2
@@ -219,9 +219,9 @@ async def test_exhausted_pool_ends_in_a_503_and_recovers(database: Database) -> 
 
 async def test_slow_statement_ends_in_a_503(database: Database) -> None:
     async with database.pool(limits=_SHORT) as pool:
-        with _within(3), pytest.raises(DatabaseUnavailable):
+        with _within(20), pytest.raises(DatabaseUnavailable):
             async with pool.transaction() as connection:
-                await connection.execute("SELECT pg_sleep(30)")
+                await connection.execute("SELECT pg_sleep(60)")
         async with pool.connection() as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
@@ -230,7 +230,7 @@ async def test_lock_not_granted_ends_in_a_503(database: Database) -> None:
     async with database.connect() as superuser, database.pool(limits=_SHORT) as pool:
         async with superuser.transaction():
             await superuser.execute("LOCK TABLE wk.tenants IN ACCESS EXCLUSIVE MODE")
-            with _within(3), pytest.raises(DatabaseUnavailable):
+            with _within(20), pytest.raises(DatabaseUnavailable):
                 async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
                     await connection.fetch("SELECT id FROM wk.tenants")
         async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
@@ -242,12 +242,12 @@ async def test_cancelled_caller_leaves_a_usable_pool(database: Database) -> None
 
         async def slow() -> None:
             async with pool.transaction() as connection:
-                await connection.execute("SELECT pg_sleep(30)")
+                await connection.execute("SELECT pg_sleep(60)")
 
         task = asyncio.create_task(slow())
         await asyncio.sleep(0.1)
         task.cancel()
-        with _within(3), pytest.raises(asyncio.CancelledError):
+        with _within(20), pytest.raises(asyncio.CancelledError):
             await task
         async with pool.connection() as connection:
             assert not connection.is_in_transaction()
@@ -277,7 +277,7 @@ async def test_hanging_server_ends_in_a_503_and_recovers(faulty: Database) -> No
             await connection.fetchval("SELECT 1")
         _signal_all(faulty.server, signal.SIGSTOP)
         for _ in range(3):
-            with _within(4), pytest.raises(DatabaseUnavailable):
+            with _within(20), pytest.raises(DatabaseUnavailable):
                 async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
                     await connection.fetchval("SELECT wk.tenant()")
         _signal_all(faulty.server, signal.SIGCONT)
@@ -288,7 +288,7 @@ async def test_hanging_server_ends_in_a_503_and_recovers(faulty: Database) -> No
 @pytest.mark.fault
 async def test_hang_in_the_middle_of_a_transaction(faulty: Database) -> None:
     async with faulty.pool(limits=_SHORT) as pool:
-        with _within(4), pytest.raises(DatabaseUnavailable):  # noqa: PT012 -- the block is one transaction
+        with _within(20), pytest.raises(DatabaseUnavailable):  # noqa: PT012 -- the block is one transaction
             async with pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
                 _signal_all(faulty.server, signal.SIGSTOP)
                 await connection.fetchval("SELECT 1")
@@ -307,7 +307,7 @@ async def test_killed_server_restarts_and_the_pool_goes_on(faulty: Database) -> 
         pid = embedded.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        with _within(4), pytest.raises(DatabaseUnavailable):  # noqa: PT012 -- the block is one transaction
+        with _within(20), pytest.raises(DatabaseUnavailable):  # noqa: PT012 -- the block is one transaction
             async with pool.tenant_transaction(tenant=tenant) as connection:
                 await asyncio.sleep(0.2)
                 await connection.fetchval("SELECT 1")

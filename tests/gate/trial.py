@@ -199,7 +199,7 @@ async def house(database: Database, *, connections: int = 8) -> AsyncIterator[Ho
     async with database.connect() as connection:
         if not await connection.fetchval("SELECT to_regnamespace('trial') IS NOT NULL"):
             await connection.execute(SCHEMA)
-    limits = Limits(min_size=0, max_size=connections, command_seconds=2.0, acquire_seconds=1.0)
+    limits = Limits(min_size=0, max_size=connections, command_seconds=5.0, acquire_seconds=5.0)
     async with (
         database.pool("wk_app", limits=limits) as pool,
         database.pool("wk_auth") as auth_pool,

@@ -150,7 +150,7 @@ async def test_what_a_faulty_driver_says_goes_nowhere(trouble: Exception) -> Non
 
 
 async def test_each_root_and_each_epoch_has_its_own_breaker() -> None:
-    calls = KeyCalls(clock=SetClock(), seconds=1.0)
+    calls = KeyCalls(clock=SetClock(), seconds=60.0)
     gone, well = CompanyKms("gone"), CompanyKms()
     epochs = calls.epochs(epoch_keys(1))
     ways: list[tuple[Callable[[], Awaitable[bytes]], bool]] = [
@@ -180,7 +180,7 @@ async def test_each_root_and_each_epoch_has_its_own_breaker() -> None:
 
 
 async def test_what_was_wrapped_through_it_opens_through_it() -> None:
-    calls = KeyCalls(clock=SetClock(), seconds=1.0)
+    calls = KeyCalls(clock=SetClock(), seconds=60.0)
     root, epochs = calls.root(a_root()), calls.epochs(epoch_keys(3))
     secret = bytes(range(32))
     assert await root.unwrap(await root.wrap(secret, context=CONTEXT), context=CONTEXT) == secret

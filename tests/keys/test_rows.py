@@ -99,14 +99,14 @@ async def test_the_worst_of_what_went_wrong_is_told_and_nothing_of_a_faulty_driv
     row = await new_row(kms, epochs, tenant=TENANT, purpose=KeyPurpose.DATA, epoch=1, kms_epoch=1)
     kms.mood = "faulty-driver"
     with pytest.raises(KeysUnavailable, match="could not read"):
-        await open_rows([row], lambda _root: kms, epochs, tenant=TENANT, seconds=1)
+        await open_rows([row], lambda _root: kms, epochs, tenant=TENANT, seconds=60)
     kms.mood = "hanging"
     with pytest.raises(KeysUnavailable, match="in time"):
         await open_rows([row], lambda _root: kms, epochs, tenant=TENANT, seconds=0.05)
     kms.mood = "well"
     broken = replace(row, wrapped=row.wrapped[:-1])
     with pytest.raises(IntegrityBroken):
-        await open_rows([row, broken], lambda _root: kms, epochs, tenant=TENANT, seconds=1)
+        await open_rows([row, broken], lambda _root: kms, epochs, tenant=TENANT, seconds=60)
 
 
 async def test_an_opened_key_has_no_text_and_is_not_pickled() -> None:

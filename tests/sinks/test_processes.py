@@ -103,7 +103,7 @@ async def test_who_is_killed_with_the_turn_is_taken_over_from(
     async with streaming(database, FileSink(name="lines", path="lines.jsonl"), home=tmp_path):
         await asyncio.sleep(0.5)
         assert not read_lines(path).whole(log(tenant), size), "the turn was still the other's"
-        await until(lambda: read_lines(path).whole(log(tenant), size), seconds=5)
+        await until(lambda: read_lines(path).whole(log(tenant), size), seconds=60)
     assert read_lines(path).check() == size
 
 
@@ -119,7 +119,7 @@ async def test_one_delivers_and_the_next_goes_on_at_once_where_it_stops(
                 size = await fill(database, tenant, 20)
             await until(lambda: read_lines(path).whole(log(tenant), size))
         size = await fill(database, tenant, 20)
-        await until(lambda: read_lines(path).whole(log(tenant), size), seconds=5)
+        await until(lambda: read_lines(path).whole(log(tenant), size), seconds=60)
     got = read_lines(path)
     assert got.check() == size == len(got.entries)
     own = Pace()

@@ -180,10 +180,10 @@ async def test_a_dead_sink_is_a_finding_and_nobody_else_s_matter(
         give_token(tmp_path)
         dead = HecSink(name="dead", place="siem", token="token")
         async with streaming(database, dead, file_sink(), home=tmp_path, egress=egress, reports=reports):
-            await until(lambda: taken(tmp_path).whole(log(tenant), size), seconds=5)
+            await until(lambda: taken(tmp_path).whole(log(tenant), size), seconds=60)
             await until(lambda: Kind.LEDGER_SINK_FAILED in reports.kinds)
             more = await fill(database, tenant, 30)
-            await until(lambda: taken(tmp_path).whole(log(tenant), more), seconds=5)
+            await until(lambda: taken(tmp_path).whole(log(tenant), more), seconds=60)
     detail = reports.details[reports.kinds.index(Kind.LEDGER_SINK_FAILED)]
     assert detail["sink"] == "dead"
     assert detail["error"] == ("timed-out" if trust else "egress-refused")
