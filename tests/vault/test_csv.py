@@ -53,7 +53,7 @@ def read_back(exported: bytes) -> list[Decoded]:
     return [mapper.row(record) for record in records]
 
 
-def kept(record: Opened) -> tuple[str, UUID | None, dict[str, Value]]:
+def kept(record: Opened) -> tuple[str | None, UUID | None, dict[str, Value]]:
     """Return what CSV can hold of `record`: an empty text is no value."""
     return record.external_id, record.subject, {name: value for name, value in record.fields.items() if value != ""}
 

@@ -162,6 +162,9 @@ def changed(fields: Sequence[Field], change: CollectionChange) -> tuple[Field, .
     for old, new in change.rename.items():
         if NAME.fullmatch(new) is None:
             problems.add(_at("/rename", old, names), "malformed")
+    for field in fields:
+        if field.whole and field.name in change.rename:  # by its name it is known for what it is
+            problems.add(f"/rename/{field.name}", "not-allowed")
     kept = {change.rename.get(field.name, field.name) for field in fields}
     if len(kept) != len(fields):
         problems.add("/rename", "duplicate")

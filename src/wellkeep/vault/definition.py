@@ -3,7 +3,8 @@
 Rules: names are identifiers, never data; every field has a number of its own from the tenant's counter, bound into each
 ciphertext and never used again, so a rename moves nothing; at most 1,000 fields. A field with few values can't be
 indexed: equal tags would be counted and read off the census (Naveed, Kamara and Wright, CCS 2015, reversed such columns
-for most patients of 200 hospitals). What is refused is named by path and code, never by value.
+for most patients of 200 hospitals). A whole FHIR resource holds what stands in the fields beside it, whatever their
+groups: who does not see each of these does not see it. What is refused is named by path and code, never by value.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import msgspec
 
 from wellkeep.crypto.blind import IndexKind
 from wellkeep.crypto.padding import ValueType
+from wellkeep.vault.templates import RESOURCE_FIELD
 
 MOST_FIELDS = 1_000
 _NOTHING: frozenset[str] = frozenset()
 EXTERNAL_ID = 0
 """The field number of a record's external id in every collection."""
+IDENTIFIER = "identifier"
+"""The group of external ids: who does not see it is shown none, and finds no record by one."""
 
 FIELD_GROUPS = ("clinical", "demographic", "contact", "identifier", "financial", "administrative")
 DEFAULT_GROUP = {"phi": "clinical", "pii": "demographic", "plain": "administrative"}
@@ -64,6 +68,11 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, rename={"field_class": "c
     def sealed(self) -> bool:
         """Whether its values are stored as envelopes."""
         return self.field_class != "plain"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds a whole resource, of which other fields are copies."""
+        return self.name == RESOURCE_FIELD and self.type == "json"
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +140,10 @@ class Collection:
         self._views: dict[tuple[frozenset[str], frozenset[str]], View] = {}
 
     def view(self, groups: frozenset[str], hidden: frozenset[str] = _NOTHING) -> View:
-        """Return what a principal with these field groups sees, but for fields `hidden` as `group:collection.field`."""
+        """Return what a principal with these field groups sees, but for fields `hidden` as `group:collection.field`.
+
+        A whole resource is seen by who sees all the other fields as well.
+        """
         ready = self._views.get((groups, hidden))
         if ready is None:
             fields = self.definition.fields
@@ -140,6 +152,8 @@ class Collection:
                 for field in fields
                 if field.group in groups and f"{field.group}:{self.name}.{field.name}" not in hidden
             }
+            if any(field.id not in seen and not field.whole for field in fields):
+                seen = {number: field for number, field in seen.items() if not field.whole}
             withheld = tuple(field.name for field in fields if field.id not in seen)
             ready = self._views[groups, hidden] = View(seen, withheld)
         return ready

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from wellkeep.vault.csv_source import harmless, write_rows
+from wellkeep.vault.csv_source import EXTERNAL_ID, harmless, write_rows
 from wellkeep.vault.definition import Field
 from wellkeep.vault.templates import RESOURCE_FIELD
 from wellkeep.vault.values import Value
@@ -24,10 +24,10 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 class Opened(NamedTuple):
-    """One record, opened as far as its reader may see."""
+    """One record, opened as far as its reader may see; `external_id` is None where they see no identifiers."""
 
     id: UUID
-    external_id: str
+    external_id: str | None
     subject: UUID | None
     revision: int
     fields: dict[str, Value]
@@ -37,7 +37,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     """One record in NDJSON."""
 
     id: UUID
-    external_id: str
+    external_id: str | msgspec.UnsetType
     fields: dict[str, Value]
     subject: UUID | None = None
     revision: int = 0
@@ -53,7 +53,10 @@ def payload(record: Opened) -> bytes:
 def write(
     form: str, records: Sequence[Opened], *, fields: Sequence[Field], withheld: Sequence[str], first: bool
 ) -> bytes:
-    """Return `records` in the format `form`; `first` writes CSV's header."""
+    """Return `records` in the format `form`; `first` writes CSV's header.
+
+    Where `withheld` names the external id, NDJSON has none, and CSV a column `record_id` that no import takes for one.
+    """
     if form == "fhir":
         return b"".join(
             bytes(resource) + b"\n"
@@ -62,13 +65,14 @@ def write(
         )
     if form == "csv":
         names = [field.name for field in fields]
-        header = ["external_id", "subject", *names] if first else None
+        named = "record_id" if EXTERNAL_ID in withheld else "external_id"
+        header = [named, "subject", *names] if first else None
         return write_rows(header, (_cells(record, fields) for record in records))
     return b"".join(
         _encode(
             _Line(
                 id=record.id,
-                external_id=record.external_id,
+                external_id=msgspec.UNSET if record.external_id is None else record.external_id,
                 fields=record.fields,
                 subject=record.subject,
                 revision=record.revision,
@@ -82,7 +86,7 @@ def write(
 
 def _cells(record: Opened, fields: Sequence[Field]) -> list[str]:
     return [
-        harmless(record.external_id),
+        str(record.id) if record.external_id is None else harmless(record.external_id),
         "" if record.subject is None else str(record.subject),
         *(_cell(field, record.fields.get(field.name)) for field in fields),
     ]

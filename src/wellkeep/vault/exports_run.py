@@ -2,7 +2,8 @@
 
 Rules: the caller's permission and the groups it sees are decided anew at each run; a page's part, its names and the
 checkpoint commit together, so a run that was killed goes on behind the last part that is whole; a run that lost the
-export stops. An external id that a record lacks is written as the record's own id.
+export stops. An external id that a record lacks is written as the record's own id. Who does not see identifiers is
+given no external id, and no whole resource, which holds it: neither is opened, and both are named as withheld.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from wellkeep.ledger.event import Action
 from wellkeep.vault import blobs, exports_table
 from wellkeep.vault.calls import SearchRecords
 from wellkeep.vault.context import Context
-from wellkeep.vault.definition import EXTERNAL_ID, LONGEST_STRING, Collection, Field
+from wellkeep.vault.csv_source import EXTERNAL_ID as NAME_OF_EXTERNAL_ID
+from wellkeep.vault.definition import EXTERNAL_ID, IDENTIFIER, LONGEST_STRING, Collection, Field
 from wellkeep.vault.exports_format import Opened, payload, write
 from wellkeep.vault.exports_table import ExportRow
 from wellkeep.vault.imports_batch import added, payload_digest
@@ -42,13 +44,12 @@ PAGE = 500
 _PART_BYTES = blobs.MAX_PART // 2
 """Of ciphertext: written as text, with its names, it may grow."""
 
-_NAME_OF_EXTERNAL_ID = "@external_id"
 _EXTERNAL = Field(
     id=EXTERNAL_ID,
-    name=_NAME_OF_EXTERNAL_ID,
+    name=NAME_OF_EXTERNAL_ID,
     type="string",
     field_class="phi",
-    group="identifier",
+    group=IDENTIFIER,
     max_length=LONGEST_STRING,
 )
 
@@ -152,7 +153,8 @@ class ExportRunner:
         data = write(row.format, opened, fields=page.fields, withheld=page.withheld, first=row.parts == 0)
         digest = int.from_bytes(row.digest, "big")
         for record in opened:
-            digest = added(digest, payload_digest(page.keys, record.external_id, payload(record)))
+            name = str(record.id) if record.external_id is None else record.external_id
+            digest = added(digest, payload_digest(page.keys, name, payload(record)))
         part = writer.seal(row.parts, exports_table.names_digest(records, subjects) + data)
         async with context.gate.transaction(decision) as work:
             await _held(work, opened)
@@ -205,15 +207,22 @@ class _Page:
         self.decision = decision
         self.keys = keys
         self.collection = collection
-        self.fields = [field for field in declared if field.id in view.fields]
-        self.withheld = list(view.withheld)
+        self.identified = IDENTIFIER in decision.groups
+        self.fields = [field for field in declared if field.id in view.fields and (self.identified or not field.whole)]
+        self.withheld = [field.name for field in declared if field not in self.fields]
         if form == "fhir":
             self.fields = [field for field in self.fields if field.name == RESOURCE_FIELD]
             if not self.fields:
                 raise Forbidden("Your role does not see whole FHIR resources")
+        held = declared if any(field.whole for field in self.fields) else self.fields
         self.names = [field.name for field in self.fields]
-        self.groups = {field.group for field in self.fields}
-        self.seen = {field.id: field for field in (*self.fields, _EXTERNAL)}
+        self.groups = {field.group for field in held}
+        self.seen = {field.id: field for field in self.fields}
+        if self.identified:
+            self.groups.add(IDENTIFIER)
+            self.seen[EXTERNAL_ID] = _EXTERNAL
+        else:
+            self.withheld.append(NAME_OF_EXTERNAL_ID)
 
     async def open(self, context: Context, receipt: Receipt, states: list[Stored]) -> list[Opened]:
         """Open `states`, whose entry is durable, giving the loop back every so many.
@@ -230,6 +239,6 @@ class _Page:
                 with suppress(SubjectErased):
                     await context.unopened(self.decision, state, error)
                 continue
-            external = values.pop(_NAME_OF_EXTERNAL_ID, None)
-            opened.append(Opened(state.id, str(external or state.id), state.subject, state.revision, values))
+            external = str(values.pop(NAME_OF_EXTERNAL_ID, None) or state.id) if self.identified else None
+            opened.append(Opened(state.id, external, state.subject, state.revision, values))
         return opened

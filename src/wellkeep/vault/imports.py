@@ -33,6 +33,7 @@ from wellkeep.vault.definition import Collection
 from wellkeep.vault.idempotency import Request, request
 from wellkeep.vault.imports_source import LIST_PART, MAP_PART, MOST_PARTS
 from wellkeep.vault.imports_table import FORMATS, JOB_KIND, ImportRow
+from wellkeep.vault.input import must_see_identifiers
 from wellkeep.vault.templates import names, template
 
 KEPT_DAYS = 30
@@ -77,11 +78,12 @@ class Imports:
         """Make an import that receives parts; the same `key` (Idempotency-Key) again returns the one it made.
 
         `mapping` is column → field for CSV. Raises `Validation`, `NotFound`, `Conflict` where the key was used for
-        another collection, format or map.
+        another collection, format or map, `Forbidden` for who does not see identifiers.
         """
         _check_request(collection, format, mapping)
         import_id = uuid7()
         decision = await self._decide(caller, _act(Action.IMPORT_CREATE, Permission.IMPORT_RUN, import_id, collection))
+        await must_see_identifiers(self._gate, decision)
         target = await self._context.collection(decision, collection)
         columns, credential = mapping or {}, caller.principal.credential
         asked = await request(

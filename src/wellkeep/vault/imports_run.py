@@ -42,6 +42,7 @@ from wellkeep.vault.imports_plan import Planner
 from wellkeep.vault.imports_seal import Plan
 from wellkeep.vault.imports_source import Source
 from wellkeep.vault.imports_table import ImportRow
+from wellkeep.vault.input import must_see_identifiers
 from wellkeep.vault.templates import PATIENTS
 
 BATCH = 500
@@ -106,6 +107,7 @@ class ImportRunner:
         keys = await context.keys_for(decision.tenant, collection)
         if collection.view(decision.groups, decision.hidden).withheld:
             raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
+        await must_see_identifiers(context.gate, decision)
         receipt = await context.gate.disclose(decision, records=(row.source_id,))
         async with context.opening_blob(decision, row.source_id):
             await self._take(decision, row, runner, keys, collection, receipt, stopping)

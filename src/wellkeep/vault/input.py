@@ -2,6 +2,7 @@
 
 Rules: all problems are reported together, by the pointer `/fields/<name>` and a code; a name that the collection does
 not declare is shown as `*`. Whoever can't see a group can't write to it either: they could not know what they replace.
+Who does not see identifiers finds no record by its external id: the answer would tell which there are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 from wellkeep.base.errors import FieldProblem, Forbidden, Validation
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.gate import Gate
-from wellkeep.vault.definition import Collection, SubjectMode
+from wellkeep.vault.definition import IDENTIFIER, Collection, SubjectMode
 from wellkeep.vault.tags import Payload
 from wellkeep.vault.values import Value, ValueRefused, encode
 
@@ -79,6 +80,13 @@ async def must_see(gate: Gate, decision: Decision, collection: Collection, names
             "Your role does not see some of these fields",
             fields=tuple(FieldProblem(f"/fields/{name}", "withheld") for name in hidden),
         )
+
+
+async def must_see_identifiers(gate: Gate, decision: Decision) -> None:
+    """Raise Forbidden, on record, where the caller sees no identifiers, and so addresses no record by one."""
+    if IDENTIFIER not in decision.groups:
+        await gate.failed(decision, error=Forbidden.code)
+        raise Forbidden("Your role does not see identifiers, so it finds no record by one")
 
 
 def check_subject(collection: Collection, subject: UUID | None) -> None:
