@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from limiting.clock import HandClock
-from wellkeep.access.limits import Counts, RateLimits
+from wellkeep.access import limits as module
+from wellkeep.access.limits import FAILED_WEIGHT, Counts, RateLimits
 from wellkeep.access.windows import Windows
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.limit_settings import LimitSettings
@@ -111,3 +112,86 @@ async def test_each_has_a_count_of_their_own_and_a_host_has_one_for_all_its_ipv6
     assert (await limits.of_address("2001:db8:0:1::1", weight=1))[1].ok
     assert (await limits.of_address("192.0.2.1", weight=1))[1].ok
     assert (await limits.of_address(None, weight=1))[1].ok
+
+
+async def test_a_flood_of_strangers_leaves_whoever_is_known_a_count_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HELD", 50)
+    limits = RateLimits(Counts(deployment=uuid7(), clock=HandClock()), LimitSettings(address_requests=10))
+    for n in range(400):
+        await limits.of_address(f"2001:db8:0:{n:x}::1", weight=10)
+    for kind in (ActorType.API_KEY, ActorType.PERSON):
+        for _ in range(40):
+            _, taken = await limits.of(principal(kind, 20), weight=20)
+            assert taken.ok, "no newcomer that is known shares a count with strangers"
+    records = [await limits.counts.take("records", n, weight=5, limit=5) for n in range(40)]
+    assert all(taken.ok for taken in records)
+
+
+@pytest.mark.parametrize("honest", ["2001:db8:9::1", "2001:db9::1", "192.0.2.1"])
+async def test_where_there_is_no_room_left_strangers_share_a_count_with_their_neighbours_alone(
+    monkeypatch: pytest.MonkeyPatch, honest: str
+) -> None:
+    """Whoever has a /48, which is what one customer is given, fills the table and slows down that /48."""
+    monkeypatch.setattr(module, "_HELD", 50)
+    limits = RateLimits(Counts(deployment=uuid7(), clock=HandClock()), LimitSettings(address_requests=10))
+    assert (await limits.of_address("198.51.100.7", weight=9))[1].ok
+    for n in range(400):
+        await limits.of_address(f"2001:db8:0:{n:x}::1", weight=1)
+    assert not (await limits.of_address("2001:db8:0:ffff::1", weight=1))[1].ok, "the flood's own"
+    assert (await limits.of_address(honest, weight=1))[1].ok
+    assert (await limits.of_address("198.51.100.7", weight=1))[1].ok, "who was counted keeps their own count"
+    assert not (await limits.of_address("198.51.100.7", weight=1))[1].ok, "neither more nor less"
+
+
+async def test_a_flood_from_everywhere_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HELD", 50)
+    counts = Counts(deployment=uuid7(), clock=HandClock())
+    limits = RateLimits(counts, LimitSettings(address_requests=10))
+    for n in range(500):
+        await limits.of_address(f"{0x2001 + n:x}:db8::1", weight=1)
+        await limits.of_address(f"{n % 200 + 1}.{n % 256}.0.1", weight=1)
+    assert counts.held == 50 + 10 + 10 + 1
+    assert not (await limits.of_address("3fff::1", weight=1))[1].ok, "then all newcomers share one"
+
+
+@pytest.mark.parametrize("ip", ["::ffff:192.0.2.1", "::ffff:c000:201"])
+async def test_an_ipv4_address_in_the_form_of_ipv6_is_that_address(ip: str) -> None:
+    limits = RateLimits(Counts(deployment=uuid7(), clock=HandClock()), LimitSettings(address_requests=10))
+    assert (await limits.of_address(ip, weight=10))[1].ok
+    assert not (await limits.of_address("192.0.2.1", weight=1))[1].ok
+    assert (await limits.of_address("::ffff:192.0.2.2", weight=1))[1].ok, "and no other"
+
+
+@pytest.mark.parametrize(("limit", "workers", "weight"), [(20, 4, 10), (20, 64, 50), (1, 2, 1), (3, 4, 2), (60, 2, 50)])
+async def test_a_share_never_refuses_for_ever_what_the_whole_limit_lets_through(
+    limit: int, workers: int, weight: int
+) -> None:
+    clock, who, through = HandClock(), principal(ActorType.API_KEY, requests=limit), 0
+    for _ in range(workers):
+        counts = Counts(deployment=uuid7(), clock=clock)
+        counts.workers = workers
+        limits = RateLimits(counts, LimitSettings())
+        told = [(await limits.of(who, weight=weight))[1] for _ in range(3)]
+        assert told[0].ok, "alone in its window it gets through on each worker"
+        assert {taken.limit for taken in told} == {limit}
+        through += sum(taken.ok for taken in told)
+    assert through <= max(workers, limit // weight), "and no more than one for a worker beyond what the limit lets"
+
+
+async def test_a_failed_sign_in_is_counted_by_a_worker_with_the_smallest_share() -> None:
+    counts = Counts(deployment=uuid7(), clock=HandClock())
+    counts.workers = 8
+    limits = RateLimits(counts, LimitSettings(address_requests=10))
+    assert (await limits.of_address("192.0.2.1", weight=FAILED_WEIGHT))[1].ok
+    assert not (await limits.of_address("192.0.2.1", weight=1))[1].ok
+
+
+async def test_a_budget_of_records_is_never_exceeded_by_one_large_answer_a_worker() -> None:
+    """Records can be asked for in smaller parts, so a share of them is a share."""
+    counts = Counts(deployment=uuid7(), clock=HandClock())
+    counts.workers = 4
+    assert not (await counts.take("records", "who", weight=100, limit=100)).ok
+    assert (await counts.take("records", "who", weight=25, limit=100)).ok
+    assert (await counts.take("records", "another", weight=1, limit=3)).ok, "one, where the share would be none"

@@ -2,11 +2,15 @@
 
 Rules
 - One process counts in memory. Several count in Redis, where there is one; else each of them takes its share of a limit
-  (a limit divided by the workers, rounded down), so that together they never let more through.
+  (a limit divided by the workers, rounded down, at least one), so that together they never let more through. What is
+  heavier than a share gets through where a worker let nothing else through: so of requests that heavy each worker lets
+  one through in a window, which is more than the limit where it has room for fewer than there are workers.
 - Redis down, slow or full: the share again, beginning with what this worker has let through already, and a finding that
   closes by itself when Redis is back. Never open, never an error to the caller, at most 50 ms late.
 - Only what was refused counts nothing. Who is unknown is counted by address (IPv6: by /64, which one host has whole); a
-  key that stands is never refused for what others did at its address.
+  key that stands is never refused for what others did at its address, nor for how many addresses there are: keys,
+  persons, addresses and budgets each have a table. Where that of the addresses is full, a newcomer shares a count with
+  its neighbours (IPv4: /24, then /16; IPv6: /48, then /32), that of the keys or persons with its tenant's.
 - What Redis is told is a hash of the deployment's and the caller's id, and numbers.
 
 The threats are a program that runs wild, a client that guesses, and a limit that several workers turn into several.
@@ -18,7 +22,9 @@ import asyncio
 import hashlib
 from collections.abc import Hashable
 from contextlib import suppress
-from ipaddress import IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Literal
 from uuid import UUID
 
 from wellkeep.access.redis_line import LineDown, RedisLine
@@ -35,8 +41,11 @@ MINUTE, HOUR = 60, 3600
 FAILED_WEIGHT = 10
 """What a failed authentication counts for."""
 _HELD = 50_000
+_HEAVIEST = 2**40
 _TOLD_EVERY = 30.0
 _HASHED = 10_000
+_Kind = Literal["key", "person", "address", "records"]
+_WIDER = {4: (32, 24, 16), 6: (64, 48, 32)}
 
 
 class Counts:
@@ -47,40 +56,78 @@ class Counts:
         self.workers = 1
         self.line = line
         self._deployment = deployment
-        self._windows = {seconds: Windows(seconds=seconds, most=_HELD, clock=clock) for seconds in (MINUTE, HOUR)}
+        self._clock = clock
+        self._windows: dict[tuple[str, int], Windows] = {}
         self._hashed: dict[tuple[str, Hashable], str] = {}
 
+    @property
+    def held(self) -> int:
+        """How many counts are held in memory."""
+        return sum(len(windows) for windows in self._windows.values())
+
     async def take(
-        self, kind: str, who: Hashable, *, weight: int, limit: int, seconds: int = MINUTE, blocks: bool = True
+        self,
+        kind: _Kind,
+        who: Hashable,
+        *,
+        weight: int,
+        limit: int,
+        seconds: int = MINUTE,
+        blocks: bool = True,
+        wider: tuple[Hashable, ...] = (),
+        alone: bool = False,
     ) -> Taken:
-        """Count `weight` for `who` if that stays within `limit`, or in any case where nothing `blocks`."""
-        windows = self._windows[seconds]
+        """Count `weight` for `who` if that stays within `limit`, or in any case where nothing `blocks`.
+
+        `wider` are the names by which newcomers are counted where there is no room for each. `alone`: what is heavier
+        than all there is gets through where nothing else did. A weight below nought counts for nought.
+        """
+        windows = self._table(kind, seconds)
+        weight = min(max(weight, 0), _HEAVIEST)
         if self.line is not None:
-            try:
-                ok, current, previous, at = await self.line.count(
-                    self._hash(kind, who),
-                    weight=weight,
-                    limit=limit if blocks else -1,
-                    milliseconds=1000 * seconds,
-                )
-            except LineDown:
-                pass
-            else:
-                if ok:
-                    windows.take((kind, who), weight=weight, limit=limit, blocks=False)
-                done = at / (1000 * seconds)
-                return judged(
-                    ok=ok == 1,
-                    limit=limit,
-                    weight=weight,
-                    current=current,
-                    previous=previous,
-                    at=done,
-                    seconds=seconds,
-                )
-        share = limit if self.workers == 1 else limit // self.workers
-        taken = windows.take((kind, who), weight=weight, limit=share, blocks=blocks)
+            asked = min(weight, limit) if alone else weight
+            with suppress(LineDown):
+                return await self._together(windows, kind, who, wider, weight=asked, limit=limit, blocks=blocks)
+        share = limit if self.workers == 1 else max(1, limit // self.workers)
+        counted = min(weight, share) if alone else weight
+        taken = windows.take(who, weight=counted, limit=share, blocks=blocks, wider=wider)
         return taken if share == limit else taken._replace(limit=limit)
+
+    async def _together(
+        self,
+        windows: Windows,
+        kind: str,
+        who: Hashable,
+        wider: tuple[Hashable, ...],
+        *,
+        weight: int,
+        limit: int,
+        blocks: bool,
+    ) -> Taken:
+        """Count in Redis, and in memory for when it is gone. Raises LineDown."""
+        if self.line is None:
+            raise LineDown
+        milliseconds = 1000 * windows.seconds
+        told = self._hash(kind, windows.name(who, wider))
+        asked = limit if blocks else -1
+        ok, current, previous, at = await self.line.count(told, weight=weight, limit=asked, milliseconds=milliseconds)
+        if ok:
+            windows.take(who, weight=weight, limit=limit, blocks=False, wider=wider, told=True)
+        return judged(
+            ok=ok == 1,
+            limit=limit,
+            weight=weight,
+            current=current,
+            previous=previous,
+            at=at / milliseconds,
+            seconds=windows.seconds,
+        )
+
+    def _table(self, kind: str, seconds: int) -> Windows:
+        found = self._windows.get((kind, seconds))
+        if found is None:
+            found = self._windows[kind, seconds] = Windows(seconds=seconds, most=_HELD, clock=self._clock)
+        return found
 
     def _hash(self, kind: str, who: Hashable) -> str:
         known = self._hashed.get((kind, who))
@@ -103,16 +150,22 @@ class RateLimits:
     async def of(self, principal: Principal, *, weight: int) -> tuple[str, Taken]:
         """Count a request of somebody who is known, and return by which policy."""
         if principal.type is ActorType.PERSON:
+            kind: _Kind = "person"
             limit = self._settings.person_requests
-            return "person", await self.counts.take("person", principal.id, weight=weight, limit=limit)
-        limit = principal.requests or self._settings.requests
+        else:
+            kind, limit = "key", principal.requests or self._settings.requests
         # What costs more than the whole limit is let through where nothing else was: else it never would be.
-        return "key", await self.counts.take("key", principal.id, weight=min(weight, limit), limit=limit)
+        taken = await self.counts.take(
+            kind, principal.id, weight=weight, limit=limit, wider=(principal.tenant,), alone=True
+        )
+        return kind, taken
 
     async def of_address(self, ip: str | None, *, weight: int) -> tuple[str, Taken]:
         """Count a request of somebody who is not."""
         limit = self._settings.address_requests
-        return "address", await self.counts.take("address", _neighbours(ip), weight=weight, limit=limit)
+        who, *wider = _neighbours(ip)
+        taken = await self.counts.take("address", who, weight=weight, limit=limit, wider=tuple(wider), alone=True)
+        return "address", taken
 
 
 class LineWatch:
@@ -150,8 +203,12 @@ class LineWatch:
             await self._findings.settle(PLATFORM_TENANT, keys=[finding_key(Kind.LIMITS_UNAVAILABLE)])
 
 
-def _neighbours(ip: str | None) -> str:
-    """Return the address, or of an IPv6 one the network that a single host has to itself."""
-    if ip is None or ":" not in ip:
-        return ip or "unknown"
-    return str(IPv6Network((int(ip_address(ip)) >> 64 << 64, 64)))
+@lru_cache(maxsize=4096)
+def _neighbours(ip: str | None) -> tuple[str, ...]:
+    """Return the address, or of an IPv6 one the network that a single host has to itself, and the networks around."""
+    if ip is None:
+        return ("unknown",)
+    address = ip_address(ip)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return tuple(str(ip_network((address, bits), strict=False)) for bits in _WIDER[address.version])

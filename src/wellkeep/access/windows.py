@@ -4,18 +4,23 @@ What counts is the window under way and the share of the one before that still l
 nobody gets twice the limit by asking around a full minute. The share is rounded up.
 
 Rules: a count takes a few hundred bytes and there are at most `most` of them; what is older than a window makes room
-first, and where there is none left the newcomers share one count. The threat is a flood of addresses that fills memory.
+first. Where there is none left a newcomer is counted with its neighbours, by the next wider name that it has; of those
+names there are a fifth as many; and where those are too many as well, whoever is left shares one count. The threat is a
+flood of addresses that fills memory, or that slows down whoever is no part of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator
+from typing import Final, NamedTuple
 
 from wellkeep.base.clock import Clock
 
+WIDER: Final = 2
+"""How many wider names a newcomer may have."""
 _OTHERS = "others"
+_INDEX, _CURRENT, _PREVIOUS, _OWED = range(4)
 
 
 class Taken(NamedTuple):
@@ -44,50 +49,95 @@ def judged(*, ok: bool, limit: int, weight: int, current: int, previous: int, at
 
 
 class Windows:
-    """The counts of one kind of window."""
+    """The counts of one kind of window, of one kind of caller."""
 
     def __init__(self, *, seconds: int, most: int, clock: Clock) -> None:
         """Count in windows of `seconds`, for at most `most` at a time."""
         self.seconds = seconds
-        self._most = most
+        self._rooms = (most, *(max(1, most // 5) for _ in range(WIDER)), 1)
         self._clock = clock
-        self._slots: dict[Hashable, list[int]] = {}
+        self._tables: list[dict[Hashable, list[int]]] = [{} for _ in self._rooms]
         self._swept = -1
 
-    def take(self, who: Hashable, *, weight: int, limit: int, blocks: bool = True) -> Taken:
-        """Count `weight` for `who` where that stays within `limit`, or in any case where nothing `blocks`."""
+    def take(
+        self,
+        who: Hashable,
+        *,
+        weight: int,
+        limit: int,
+        blocks: bool = True,
+        wider: tuple[Hashable, ...] = (),
+        told: bool = False,
+    ) -> Taken:
+        """Count `weight` for `who` where that stays within `limit`, or in any case where nothing `blocks`.
+
+        `wider` are the names that newcomers share where there is no room, at most `WIDER`. `told`: the workers' common
+        count has it already; what it has not is `owed` to it.
+        """
         index, at = self._now()
-        slot = self._slot(who, index)
-        current, previous = slot[1], slot[2]
+        _, slot = self._slot(who, wider, index)
+        current, previous = slot[_CURRENT], slot[_PREVIOUS]
         ok = not blocks or current + math.ceil(previous * (1 - at)) + weight <= limit
         if ok:
-            slot[1] = current = current + weight
+            slot[_CURRENT] = current = current + weight
+            slot[_OWED] += 0 if told else weight
         return judged(
             ok=ok, limit=limit, weight=weight, current=current, previous=previous, at=at, seconds=self.seconds
         )
 
+    def name(self, who: Hashable, wider: tuple[Hashable, ...] = ()) -> Hashable:
+        """Return the name that `who` is counted by: its own, or one that it shares."""
+        return self._slot(who, wider, self._now()[0])[0]
+
+    def owed(self, *, everything: bool) -> Iterator[tuple[Hashable, int]]:
+        """Return what the common count was not told, or `everything` where it has forgotten; it counts as told then."""
+        index, at = self._now()
+        for name, slot in [held for table in self._tables for held in table.items()]:
+            _move(slot, index)
+            used = slot[_CURRENT] + math.ceil(slot[_PREVIOUS] * (1 - at))
+            owed = used if everything else min(slot[_OWED], used)
+            slot[_OWED] = 0
+            if owed:
+                yield name, owed
+
     def __len__(self) -> int:
         """Return how many counts are held."""
-        return len(self._slots)
+        return sum(len(table) for table in self._tables)
 
     def _now(self) -> tuple[int, float]:
         windows = self._clock.monotonic() / self.seconds
         index = int(windows)
         return index, windows - index
 
-    def _slot(self, who: Hashable, index: int) -> list[int]:
-        slot = self._slots.get(who)
+    def _slot(self, who: Hashable, wider: tuple[Hashable, ...], index: int) -> tuple[Hashable, list[int]]:
+        slot = self._tables[0].get(who)
+        name = who
         if slot is None:
-            if len(self._slots) >= self._most:
-                who = self._make_room(who, index)
-            slot = self._slots.setdefault(who, [index, 0, 0])
-        if slot[0] != index:
-            slot[2] = slot[1] if slot[0] == index - 1 else 0
-            slot[0], slot[1] = index, 0
-        return slot
+            level, name = self._place(who, wider, index)
+            slot = self._tables[level].setdefault(name, [index, 0, 0, 0])
+        _move(slot, index)
+        return name, slot
 
-    def _make_room(self, who: Hashable, index: int) -> Hashable:
+    def _place(self, who: Hashable, wider: tuple[Hashable, ...], index: int) -> tuple[int, Hashable]:
+        """Return the table that a newcomer is counted in, and by which name."""
+        for level, name in enumerate((who, *wider)):
+            table = self._tables[level]
+            if name in table or len(table) < self._rooms[level] or self._make_room(level, index):
+                return level, name
+        return len(self._tables) - 1, _OTHERS
+
+    def _make_room(self, level: int, index: int) -> bool:
+        """Drop what is older than a window, once a window, and say whether that made room."""
         if self._swept != index:
             self._swept = index
-            self._slots = {one: slot for one, slot in self._slots.items() if slot[0] >= index - 1}
-        return who if len(self._slots) < self._most else _OTHERS
+            for place, table in enumerate(self._tables):
+                self._tables[place] = {name: slot for name, slot in table.items() if slot[_INDEX] >= index - 1}
+        return len(self._tables[level]) < self._rooms[level]
+
+
+def _move(slot: list[int], index: int) -> None:
+    """Bring a count into the window `index`; what lies further back than one is no longer counted, nor owed."""
+    if slot[_INDEX] != index:
+        slot[_PREVIOUS] = slot[_CURRENT] if slot[_INDEX] == index - 1 else 0
+        slot[_OWED] = slot[_OWED] if slot[_PREVIOUS] else 0
+        slot[_INDEX], slot[_CURRENT] = index, 0
