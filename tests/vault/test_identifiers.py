@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -180,3 +181,20 @@ async def test_who_does_not_see_identifiers_imports_nothing(transfer: Transfer) 
     await roles.put(someone(transfer.stack, "administrator"), narrowed)
     ended = await transfer.run(started.id)
     assert (ended.state, ended.error, ended.unchanged) == ("failed", "forbidden", 0)
+
+
+async def test_who_does_not_see_identifiers_puts_nothing_by_one(transfer: Transfer) -> None:
+    await filled(transfer)
+    stack = transfer.stack
+    masked = someone(stack, "integration")
+    masked = msgspec.structs.replace(masked, principal=dataclasses.replace(masked.principal, masked=True))
+    blind = await seeing(stack, "clinical")
+    for caller in (stack.caller("coach"), blind, masked):
+        for name in (NAME, "not-there"):
+            before = len(await stack.as_superuser("SELECT id FROM vault.record"))
+            with pytest.raises(Forbidden, match="identifiers"):
+                await stack.vault.upserts.put(caller, "visits", name, {})
+            assert len(await stack.as_superuser("SELECT id FROM vault.record")) == before
+    failed = [row for row in await stack.entries("record.change") if row["outcome"] == "failed"]
+    assert len(failed) == 6
+    assert '"records"' not in "".join(row["text"] for row in failed), "nothing was looked up"

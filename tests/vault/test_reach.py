@@ -61,7 +61,9 @@ async def batch(ward: Ward, caller: Caller, subject: UUID, note: UUID) -> object
 
 
 async def upsert(ward: Ward, caller: Caller, subject: UUID, note: UUID) -> object:
-    return await ward.stack.vault.upserts.put(caller, "notes", f"of-{subject}", {"text": "put"}, subject=subject)
+    put, name = ward.stack.vault.upserts.put, f"of-{subject}"
+    await put(ward.stack.integration, "notes", name, {"text": "before"}, subject=subject)
+    return await put(caller, "notes", name, {"text": "put"}, subject=subject)
 
 
 async def search(ward: Ward, caller: Caller, subject: UUID, note: UUID) -> object:
@@ -163,9 +165,38 @@ async def test_one_more_role_that_is_bound_to_nobody_shows_what_it_sees_of_every
     with pytest.raises(Forbidden):
         await stack.vault.records.change(both, "patients", patients[1].id, {"ssn": "999123457"}, expected=1)
     await stack.vault.records.change(both, "patients", patients[1].id, {"note": "seen"}, expected=1)
-    await stack.vault.upserts.put(both, "patients", "ext", {"ssn": "999887777"})
-    with pytest.raises(Forbidden):
-        await stack.vault.upserts.put(both, "patients", "ext", {"ssn": "999887777"})
+    await stack.vault.upserts.put(stack.integration, "patients", "ext", {"ssn": "999887777"})
+    for name in ("ext", "not-there"):
+        with pytest.raises(Forbidden, match="not one of yours"):
+            await stack.vault.upserts.put(both, "patients", name, {"note": "seen"})
+
+
+async def test_an_external_id_out_of_reach_is_answered_as_one_that_is_not_there(ward: Ward) -> None:
+    """Whoever is bound changes records of their own patients by an external id, and makes none: else a put would tell."""
+    stack, put, clinician = ward.stack, ward.stack.vault.upserts.put, ward.clinician()
+    await put(stack.integration, "notes", "theirs", {"text": "a"}, subject=ward.others)
+    await put(stack.integration, "patients", "theirs", {"family": "Koepp"})
+    await break_glass(stack, ward.person, ward.mine, until=stack.clock.now() + timedelta(minutes=5))
+    emergency = ward.clinician(purpose=Purpose.BREAK_GLASS)
+    for caller, words in ((clinician, "not one of yours"), (emergency, "Break the glass")):
+        told = set()
+        for name in ("theirs", "not-there"):
+            for collection, subject in (("notes", ward.mine), ("notes", ward.others), ("patients", None)):
+                with pytest.raises(Forbidden, match=words) as refused:
+                    await put(caller, collection, name, {}, subject=subject)
+                told.add((refused.value.message, refused.value.fields, refused.value.resource))
+        assert len(told) == 1
+    mine = await put(stack.integration, "notes", "mine", {"text": "a"}, subject=ward.mine)
+    for number, caller in enumerate((clinician, emergency)):
+        done = await put(caller, "notes", "mine", {"text": f"{number}"}, subject=ward.mine)
+        assert (done.outcome, done.written.id) == ("updated", mine.written.id)
+    assert (await put(clinician, "wards", "new", {"title": "East"})).outcome == "created", "it can be nobody's secret"
+
+
+async def test_who_is_free_as_well_puts_what_the_free_role_sees_under_any_external_id(ward: Ward) -> None:
+    both, put = ward.clinician("integration"), ward.stack.vault.upserts.put
+    assert (await put(both, "notes", "new", {"text": "a"}, subject=ward.others)).outcome == "created"
+    assert (await put(both, "notes", "new", {"text": "b"}, subject=ward.others)).outcome == "updated"
 
 
 async def test_what_is_of_nobody_yet_is_covered_and_an_unknown_patient_is_not(ward: Ward) -> None:
@@ -229,7 +260,7 @@ async def test_a_field_that_a_role_hides_is_withheld_unsearched_and_kept(ward: W
     role = own_role(
         "nurse",
         permissions=permissions,
-        groups=["clinical"],
+        groups=["clinical", "identifier"],
         purposes=[Purpose.TREATMENT],
         default_purpose=Purpose.TREATMENT,
         hidden=["notes.code"],

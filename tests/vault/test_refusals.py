@@ -115,14 +115,14 @@ async def test_who_sees_a_part_of_a_record_replaces_no_more_than_that(stack: Sta
     full: dict[str, Value] = {"ssn": "999-12-3456", "family": "Koepp", "note": "n", "balance": "12.10", "active": True}
     made = await put(stack.integration, "patients", "e", full)
     before = (await read(stack.integration, "patients", made.written.id)).fields
-    coach = stack.caller("coach")
-    seen = (await read(coach, "patients", made.written.id)).fields
+    clinician = stack.clinician
+    seen = (await read(clinician, "patients", made.written.id)).fields
     assert set(seen) < set(before)
-    changed = await put(coach, "patients", "e", {name: full[name] for name in seen if name != "family"})
+    changed = await put(clinician, "patients", "e", {name: full[name] for name in seen if name != "family"})
     assert (changed.outcome, changed.written.revision) == ("updated", 2)
     after = (await read(stack.integration, "patients", made.written.id)).fields
     assert after == {name: value for name, value in before.items() if name != "family"}
-    again = await put(coach, "patients", "e", {name: full[name] for name in seen if name != "family"})
+    again = await put(clinician, "patients", "e", {name: full[name] for name in seen if name != "family"})
     assert (again.outcome, again.written.revision) == ("unchanged", 2)
     with pytest.raises(Conflict):
         await stack.vault.records.create(stack.integration, "patients", {"ssn": "999123456"})

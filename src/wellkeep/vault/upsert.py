@@ -4,6 +4,8 @@ Rules: the external id is sealed as field 0 and found by its blind tag, unique i
 changed is told by the stored content MAC, so nothing is opened to compare. What is put replaces the whole record that
 its caller can see: fields of other groups stay as they are stored. A subject is looked up before the external id, and
 what is refused is on record with the record that was met: else a name of nobody would tell which external ids exist.
+Who sees no identifiers puts nothing by one. Whoever is bound to some patients changes what these have, and makes
+nothing that could be a patient's: an external id out of reach and one that is not there are answered alike.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from wellkeep.base.errors import Conflict, NotFound, PreconditionFailed, SubjectErased, Unavailable
 from wellkeep.base.ids import uuid7
@@ -23,8 +27,8 @@ from wellkeep.vault.calls import NIL, SealedState, SearchRecords
 from wellkeep.vault.changing import Plan, apply, kept_unseen, key_for, met
 from wellkeep.vault.context import Context
 from wellkeep.vault.creating import create_call, create_facts
-from wellkeep.vault.definition import EXTERNAL_ID, Collection, SubjectMode
-from wellkeep.vault.input import check_external_id, check_subject, must_see, payloads
+from wellkeep.vault.definition import EXTERNAL_ID, IDENTIFIER, Collection, SubjectMode
+from wellkeep.vault.input import check_external_id, check_subject, must_see, must_see_identifiers, payloads
 from wellkeep.vault.keying import Keying, for_single_record, keep, refund
 from wellkeep.vault.outcomes import Written, settle
 from wellkeep.vault.sealing import NOTHING_KEPT, Kept, content_mac, seal_state
@@ -64,7 +68,7 @@ class Upserts:
 
         Raises Validation, NotFound, Conflict (a unique value is taken, another subject is named), Forbidden.
         """
-        decision = await self._decide(caller, Permission.RECORD_CHANGE, Action.RECORD_CHANGE, collection)
+        decision = await self._naming(caller, collection)
         check_external_id(external_id)
         for _ in range(_TRIES):
             target = await self._context.collection(decision, collection)
@@ -76,6 +80,7 @@ class Upserts:
             keys = await self._context.keys_for(decision.tenant, target)
             current = await self._located(decision, target, keys, external_id)
             if current is None:
+                await self._may_make(decision, target)
                 try:
                     done = await self._create(caller, target, keys, values, external_id, subject)
                 except KeyReplaced:
@@ -87,6 +92,19 @@ class Upserts:
             if done is not None:
                 return done
         raise Unavailable("The record is being changed by others; try again", retry_after=1)
+
+    async def _naming(self, caller: Caller, collection: str) -> Decision:
+        """Return the decision to change what an external id names, without what of it sees no identifiers."""
+        decision = await self._decide(caller, Permission.RECORD_CHANGE, Action.RECORD_CHANGE, collection)
+        await must_see_identifiers(self._context.gate, decision)
+        if decision.beyond is not None and IDENTIFIER not in decision.beyond.groups:
+            return msgspec.structs.replace(decision, beyond=None)
+        return decision
+
+    async def _may_make(self, decision: Decision, target: Collection) -> None:
+        """Refuse, as if it were out of reach, to make what could as well be there and be another patient's."""
+        if target.subject is not SubjectMode.NONE:
+            await self._context.gate.must_reach_all(decision)
 
     async def _must_reach_named(self, decision: Decision, subject: UUID | None) -> None:
         """Refuse a named patient out of reach before anything is looked up: else the answer would tell of them."""
@@ -113,6 +131,7 @@ class Upserts:
         decision = await self._decide(caller, Permission.RECORD_CREATE, Action.RECORD_CREATE, target.name)
         context, record, now = self._context, uuid7(), self._context.clock.now()
         decision = await self._settled(decision, target, values, subject)
+        await must_see_identifiers(context.gate, decision)
         keying = await for_single_record(context, decision, target, keys, subject=subject, seals=len(values) + 1)
         owner = keying.use.subject if target.subject is SubjectMode.REQUIRED else None
         state = _sealed(context, target, keys, keying, (record, 1), values, external_id, owner)
