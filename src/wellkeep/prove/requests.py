@@ -76,7 +76,8 @@ class Place:
 class Request:
     """One request: the documented operation, the permission that it must need, and how it is sent.
 
-    `entered`: it discloses PHI, changes something or administers, so it must leave an entry.
+    `entered`: it discloses PHI, changes something or administers, so it must leave an entry. `sees` are field groups
+    that it needs beside the permission.
     """
 
     operation: str
@@ -84,6 +85,7 @@ class Request:
     arguments: dict[str, Any]
     admin: bool = False
     entered: bool = True
+    sees: tuple[str, ...] = ()
 
     async def send(self, client: httpx.AsyncClient) -> httpx.Response:
         """Send it over `client`, which must be of the right listener."""
@@ -149,7 +151,7 @@ def _line(line: people_requests.Line, *, admin: bool) -> Request:
 
 
 def _request(operation: str, permission: str, method: str, url: str, **more: Any) -> Request:
-    told = {name: more.pop(name) for name in ("admin", "entered") if name in more}
+    told = {name: more.pop(name) for name in ("admin", "entered", "sees") if name in more}
     return Request(operation, permission, {"method": method, "url": url} | more, **told)
 
 
@@ -192,7 +194,7 @@ def _transfers(place: Place) -> Iterator[Request]:
     part = {"content": b"{}\n", "headers": {"Content-Type": "application/octet-stream"}}
     yield _request("import_get", "import:read", "GET", ended, entered=False)
     yield _request("import_errors", "import:read", "GET", f"{ended}/errors")
-    yield _request("import_create", "import:run", "POST", "/v1/imports", json=asked)
+    yield _request("import_create", "import:run", "POST", "/v1/imports", json=asked, sees=("identifier",))
     yield _request("import_part", "import:run", "PUT", f"{waiting}/parts/0", **part)
     yield _request("import_start", "import:run", "POST", f"{waiting}/start")
     yield _request("import_stop", "import:run", "POST", f"{waiting}/stop")
@@ -216,7 +218,7 @@ def _changing(place: Place) -> Iterator[Request]:
     yield _request("collection_change", "collection:change", "PATCH", changed, json={"add": [extra]}, headers=wanted)
     yield _request("record_create", "record:create", "POST", f"{base}/records", json=label)
     yield _request("record_batch", "record:create", "POST", f"{base}/records/batch", json={"records": [label]})
-    yield _request("record_upsert", "record:change", "PUT", external, json=label)
+    yield _request("record_upsert", "record:change", "PUT", external, json=label, sees=("identifier",))
     yield _request("record_change", "record:change", "PATCH", record, json=label, headers=match)
     doomed = f"{base}/records/{place.doomed}"
     yield _request("record_delete", "record:delete", "DELETE", doomed, headers=match)

@@ -1,7 +1,8 @@
 """access.roles: the matrix of role, action and field, each cell tried over the API and compared with the policy.
 
-What the policy says is read from the reviewed roles file, apart from the code that decides, so that a decision that
-strays from the file is seen. Which action needs which permission stands in the probe's own reviewed table.
+So is each way to a patient, as somebody whose role is bound to the care team. What the policy says is read from the
+reviewed roles file, apart from the code that decides, so that a decision that strays from the file is seen. Which
+action needs which permission stands in the probe's own reviewed table.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from wellkeep.prove import bound
 from wellkeep.prove.deployment import created
 from wellkeep.prove.evidence import Notes, Where
 from wellkeep.prove.probe import Probe
@@ -34,6 +36,7 @@ async def run(world: World, notes: Notes) -> None:
     await _table(live, notes)
     await _actions(live, notes, text)
     await _fields(live, notes, text["roles"])
+    await _care(live, notes)
     await _strangers(live, notes)
 
 
@@ -57,11 +60,12 @@ async def _actions(live: Stage, notes: Notes, text: Mapping[str, Any]) -> None:
     for role, key in live.a.keys.items():
         permitted = set(text["roles"][role]["permissions"]) - set(text["platform"]["only"])
         permitted -= set(text["people"]["never_keys"])
+        groups = set(text["roles"][role]["groups"])
         place = Place.nowhere(record=record["id"], subject=record["subject"], tenant=live.a.id)
         for request in (*requests(place), *personal()):
             answer = await request.send(await live.client(key, admin=request.admin))
             cells += 1
-            if not _as_told(answer, request, permitted):
+            if not _as_told(answer, request, permitted, groups):
                 wrong.append(f"{role} {request.operation} → {answer.status_code}")
     notes.check(
         f"tried {cells} cells of role and action: {len(live.a.keys)} roles, each with a key of its own",
@@ -70,9 +74,9 @@ async def _actions(live: Stage, notes: Notes, text: Mapping[str, Any]) -> None:
     )
 
 
-def _as_told(answer: httpx.Response, request: Request, permitted: set[str]) -> bool:
+def _as_told(answer: httpx.Response, request: Request, permitted: set[str], groups: set[str]) -> bool:
     """Say whether an answer is that of a policy which permits `permitted`: 403 or not, and no fault of ours."""
-    if request.permission not in permitted:
+    if request.permission not in permitted or not groups.issuperset(request.sees):
         return answer.status_code == _REFUSED
     return answer.status_code not in {_REFUSED, httpx.codes.UNAUTHORIZED} and not answer.is_server_error
 
@@ -151,6 +155,18 @@ def _shown(body: Mapping[str, Any], groups: set[str]) -> list[str]:
         if (shown, withheld) != (group in groups, group not in groups):
             strays.append(f"sees {name}" if shown else f"does not see {name}")
     return strays
+
+
+async def _care(live: Stage, notes: Notes) -> None:
+    """Try each way to one's own patient and to another's, as a person whose role is bound to the care team."""
+    cells, wrong = await bound.tried(live)
+    notes.check(
+        f"tried {cells} cells of a role that is bound to the care team: one's own patient, and another's",
+        held=cells > 0 and not wrong,
+        seen="each was open for one's own and refused (403), or left out, for the other"
+        if not wrong
+        else "; ".join(wrong[:5]),
+    )
 
 
 async def _strangers(live: Stage, notes: Notes) -> None:
