@@ -137,6 +137,20 @@ async def test_a_passkey_is_two_factors_and_signs_in_alone(opened: Stack, tenant
         assert again.status_code == 422, "a challenge is good once"
 
 
+async def test_right_passkeys_slow_down_nobody_at_the_same_address(opened: Stack, tenant: UUID) -> None:
+    who = await joined(opened, tenant, "administrator")
+    device = Device()
+    async with opened.client() as client:
+        await registered(client, sent_by(await session(opened, tenant, who, mfa=False, ip=None)), device)
+        for _ in range(3):
+            assert (await sign_in(client, device)).status_code == 200
+        async with opened.database.connect() as connection:
+            assert await connection.fetchval("SELECT sum(failures) FROM access.throttle") == 0
+        assert (await sign_in(client, device, origin="https://evil.example.org")).status_code == 401
+        async with opened.database.connect() as connection:
+            assert round(await connection.fetchval("SELECT sum(failures) FROM access.throttle")) == 2
+
+
 async def test_what_a_passkey_did_not_sign_for_us_just_now_is_refused(opened: Stack, tenant: UUID) -> None:
     who = await joined(opened, tenant, "coach")
     device, stranger = Device(), Device()

@@ -113,6 +113,114 @@ async def test_second_factors_have_lanes_of_their_own(door: Door, tenant: UUID) 
     assert await let_through(other, HERE)
 
 
+async def factor(throttle: Throttle, person: UUID, *, ip: str = HERE, device: str | None = None) -> int:
+    """Try a second factor; returns the wait that was told, 0 where it was let through."""
+    try:
+        await throttle.factor(person, ip=ip, device=device)
+    except RateLimited as refused:
+        return refused.retry_after or -1
+    return 0
+
+
+async def test_who_knows_the_password_fills_no_lane_of_the_persons_own_device(door: Door) -> None:
+    throttle, who = worker(door), uuid7()
+    for number in range(60):
+        await factor(throttle, who, ip=f"10.0.{number}.1")
+    assert await factor(throttle, who, ip=THERE) > 0, "strangers wait"
+    assert [await factor(throttle, who, device="a" * 32) for _ in range(3)] == [0] * 3, "the person goes on"
+    assert await factor(throttle, who, ip=HERE, device="b" * 32) == 0, "in each browser that is known"
+
+
+@pytest.mark.parametrize("quiet", [0, 3_601])
+@pytest.mark.parametrize("device", [None, "{:032x}"])
+async def test_a_day_of_guessing_a_second_factor_is_130_guesses_however_many_places_it_comes_from(
+    door: Door, device: str | None, quiet: int
+) -> None:
+    """With 3 codes of a million right at a time, that is one day in 2,500; also for who collected signed cookies.
+
+    `quiet` is how long whoever guesses rests when told to wait for more than a minute.
+    """
+    throttle, who, tried, elapsed = worker(door), uuid7(), 0, 0
+    while elapsed < 86_400:
+        wait = await factor(throttle, who, ip=f"10.{tried}.0.1", device=device and device.format(tried))
+        tried += wait == 0
+        wait = max(wait, quiet) if wait > 60 else wait
+        elapsed += wait
+        await go_by(door, wait)
+    assert 20 < tried <= 130
+
+
+async def test_an_hour_without_a_guess_at_a_second_factor_forgets_four_of_them(door: Door) -> None:
+    throttle, who = worker(door), uuid7()
+    assert [await factor(throttle, who, ip=f"10.0.{number}.1") for number in range(21)] == [0] * 20 + [1]
+    await go_by(door, 3_600)
+    assert [await factor(throttle, who, ip=f"10.1.{number}.1") for number in range(5)][:4] == [0] * 4
+    assert await factor(throttle, who, ip=THERE) > 0
+
+
+async def link(throttle: Throttle, *, ip: str = HERE, right: bool = False) -> bool:
+    """Begin and end a sign-in by a link; says whether both were let through."""
+    try:
+        await throttle.link(ip=ip)
+        taken = await throttle.link(ip=ip)
+    except RateLimited:
+        return False
+    if right:
+        await throttle.right(taken, begun=1)
+    return True
+
+
+async def test_right_links_count_for_nothing_and_a_flood_is_slowed_down_and_forgotten(door: Door) -> None:
+    throttle = worker(door)
+    assert all([await link(throttle, right=True) for _ in range(400)]), "a hospital behind one address"
+    assert 150 <= sum([await link(throttle) for _ in range(300)]) < 300, "a flood"
+    assert await link(throttle, ip=THERE)
+    await go_by(door, 120)
+    assert all([await link(throttle) for _ in range(100)])
+
+
+async def test_a_right_try_closes_no_lane_behind_it(door: Door) -> None:
+    throttle = worker(door)
+    for number in range(49):
+        await throttle.password(b"x%d" % number, ip=HERE, device=None)
+    await throttle.right(await throttle.password(ACCOUNT, ip=HERE, device=None))
+    assert await guess(throttle, account=b"y") == [0]
+    assert (await guess(throttle, account=b"z"))[0] > 0
+
+
+async def test_many_sign_ins_of_one_person_at_once_hold_each_other_up_no_longer_than_a_moment(door: Door) -> None:
+    throttle = worker(door)
+
+    async def sign_in() -> None:
+        for _ in range(10):
+            await throttle.right(await throttle.password(ACCOUNT, ip=HERE, device=None))
+
+    await asyncio.gather(*(sign_in() for _ in range(4)))
+    assert await guess(throttle, 4) == [0] * 4
+
+
+@pytest.mark.parametrize("hours", [1, 24 * 365])
+async def test_a_clock_that_was_set_forward_and_back_closes_no_lane_for_longer(door: Door, hours: int) -> None:
+    """The rows have what the clock said while it was wrong."""
+    throttle = worker(door)
+    for _ in range(30):
+        await guess(throttle)
+        await go_by(door, 1)
+    await go_by(door, -3_600 * hours)
+    wait = (await guess(throttle))[0]
+    assert 0 < wait <= 900
+    await go_by(door, wait)
+    assert await guess(throttle) == [0]
+    assert (await guess(throttle))[0] > 0, "nor is anything forgotten by it"
+
+
+async def test_a_clock_that_runs_ahead_opens_a_lane_once_and_no_further(door: Door) -> None:
+    throttle = worker(door)
+    await guess(throttle, 6)
+    await go_by(door, 3_601)
+    assert await guess(throttle, 6) == [0, 0, 0, 0, 0, 1]
+
+
 async def test_rows_name_nobody_and_are_forgotten(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     throttle = worker(door)
     await guess(throttle, account=b"st-elsewhere\nnobody@example.org")

@@ -94,3 +94,14 @@ async def test_a_logout_takes_the_ticket_of_who_has_not_shown_the_second_factor_
         assert asked.json()["factors"] == ["totp", "recovery_code"]
         assert await send(scene, token(scene)) == 204
         assert await scene.rows("SELECT FROM access.ticket") == []
+
+
+async def test_no_stranger_who_floods_the_sign_in_loses_a_logout(scene: Scene) -> None:
+    async with scene.client() as client, scene.client() as stranger:
+        await scene.whole(client)
+        assert await scene.rows("SELECT FROM access.throttle WHERE failures > 0") == [], "right tries count for nothing"
+        await scene.begin(stranger)
+        await scene.rows("UPDATE access.throttle SET failures = 1000, until = clock_timestamp() + interval '1 minute'")
+        assert (await stranger.get("/v1/sign-in/st-elsewhere/keycloak")).status_code == 429
+        assert await send(scene, token(scene)) == 204
+        assert await stand(scene) == 0

@@ -52,7 +52,7 @@ class Joining:
         Conflict where the person is disabled, RateLimited.
         """
         on = self._on
-        await on.throttle.link(ip=visitor.ip)
+        taken = await on.throttle.link(ip=visitor.ip)
         link = await self._find(token)
         if link is None:
             await on.failures.note(request=visitor.request, ip=visitor.ip, agent=visitor.agent, key_id=None)
@@ -73,6 +73,7 @@ class Joining:
             await set_password(work.connection, person, made)
             await end_all(work.connection, person, because="password-changed")
             work.record()
+        await on.throttle.right(taken)
         return UUID(caller.principal.id)
 
     async def _find(self, token: str) -> Record | None:

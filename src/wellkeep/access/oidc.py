@@ -127,17 +127,18 @@ class ProviderSignIn:
 
         Raises Unauthenticated, always with the same words, ProviderUnusable, Forbidden and Conflict as the accounts do.
         """
-        await self._on.throttle.link(ip=visitor.ip)
-        taken = await self._taken(returned)
-        if taken is None:
+        tried = await self._on.throttle.link(ip=visitor.ip)
+        pending = await self._pending(returned)
+        if pending is None:
             await self._refuse(ProviderRefused("state"), visitor, None)
-        found, binding = taken
+        found, binding = pending
         try:
             async with self._reported(found):
                 claims = await self._claims(found, returned, binding)
         except ProviderRefused as refused:
             await self._refuse(refused, visitor, found)
         person = await self._accounts.person(found, claims, visitor=visitor)
+        await self._on.throttle.right(tried, begun=1)
         session = oidc_tokens.name(claims, "sid")
         via = Via(method="provider", provider=found.id, provider_session=_hidden(session))
         if shows_second_factor(claims, found.second_factor):
@@ -150,9 +151,9 @@ class ProviderSignIn:
     async def sign_out(self, *, tenant: str, provider: str, token: str, visitor: Visitor) -> int:
         """End the sessions that a logout token names; returns how many they were.
 
-        Raises NotFound, ProviderRefused, ProviderUnusable, RateLimited.
+        No lane slows it down, since a provider sends it once: by its address it is counted like any open request.
+        Raises NotFound, ProviderRefused, ProviderUnusable.
         """
-        await self._on.throttle.link(ip=visitor.ip)
         found = await self._named(tenant, provider)
         registered = found.registered(self._on.secrets)
         try:
@@ -200,7 +201,7 @@ class ProviderSignIn:
             raise NotFound
         return found
 
-    async def _taken(self, returned: Returned) -> tuple[Provider, Bound] | None:
+    async def _pending(self, returned: Returned) -> tuple[Provider, Bound] | None:
         """Use up the sign-in that `returned` belongs to; None where there is none of this state in this browser."""
         presented = session_format.read(returned.state)
         if presented is None or returned.browser is None:

@@ -182,7 +182,7 @@ class SignIn:
     async def with_passkey(self, *, challenge: UUID, credential: dict[str, Any], visitor: Visitor) -> SignedIn:
         """Sign in by a passkey alone, which is two factors. Raises Unauthenticated, RateLimited."""
         on, identifier = self._on, credential_id(credential)
-        await on.throttle.link(ip=visitor.ip)
+        taken = await on.throttle.link(ip=visitor.ip)
         async with on.app_pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
             expected = await on.passkeys.expected(connection, challenge=challenge, purpose="sign-in")
         holders: list[Record] = []
@@ -192,6 +192,7 @@ class SignIn:
         for holder in holders:
             begun = await self._with_passkey_of(holder, expected or b"", credential, visitor)
             if begun is not None:
+                await on.throttle.right(taken, begun=1)
                 return self._signed_in(begun)
         return await self._refuse(visitor, "This passkey is not known here")
 

@@ -7,6 +7,13 @@ before (a signed cookie says so) has a lane of its own and none of these: strang
 the person goes on. After the free tries a lane is closed for 1, 2, 4 … seconds, at most 15 minutes (strangers to one
 account: five). What is refused so is not hashed, and says nothing: an account that is not there has lanes as well.
 
+A second factor is guessed by who knows the password. All strangers together, and all known browsers and sessions
+together, have twenty free tries and one more each quarter of an hour, whatever they do: about 130 on the first day and
+96 on each that follows. Of a million codes three are right at a time (`totp`), so a guess is right once in 333,333: a
+day of both at once succeeds with a probability below 0.08 %, and each guess is on record.
+
+Time is the database's. Where that is set back, a lane is closed for no longer than it closes.
+
 Rows hold keyed digests; those not seen for a day are forgotten, and the oldest where there are too many.
 """
 
@@ -23,9 +30,13 @@ from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.pool import Pool
 
 MOST_ROWS: Final = 200_000
-_TAKE = "SELECT access.take_try($1, $2, $3)"
-_CLEAR = "DELETE FROM access.throttle WHERE key = ANY ($1::bytea[])"
-_GIVE_BACK = "UPDATE access.throttle SET failures = greatest(failures - 1, 0) WHERE key = ANY ($1::bytea[])"
+_TAKE = "SELECT access.take_try($1, $2, $3, $4)"
+_HOLD = "SELECT FROM access.throttle WHERE key = ANY ($1::bytea[]) ORDER BY key FOR UPDATE"
+_GIVE_BACK = """
+UPDATE access.throttle AS t SET failures = greatest(t.failures - lane.given, 0),
+  until = CASE WHEN t.failures - lane.given <= lane.free - 1 THEN least(t.until, clock_timestamp()) ELSE t.until END
+FROM unnest($1::bytea[], $2::integer[], $3::float8[]) AS lane (key, free, given) WHERE t.key = lane.key
+"""
 _FORGET = "DELETE FROM access.throttle WHERE seen_at < clock_timestamp() - interval '1 day'"
 _OLDEST = """
 DELETE FROM access.throttle WHERE key IN (SELECT key FROM access.throttle ORDER BY seen_at DESC OFFSET $1)
@@ -34,10 +45,16 @@ DELETE FROM access.throttle WHERE key IN (SELECT key FROM access.throttle ORDER 
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
+    """`free` tries, then waits of at most `longest` seconds; it forgets `fades` tries a second, or all after an hour.
+
+    `own`: a try that was right empties it; of another it is given back.
+    """
+
     key: bytes
     free: int
     longest: int
     own: bool
+    fades: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +87,39 @@ class Throttle:
         )
 
     async def factor(self, person: UUID, *, ip: str | None, device: str | None) -> Try:
-        """Count a try of a second factor: by who has shown the first one. Raises as `password`."""
-        place = device or network(ip) or ""
-        return await self._take(
-            _Lane(self._key(b"factor", person.bytes, place.encode()), 5, 900, own=True),
-            _Lane(self._key(b"factors", person.bytes), 20, 900, own=False),
-        )
+        """Count a try of a second factor by who has shown the first one; `device` is a known browser or a session.
+
+        Raises as `password`.
+        """
+        whole, place = (b"factors", network(ip) or "") if device is None else (b"factor-devices", device)
+        together = _Lane(self._key(whole, person.bytes), 20, 900, own=False, fades=1 / 900)
+        return await self._take(_Lane(self._key(b"factor", person.bytes, place.encode()), 5, 900, own=True), together)
 
     async def link(self, *, ip: str | None) -> Try:
-        """Count a try of a link, a ticket or a passkey, whose secrets can't be guessed: a brake on floods alone."""
-        return await self._take(_Lane(self._key(b"link", (network(ip) or "").encode()), 100, 60, own=False))
+        """Count a try of a link, a ticket or a passkey, whose secrets can't be guessed: a brake on floods alone.
 
-    async def right(self, taken: Try) -> None:
-        """Give a try back that was right: the person's own lanes are empty again."""
+        300 at once and five a second from one network; who was right gives theirs back.
+        """
+        lane = _Lane(self._key(b"link", (network(ip) or "").encode()), 300, 60, own=False, fades=5.0)
+        return await self._take(lane)
+
+    async def right(self, taken: Try, *, begun: int = 0) -> None:
+        """Give a try back that was right: the person's own lanes are empty again.
+
+        `begun` is how many tries of the same lanes led to this one, such as asking for what was then answered.
+        """
+        keys, free = [lane.key for lane in taken.lanes], [lane.free for lane in taken.lanes]
+        given = [float("inf") if lane.own else 1.0 + begun for lane in taken.lanes]
         async with self._pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
-            await connection.execute(_CLEAR, sorted(lane.key for lane in taken.lanes if lane.own))
-            await connection.execute(_GIVE_BACK, sorted(lane.key for lane in taken.lanes if not lane.own))
+            await connection.execute(_HOLD, keys)  # in the order that tries hold them in, or two wait for each other
+            await connection.execute(_GIVE_BACK, keys, free, given)
 
     async def _take(self, *lanes: _Lane) -> Try:
         ordered = sorted(lanes, key=lambda lane: lane.key)
-        columns = [[lane.key for lane in ordered], [lane.free for lane in ordered], [lane.longest for lane in ordered]]
+        keys, free = [lane.key for lane in ordered], [lane.free for lane in ordered]
+        longest, fades = [lane.longest for lane in ordered], [lane.fades for lane in ordered]
         async with self._pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
-            wait: int = await connection.fetchval(_TAKE, *columns)
+            wait: int = await connection.fetchval(_TAKE, keys, free, longest, fades)
         if wait > 0:
             raise RateLimited("Too many tries. Wait, then try again.", retry_after=wait)
         return Try(tuple(ordered))

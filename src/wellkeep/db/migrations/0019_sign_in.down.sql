@@ -1,4 +1,4 @@
-DROP FUNCTION access.take_try(bytea[], integer[], integer[]);
+DROP FUNCTION access.take_try(bytea[], integer[], integer[], double precision[]);
 DROP TABLE access.throttle;
 DROP TABLE access.challenge;
 DROP TABLE access.ticket;

@@ -141,7 +141,7 @@ GRANT SELECT, INSERT, DELETE ON access.challenge TO wk_app;
 CREATE TABLE access.throttle (
   tenant_id uuid NOT NULL,
   key bytea NOT NULL CHECK (octet_length(key) = 32),
-  failures integer NOT NULL CHECK (failures >= 0),
+  failures double precision NOT NULL CHECK (failures >= 0),
   until timestamptz NOT NULL,
   seen_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, key)
@@ -152,7 +152,7 @@ CALL wk.protect('access.throttle', 'wk_app');
 REVOKE ALL ON access.throttle FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON access.throttle TO wk_app;
 
-CREATE FUNCTION access.take_try(lanes bytea[], free integer[], longest integer[]) RETURNS integer
+CREATE FUNCTION access.take_try(lanes bytea[], free integer[], longest integer[], fades double precision[]) RETURNS integer
 LANGUAGE plpgsql SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp
 AS $body$
@@ -164,25 +164,34 @@ BEGIN
     SELECT wk.tenant(), lane, 0, clock_timestamp(), clock_timestamp() FROM unnest(lanes) AS lane ORDER BY lane
     ON CONFLICT DO NOTHING;
   PERFORM FROM access.throttle AS t WHERE t.key = ANY (lanes) ORDER BY t.key FOR UPDATE;
-  SELECT max(t.until) INTO closed FROM access.throttle AS t WHERE t.key = ANY (lanes);
   moment := clock_timestamp();
+  -- What a clock wrote that has been set back since closes a lane for no longer than a lane closes.
+  UPDATE access.throttle AS t
+    SET until = least(t.until, moment + lane.longest * interval '1 second'), seen_at = least(t.seen_at, moment)
+    FROM unnest(lanes, longest) AS lane (key, longest)
+    WHERE t.key = lane.key AND (t.until > moment + lane.longest * interval '1 second' OR t.seen_at > moment);
+  SELECT max(t.until) INTO closed FROM access.throttle AS t WHERE t.key = ANY (lanes);
   IF closed > moment THEN
     RETURN ceil(extract(epoch FROM closed - moment));
   END IF;
   UPDATE access.throttle AS t
     SET failures = counted.failures, seen_at = moment,
-      until = CASE WHEN counted.failures < counted.free THEN moment
+      until = CASE WHEN counted.failures <= counted.free - 1 THEN moment
         ELSE moment + least(power(2, least(counted.failures - counted.free, 20)), counted.longest) * interval '1 second' END
     FROM (
       SELECT old.key, lane.free, lane.longest,
-        CASE WHEN old.seen_at < moment - interval '1 hour' THEN 1 ELSE old.failures + 1 END AS failures
-      FROM unnest(lanes, free, longest) AS lane (key, free, longest) JOIN access.throttle AS old ON old.key = lane.key
+        1 + CASE
+          WHEN lane.fades > 0 THEN greatest(0, old.failures - lane.fades * extract(epoch FROM moment - old.seen_at))
+          WHEN old.seen_at < moment - interval '1 hour' THEN 0
+          ELSE old.failures END AS failures
+      FROM unnest(lanes, free, longest, fades) AS lane (key, free, longest, fades)
+      JOIN access.throttle AS old ON old.key = lane.key
     ) AS counted
     WHERE t.key = counted.key;
   RETURN 0;
 END
 $body$;
-COMMENT ON FUNCTION access.take_try(bytea[], integer[], integer[]) IS
+COMMENT ON FUNCTION access.take_try(bytea[], integer[], integer[], double precision[]) IS
   'Count a try in each lane before it is made; or, where one is closed, count nothing and return the seconds to wait.';
-REVOKE ALL ON FUNCTION access.take_try(bytea[], integer[], integer[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION access.take_try(bytea[], integer[], integer[]) TO wk_app;
+REVOKE ALL ON FUNCTION access.take_try(bytea[], integer[], integer[], double precision[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION access.take_try(bytea[], integer[], integer[], double precision[]) TO wk_app;
