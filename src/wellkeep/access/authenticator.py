@@ -128,18 +128,37 @@ class Authenticator:
             raise Unauthenticated
         if key.startswith(stepping_format.PREFIX):
             return await self._stepped_in(key, Visitor(request=request, ip=ip, agent=agent))
-        presented = key_format.read(key)
-        row = None
-        if presented is not None and presented.environment == self._environment:
-            async with self._auth_pool.connection() as connection:
-                row = await connection.fetchrow(_LOOK_UP, presented.id)
-            matches = hmac.compare_digest(_NOBODYS_DIGEST if row is None else row["digest"], digest)
-            if row is not None and matches and row["revoked_at"] is None and row["expires_at"] > self._clock.now():
-                known = self._remember(digest, row)
-                if known.fits(ip):
-                    return self._use(known.principal)
-        await self._failures.note(request=request, ip=ip, agent=agent, key_id=None if row is None else row["id"])
+        known, key_id = await self._look_up(key, digest)
+        if known is not None and known.fits(ip):
+            return self._use(known.principal)
+        await self._failures.note(request=request, ip=ip, agent=agent, key_id=key_id)
         raise Unauthenticated
+
+    async def exposed(self, header: str, *, request: UUID, ip: str | None) -> Principal | None:
+        """Return whose key or token came where none may be sent, from whichever network; None for what is none.
+
+        Nothing is let in by it, and the key does not count as used. What is none of ours is a failure on record.
+        """
+        key = _key_of(header)
+        if key.startswith(stepping_format.PREFIX):
+            return await self._stepping_in.enter(key)
+        known, key_id = await self._look_up(key, key_format.digest(key))
+        if known is None:
+            await self._failures.note(request=request, ip=ip, agent=None, key_id=key_id)
+        return None if known is None else known.principal
+
+    async def _look_up(self, key: str, digest: bytes) -> tuple[_Known | None, UUID | None]:
+        """Return the key that stands, and the id of the one that is named, whether or not it does."""
+        presented = key_format.read(key)
+        if presented is None or presented.environment != self._environment:
+            return None, None
+        async with self._auth_pool.connection() as connection:
+            row = await connection.fetchrow(_LOOK_UP, presented.id)
+        matches = hmac.compare_digest(_NOBODYS_DIGEST if row is None else row["digest"], digest)
+        if row is None:
+            return None, None
+        stands = matches and row["revoked_at"] is None and row["expires_at"] > self._clock.now()
+        return self._remember(digest, row) if stands else None, row["id"]
 
     async def _stepped_in(self, token: str, visitor: Visitor) -> Principal:
         principal = await self._stepping_in.enter(token)

@@ -1,8 +1,9 @@
 """The plain listener: it redirects people to HTTPS and refuses programs.
 
 Rules: a page is redirected (308), the API never: a client that follows redirects would send its key in clear with every
-request and nobody would notice. A key that came in clear is exposed, whatever is answered now, so it is reported, by
-its id alone, and belongs revoked. The address to go to is ours, never the request's Host.
+request and nobody would notice. A key that came in clear is exposed, whatever is answered now and whichever network it
+is bound to, so it is reported, by its id alone, and belongs revoked. Looking for it counts like a failed sign-in of
+the address that it came from. The address to go to is ours, never the request's Host.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 
 from litestar.types import Receive, Send
 
+from wellkeep.access.limits import FAILED_WEIGHT
 from wellkeep.api import headers, limits, peer, problems
 from wellkeep.api.answers import Answer
 from wellkeep.api.logs import log
 from wellkeep.api.runtime import Runtime
-from wellkeep.base.errors import NotFound, Unavailable, WellkeepError
+from wellkeep.base.errors import NotFound, RateLimited, Unavailable, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.findings.grammar import Kind, Severity
 
@@ -63,17 +65,21 @@ class Redirector:
     async def _report(self, scope: Any) -> None:
         """Report the key that came with the request, if it is one of ours; only its id goes on.
 
-        One header is looked at: a request with sixty of them must not cost sixty look-ups.
+        One header is looked at: a request with sixty of them must not cost sixty look-ups. Raises RateLimited.
         """
         value = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         if value is None:
             return
+        ip = peer.address(scope)
+        _, taken = await self._runtime.limits.of_address(ip, weight=FAILED_WEIGHT)
+        if not taken.ok:
+            raise RateLimited("Slow down, and use https://", retry_after=taken.wait)
         try:
-            principal = await self._runtime.authenticator.authenticate(
-                value.decode("latin-1"), request=uuid7(), ip=peer.address(scope)
-            )
+            principal = await self._runtime.authenticator.exposed(value.decode("latin-1"), request=uuid7(), ip=ip)
         except WellkeepError:
-            return  # no key of ours, or nothing to look it up with: there is no id to report
+            return  # nothing to look it up with: there is no id to report
+        if principal is None:
+            return
         credential = str(principal.credential)
         await self._runtime.findings.report(
             principal.tenant,
