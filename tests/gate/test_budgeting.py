@@ -68,3 +68,15 @@ async def test_a_broken_glass_is_counted_and_not_stopped(home: House, tenant: UU
     glass = msgspec.structs.replace(decision, caller=asked, purpose=Purpose.BREAK_GLASS, reach=Reach.ALL)
     await home.gate.disclose(glass, records=(uuid7(),))
     assert purse.left == -1
+
+
+async def test_what_is_counted_is_what_is_shown_where_that_is_said(home: House, tenant: UUID) -> None:
+    """A file's records leave together, and what is sealed again leaves not at all."""
+    home.gate._budget = purse = Purse(5)
+    decision, named = await decided(home, tenant), (uuid7(), uuid7())
+    await home.gate.disclose(decision, shown=0, records=named)
+    await home.gate.disclose(decision, shown=5, records=named)
+    assert purse.left == 0
+    with pytest.raises(BudgetExceeded):
+        await home.gate.disclose(decision, shown=1, records=named)
+    assert (await home.events(tenant))[-1]["count"] == 1

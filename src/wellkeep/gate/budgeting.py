@@ -1,8 +1,9 @@
 """The budget of records, at the one door that gives receipts: what does not fit is not opened.
 
-Rules: the number is known before anything is opened, and counted before it is entered; only access to PHI counts; what
-does not fit is entered as failed and refused as a whole; a broken glass is counted and never stopped, for a life comes
-before a budget. The threat is a key that reads a whole collection overnight, one permitted record at a time.
+Rules: the number is known before anything is opened, and counted before it is entered; only access to PHI counts, once
+for each record that somebody is given; what does not fit is entered as failed and refused as a whole; a broken glass is
+counted and never stopped, for a life comes before a budget. The threat is a key that reads a whole collection
+overnight, one permitted record at a time.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ class Failed(Protocol):
 
 
 async def must_fit(
-    budget: Budget, decision: Decision, facts: Facts, *, phi: frozenset[Permission], failed: Failed
+    budget: Budget, decision: Decision, records: int, *, phi: frozenset[Permission], failed: Failed
 ) -> None:
-    """Count the records that `facts` name. Raises BudgetExceeded, on record, where they do not fit."""
-    records = len(facts.get("records", ()))
+    """Count so many `records`. Raises BudgetExceeded, on record, where they do not fit."""
     if not records or decision.act.permission not in phi:
         return
     blocks = decision.purpose is not Purpose.BREAK_GLASS

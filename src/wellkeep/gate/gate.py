@@ -190,19 +190,21 @@ class Gate:
             await self.failed(decision, error=error.code)
             raise
 
-    async def disclose(self, decision: Decision, **facts: Unpack[Facts]) -> Receipt:
+    async def disclose(self, decision: Decision, *, shown: int | None = None, **facts: Unpack[Facts]) -> Receipt:
         """Enter an access to `records`, durably, and return the receipt that opens them.
 
-        What does not fit one entry becomes several with one request id, all durable before this returns. Raises
-        LedgerUnavailable; then nothing may be opened, and without a receipt nothing can be; BudgetExceeded. Of staff in
-        a customer's account it is asked once more whether they still are: Unauthenticated where that was ended.
+        `shown` is how many of them a caller is given, where it is not each that is named: none, where what is opened is
+        sealed again. What does not fit one entry becomes several with one request id, all durable before this returns.
+        Raises LedgerUnavailable; then nothing may be opened, and without a receipt nothing can be; BudgetExceeded. Of
+        staff in a customer's account it is asked once more whether they still are: Unauthenticated where they are not.
         """
         _must_be_allowed(decision)
         await self._must_be_settled(decision)
         if decision.caller.principal.impersonation is not None:
             async with self.reading(decision):
                 pass
-        await budgeting.must_fit(self._budget, decision, facts, phi=self.policy.roles.phi, failed=self.failed)
+        counted = len(facts.get("records", ())) if shown is None else shown
+        await budgeting.must_fit(self._budget, decision, counted, phi=self.policy.roles.phi, failed=self.failed)
         whole = event(decision, outcome=Outcome.AUTHORISED, **facts)
         await self._writer.append(decision.tenant, prepared_parts(whole))
         return Receipt(

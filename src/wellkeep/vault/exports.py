@@ -2,8 +2,8 @@
 
 Rules: what may be seen is decided when the export runs, as its caller; each part's records are named by a durable entry
 before they are opened, and again before the part is downloaded; who downloads must see every group that is in it, with
-a key that stands when the part is fetched; a part that changed since, or whose names did, is refused. The threat is the
-quiet way round all field rules: the file.
+a key that stands when the part is fetched; their budget is asked for all records at once, before the first byte; a part
+that changed since, or whose names did, is refused. The threat is the quiet way round all field rules: the file.
 """
 
 from __future__ import annotations
@@ -125,7 +125,11 @@ class Exports:
             async with self._context.gate.reading(decision) as connection:
                 records, subjects = await exports_table.named(connection, row.id, n=n)
             receipt = await self._context.gate.disclose(
-                decision, records=(row.blob_id, *records), subjects=subjects, count=len(records)
+                decision,
+                shown=0 if n else row.records,
+                records=(row.blob_id, *records),
+                subjects=subjects,
+                count=len(records),
             )
             async with self._context.opening_blob(decision, row.blob_id):
                 async with self._context.gate.reading(decision) as connection:

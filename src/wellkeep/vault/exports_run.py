@@ -22,6 +22,7 @@ from wellkeep.db.pool import Pool
 from wellkeep.db.queue import Interrupted, QueuedJob, Stopping
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Decision
+from wellkeep.gate.events import Facts
 from wellkeep.gate.receipt import Receipt
 from wellkeep.gate.transaction import GateTransaction
 from wellkeep.keys.tenant import TenantKeys
@@ -145,9 +146,7 @@ class ExportRunner:
         context, decision = self._context, page.decision
         records = [state.id for state in states]
         subjects = sorted({state.subject for state in states if state.subject is not None})
-        receipt = await context.gate.disclose(
-            decision, records=tuple(records), subjects=tuple(subjects), fields=tuple(page.names), count=len(records)
-        )
+        receipt = await context.gate.disclose(decision, shown=0, **page.facts(records, subjects))
         page.keys = await context.keys_of(page.keys, states)
         opened = await page.open(context, receipt, states)
         data = write(row.format, opened, fields=page.fields, withheld=page.withheld, first=row.parts == 0)
@@ -223,6 +222,10 @@ class _Page:
             self.seen[EXTERNAL_ID] = _EXTERNAL
         else:
             self.withheld.append(NAME_OF_EXTERNAL_ID)
+
+    def facts(self, records: Sequence[UUID], subjects: Sequence[UUID]) -> Facts:
+        """Return what the entry of one page says."""
+        return Facts(records=tuple(records), subjects=tuple(subjects), fields=tuple(self.names), count=len(records))
 
     async def open(self, context: Context, receipt: Receipt, states: list[Stored]) -> list[Opened]:
         """Open `states`, whose entry is durable, giving the loop back every so many.

@@ -97,7 +97,7 @@ async def stored_answer(
         await gate.failed(decision, error=Conflict.code)
         raise Conflict("This Idempotency-Key was used for another request")
     receipt = await gate.disclose(
-        decision, resource_type=_RESOURCE, resource_id=str(asked.place), records=(asked.place,)
+        decision, shown=0, resource_type=_RESOURCE, resource_id=str(asked.place), records=(asked.place,)
     )
     try:
         ((_, _, payload),) = keys.open_record(

@@ -181,7 +181,7 @@ class Imports:
         async with self._gate.reading(decision) as connection:
             row = await imports_table.by_id(connection, import_id)
         receipt = await self._gate.disclose(
-            decision, resource_id=str(import_id), records=(row.errors_id,), count=row.error_lines
+            decision, shown=0, resource_id=str(import_id), records=(row.errors_id,), count=row.error_lines
         )
         async with self._context.opening_blob(decision, row.errors_id), self._gate.reading(decision) as connection:
             reader = await blobs.reader(connection, receipt, keys=keys, blob=row.errors_id)

@@ -108,7 +108,7 @@ class ImportRunner:
         if collection.view(decision.groups, decision.hidden).withheld:
             raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
         await must_see_identifiers(context.gate, decision)
-        receipt = await context.gate.disclose(decision, records=(row.source_id,))
+        receipt = await context.gate.disclose(decision, shown=0, records=(row.source_id,))
         async with context.opening_blob(decision, row.source_id):
             await self._take(decision, row, runner, keys, collection, receipt, stopping)
 
@@ -238,7 +238,7 @@ class _Run:
         if new:
             people = sorted({subject for subject in new.values() if subject is not None})
             await self._owner.context.gate.disclose(
-                self._decision, records=tuple(new), subjects=tuple(people), count=len(new)
+                self._decision, shown=0, records=tuple(new), subjects=tuple(people), count=len(new)
             )
             self._entered = set(met)
 

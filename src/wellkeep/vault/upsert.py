@@ -171,7 +171,7 @@ class Upserts:
         )
         if mac == current.content_mac:
             await context.gate.disclose(
-                decision, resource_id=str(current.id), subject=current.subject, records=(current.id,), count=0
+                decision, shown=0, resource_id=str(current.id), subject=current.subject, records=(current.id,), count=0
             )
             same = Written(current.id, current.subject, current.revision, current.created_at, current.updated_at)
             return Upserted(same, "unchanged")
