@@ -106,6 +106,17 @@ async def test_a_rotation_leaves_both_keys_working_until_the_overlap_is_over(doo
     assert ("apikey.create", {"id": str(new.about.id), "type": "api_key"}) in told
 
 
+async def test_however_often_a_key_is_rotated_its_successors_count_as_one(door: Door, tenant: UUID) -> None:
+    first = latest = await issue(door, tenant, Bounds(requests=600))
+    for _ in range(3):
+        latest = await door.keys.rotate(
+            door.operator, tenant=tenant, key_id=latest.about.id, overlap=timedelta(hours=1)
+        )
+        assert (await sign_in(door, latest, HERE)).lineage == first.about.id
+    assert (await sign_in(door, first, HERE)).lineage is None
+    assert (await sign_in(door, await issue(door, tenant), HERE)).lineage is None
+
+
 async def test_a_key_is_rotated_once_however_many_try_at_once(door: Door, tenant: UUID) -> None:
     old = await issue(door, tenant)
     tried = await asyncio.gather(

@@ -14,8 +14,20 @@ from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.findings.findings import Findings
 
 
-def principal(tenant: UUID, kind: ActorType, records: int | None = None) -> Principal:
-    return Principal(type=kind, id=str(uuid7()), tenant=tenant, roles=(), method=AuthMethod.NONE, records=records)
+def principal(tenant: UUID, kind: ActorType, records: int | None = None, *, lineage: UUID | None = None) -> Principal:
+    made = {"type": kind, "id": str(uuid7()), "tenant": tenant, "roles": (), "method": AuthMethod.NONE}
+    return Principal(**made, records=records, lineage=lineage)  # type: ignore[arg-type]
+
+
+async def test_keys_that_took_each_others_place_have_one_budget(database: Database, tenant: UUID) -> None:
+    async with database.pool("wk_app") as pool:
+        counts, findings = Counts(deployment=uuid7(), clock=HandClock()), Findings(pool)
+        budget = RecordBudget(counts, LimitSettings(records=10), findings=findings, clock=HandClock())
+        first = principal(tenant, ActorType.API_KEY)
+        keys = [first, *(principal(tenant, ActorType.API_KEY, lineage=UUID(first.id)) for _ in range(3))]
+        assert [await budget.spend(key, records=3, blocks=True) is None for key in keys] == [True] * 3 + [False]
+        assert await budget.spend(principal(tenant, ActorType.API_KEY), records=10, blocks=True) is None
+        await findings.stop()
 
 
 async def test_a_key_and_a_person_have_a_budget_and_the_deployments_own_have_none(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from uuid import UUID
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -98,6 +101,14 @@ async def test_what_costs_more_than_a_whole_limit_gets_through_alone() -> None:
     who = principal(ActorType.API_KEY, requests=5)
     assert (await limits.of(who, weight=50))[1].ok
     assert not (await limits.of(who, weight=1))[1].ok
+
+
+async def test_keys_that_took_each_others_place_have_one_window() -> None:
+    limits = RateLimits(Counts(deployment=uuid7(), clock=HandClock()), LimitSettings())
+    first = principal(ActorType.API_KEY, requests=10)
+    later = [replace(principal(ActorType.API_KEY, requests=10), lineage=UUID(first.id)) for _ in range(5)]
+    told = [(await limits.of(key, weight=2))[1].ok for key in (first, *later)]
+    assert told == [True] * 5 + [False]
 
 
 async def test_each_has_a_count_of_their_own_and_a_host_has_one_for_all_its_ipv6_addresses() -> None:

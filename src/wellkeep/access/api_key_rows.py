@@ -17,22 +17,22 @@ _LISTED = 1_000
 
 _INSERT = """
 INSERT INTO access.api_key (tenant_id, id, name, prefix, digest, roles, scopes, created_at, expires_at, created_by,
-  networks, requests, records)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+  networks, requests, records, lineage)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 """
 _LIST = """
 SELECT id, tenant_id, name, prefix, roles, scopes, created_at, expires_at, last_used_at, revoked_at, networks, requests,
-  records, replaced_by
+  records, replaced_by, lineage
 FROM access.api_key ORDER BY id DESC LIMIT $1
 """
 _ONE = """
 SELECT id, tenant_id, name, prefix, roles, scopes, created_at, expires_at, last_used_at, revoked_at, networks, requests,
-  records, replaced_by
+  records, replaced_by, lineage
 FROM access.api_key WHERE id = $1
 """
 _HELD = """
 SELECT id, tenant_id, name, prefix, roles, scopes, created_at, expires_at, last_used_at, revoked_at, networks, requests,
-  records, replaced_by
+  records, replaced_by, lineage
 FROM access.api_key WHERE id = $1 FOR UPDATE
 """
 _REVOKE = "UPDATE access.api_key SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id"
@@ -44,7 +44,8 @@ _BIND = "UPDATE access.api_key SET networks = $2, requests = $3, records = $4 WH
 class ApiKey:
     """What may be known of a key; times are aware UTC. `scopes` None: all that the roles permit.
 
-    `replaced_by` is the key that a rotation made in its place.
+    `replaced_by` is the key that a rotation made in its place, `lineage` the one that rotations began with (None:
+    itself).
     """
 
     id: UUID
@@ -59,6 +60,7 @@ class ApiKey:
     revoked_at: datetime | None = None
     bounds: Bounds = field(default_factory=Bounds)
     replaced_by: UUID | None = None
+    lineage: UUID | None = None
 
 
 async def insert(connection: Connection, about: ApiKey, *, digest: bytes, by: str) -> None:
@@ -68,6 +70,7 @@ async def insert(connection: Connection, about: ApiKey, *, digest: bytes, by: st
         _INSERT,
         *(about.tenant, about.id, about.name, about.prefix, digest, about.roles, about.scopes),
         *(about.created_at, about.expires_at, by, bounds.networks or None, bounds.requests, bounds.records),
+        about.lineage,
     )
 
 
@@ -121,4 +124,5 @@ def _about(row: Record) -> ApiKey:
         revoked_at=row["revoked_at"],
         bounds=Bounds(tuple(row["networks"] or ()), row["requests"], row["records"]),
         replaced_by=row["replaced_by"],
+        lineage=row["lineage"],
     )

@@ -3,7 +3,8 @@
 Rules: a key is shown once, in the answer to its making, and never again; it expires (90 days, 400 at most); its roles
 must be issuable; its scopes narrow and never widen, and a key that is itself narrowed or bounded issues none that is
 less so, and widens none. A rotation makes a key like the old one, which ends after the overlap and never later than it
-was to. The entry of a new key names its roles. A revoked key stays revoked.
+was to; both are counted as one, so no rotation gives more requests or records. The entry of a new key names its roles.
+A revoked key stays revoked.
 """
 
 from __future__ import annotations
@@ -128,9 +129,8 @@ class ApiKeys:
             await self._check(tenant, name=old.name, roles=old.roles, scopes=old.scopes, days=lives.days)
             bounds = self._passed_on(decision, old.roles, old.scopes, old.bounds)
             prefix = key_format.prefix(self._environment, new)
-            about = replace(
-                old, id=new, prefix=prefix, created_at=now, expires_at=now + lives, bounds=bounds, last_used_at=None
-            )
+            about = replace(old, id=new, prefix=prefix, created_at=now, expires_at=now + lives, bounds=bounds)
+            about = replace(about, last_used_at=None, lineage=old.lineage or old.id)
             key = await self._issue(work, about, caller)
             ends = min(old.expires_at, now + overlap)
             await api_key_rows.retire(work.connection, key_id, ends=ends, by=new)

@@ -41,7 +41,7 @@ _SCHEME = "bearer "
 _NOBODYS_DIGEST = bytes(32)
 
 _LOOK_UP = """
-SELECT tenant_id, id, digest, roles, scopes, expires_at, revoked_at, networks, requests, records
+SELECT tenant_id, id, digest, roles, scopes, expires_at, revoked_at, networks, requests, records, lineage
 FROM access.api_key WHERE id = $1
 """
 _USED = """
@@ -219,6 +219,7 @@ class Authenticator:
             networks=() if networks is None else tuple(networks),
             requests=row["requests"],
             records=row["records"],
+            lineage=row["lineage"],
         )
         while len(self._known) >= _KEPT:
             self._known.pop(next(iter(self._known)))

@@ -1,13 +1,13 @@
 """The budget of records an hour, of a key and of a person: counted where receipts are given, before anything is opened.
 
 Rules: what does not fit is refused as a whole and counts nothing; what nobody may stop (a broken glass) is counted all
-the same; the deployment's own (operators, jobs without a caller) have none. The counts are those of the rate limits, so
-several workers share one. Reported once an hour for each.
+the same; the deployment's own (operators, jobs without a caller) have none. Keys that rotations put in each other's
+place have one. The counts are those of the rate limits, so several workers share one. Reported once an hour for each.
 """
 
 from __future__ import annotations
 
-from wellkeep.access.limits import HOUR, Counts
+from wellkeep.access.limits import HOUR, Counts, counted_as
 from wellkeep.base.clock import Clock
 from wellkeep.base.limit_settings import LimitSettings
 from wellkeep.base.principal import ActorType, Principal
@@ -36,7 +36,13 @@ class RecordBudget:
             return None
         limit = principal.records or self._settings.records
         taken = await self._counts.take(
-            "records", principal.id, weight=records, limit=limit, seconds=HOUR, blocks=blocks
+            "records",
+            counted_as(principal),
+            weight=records,
+            limit=limit,
+            seconds=HOUR,
+            blocks=blocks,
+            wider=(principal.tenant,),
         )
         if taken.ok:
             return None

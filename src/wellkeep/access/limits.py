@@ -156,7 +156,7 @@ class RateLimits:
             kind, limit = "key", principal.requests or self._settings.requests
         # What costs more than the whole limit is let through where nothing else was: else it never would be.
         taken = await self.counts.take(
-            kind, principal.id, weight=weight, limit=limit, wider=(principal.tenant,), alone=True
+            kind, counted_as(principal), weight=weight, limit=limit, wider=(principal.tenant,), alone=True
         )
         return kind, taken
 
@@ -201,6 +201,11 @@ class LineWatch:
     async def _settle(self) -> None:
         with suppress(WellkeepError):  # it stays open then, and the next time that the line comes up closes it
             await self._findings.settle(PLATFORM_TENANT, keys=[finding_key(Kind.LIMITS_UNAVAILABLE)])
+
+
+def counted_as(principal: Principal) -> str:
+    """Return whose count somebody's requests and records are: of keys that took each other's place, the first one's."""
+    return principal.id if principal.lineage is None else str(principal.lineage)
 
 
 @lru_cache(maxsize=4096)

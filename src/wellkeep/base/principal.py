@@ -34,8 +34,9 @@ class Principal:
 
     `id` is the API key's or the person's id; an operator's `id` is their OS user name. `scopes`, where not None, narrow
     what the roles permit, and `within` adds to them what they permit in one collection each (its name, the permission).
-    `networks`, `requests` (a minute) and `records` (an hour) are a key's own bounds, where it has some. `credential` is
-    the id whose standing the database checks again in each call. `mfa`: a second factor was shown in this session;
+    `networks`, `requests` (a minute) and `records` (an hour) are a key's own bounds, where it has some; `lineage`
+    is the key that rotations began with, as which all that took its place are counted. `credential` is the id whose
+    standing the database checks again in each call. `mfa`: a second factor was shown in this session;
     `fresh`: within the last ten minutes. `impersonation` is the id of the stepping-in by which staff act as
     `on_behalf_of`; `masked`: they see no field then.
     """
@@ -51,6 +52,7 @@ class Principal:
     networks: tuple[str, ...] = ()
     requests: int | None = None
     records: int | None = None
+    lineage: UUID | None = None
     on_behalf_of: str | None = None
     mfa: bool = False
     fresh: bool = False

@@ -6,14 +6,16 @@ ALTER TABLE access.api_key
   ADD COLUMN networks text[] CHECK (cardinality(networks) BETWEEN 1 AND 32),
   ADD COLUMN requests integer CHECK (requests BETWEEN 1 AND 10000000),
   ADD COLUMN records integer CHECK (records BETWEEN 1 AND 1000000000),
-  ADD COLUMN replaced_by uuid;
+  ADD COLUMN replaced_by uuid,
+  ADD COLUMN lineage uuid;
 COMMENT ON COLUMN access.api_key.networks IS 'Networks the key may come from; null: anywhere.';
 COMMENT ON COLUMN access.api_key.requests IS 'Weighted requests a minute; null: what the settings say.';
 COMMENT ON COLUMN access.api_key.records IS 'Records an hour; null: what the settings say.';
 COMMENT ON COLUMN access.api_key.replaced_by IS 'The key that a rotation made in its place.';
-GRANT SELECT (networks, requests, records, replaced_by), INSERT (networks, requests, records),
+COMMENT ON COLUMN access.api_key.lineage IS 'The key that rotations began with, whose counts it goes on with; null: itself.';
+GRANT SELECT (networks, requests, records, replaced_by, lineage), INSERT (networks, requests, records, lineage),
   UPDATE (networks, requests, records, replaced_by, expires_at) ON access.api_key TO wk_app;
-GRANT SELECT (networks, requests, records) ON access.api_key TO wk_auth;
+GRANT SELECT (networks, requests, records, lineage) ON access.api_key TO wk_auth;
 
 CREATE FUNCTION access.keep_expiry() RETURNS trigger
 LANGUAGE plpgsql
