@@ -25,6 +25,7 @@ from wellkeep.access.oidc_errors import ProviderRefused, ProviderUnusable
 from wellkeep.access.oidc_request import Asking, Bound
 from wellkeep.access.oidc_roles import shows_second_factor
 from wellkeep.access.oidc_tokens import Claims, Expected, Logout
+from wellkeep.access.oidc_watch import ProviderWatch
 from wellkeep.access.persons import at_the_door, own
 from wellkeep.access.providers import Provider
 from wellkeep.access.sessions import Via, Visitor
@@ -96,6 +97,7 @@ class ProviderSignIn:
         self._client = client
         self._sign_in = sign_in
         self._clock = clock
+        self._watch = ProviderWatch(doors.findings, clock=clock)
         self._redirect = f"https://{authority}{oidc_request.CALLBACK}"
         self._accounts = ProviderAccounts(gate=doors.gate, pool=doors.app_pool)
 
@@ -244,18 +246,14 @@ class ProviderSignIn:
 
     @asynccontextmanager
     async def _reported(self, found: Provider) -> AsyncIterator[None]:
-        """Report a provider that is of no use."""
+        """Report a provider that is of no use, and close that where it answered."""
         try:
             yield
         except ProviderUnusable as unusable:
-            self._on.findings.note(
-                found.tenant,
-                kind=Kind.PROVIDER_UNREACHABLE,
-                severity=Severity.HIGH,
-                key=finding_key(Kind.PROVIDER_UNREACHABLE, found.id),
-                detail={"provider": str(found.id), "error": unusable.reason},
-            )
+            self._watch.failed(found.tenant, found.id, reason=unusable.reason)
             raise
+        heard = self._client.heard(found.tenant, found.id)
+        await self._watch.answered(found.tenant, found.id, heard=heard)
 
     async def _refuse(self, refused: ProviderRefused, visitor: Visitor, found: Provider | None) -> NoReturn:
         await self._note(refused, visitor, found)

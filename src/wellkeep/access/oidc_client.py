@@ -3,12 +3,16 @@
 Rules: a request goes to a place that the provider was registered with, and to no other; a redirect is no answer; what
 comes back is bounded in bytes and seconds. Document and keys are kept for an hour. A token with an unknown kid has the
 keys fetched anew, at most once a minute for a provider: tokens of a forger's making are no way to make us ask.
+Many who need the same ask once. A provider that is down is spared for fifteen seconds, in which everybody is told so at
+once; then one asks again, and the others are told the same until that one knows better.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
@@ -28,6 +32,7 @@ from wellkeep.egress.errors import EgressRefused, EgressUnreachable
 
 KEPT: Final = 3_600.0
 REFRESH: Final = 60.0
+SPARED: Final = 15.0
 _MOST_BYTES = 256 * 1024
 _MOST_KEPT = 1_000
 _LIMITS = Limits(resolve=3.0, connect=5.0, read=5.0, total=10.0, answer=_MOST_BYTES)
@@ -67,6 +72,17 @@ class _Kept:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass(slots=True)
+class _State:
+    """How it stands with one provider: what is kept, when it last answered, until when it is spared and why."""
+
+    kept: _Kept | None = None
+    heard: float = float("-inf")
+    spared: float | None = None
+    reason: str = ""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class ProviderClient:
     """One per process."""
 
@@ -75,7 +91,7 @@ class ProviderClient:
         self._egress = egress
         self._clock = clock
         self._limits = limits
-        self._known: dict[tuple[UUID, UUID], _Kept] = {}
+        self._states: dict[tuple[UUID, UUID], _State] = {}
 
     async def metadata(self, provider: Registered) -> Metadata:
         """Return the provider's document. Raises ProviderUnusable."""
@@ -89,7 +105,12 @@ class ProviderClient:
 
     def forget(self, tenant: UUID, provider: UUID) -> None:
         """Forget what is known of a provider."""
-        self._known.pop((tenant, provider), None)
+        self._states.pop((tenant, provider), None)
+
+    def heard(self, tenant: UUID, provider: UUID) -> float:
+        """Return when a provider last answered as it should, in monotonic seconds; minus infinity: never yet."""
+        state = self._states.get((tenant, provider))
+        return float("-inf") if state is None else state.heard
 
     async def exchange(self, provider: Registered, *, code: str, redirect_uri: str, verifier: Secret[str]) -> Tokens:
         """Return what `code` is good for. Raises ProviderRefused, ProviderUnusable."""
@@ -110,7 +131,8 @@ class ProviderClient:
             form["client_id"] = provider.client_id
             if way == "client_secret_post":
                 form["client_secret"] = secret
-        found = await self._ask(provider, metadata.token_endpoint, form=form, headers=headers)
+        with self._watched(self._state(provider), alone="unreachable"):
+            found = await self._ask(provider, metadata.token_endpoint, form=form, headers=headers)
         id_token, access_token = found.get("id_token"), found.get("access_token")
         if not isinstance(id_token, str) or not isinstance(access_token, str | None):
             raise ProviderRefused("no-token")
@@ -130,18 +152,51 @@ class ProviderClient:
         return oidc_tokens.verified(read, key), read
 
     async def _kept(self, provider: Registered) -> _Kept:
-        place = provider.tenant, provider.id
-        known = self._known.get(place)
-        if known is not None and self._clock.monotonic() < known.until:
-            return known
+        state = self._state(provider)
+        if state.kept is None or self._clock.monotonic() >= state.kept.until:
+            async with state.turn:
+                if state.kept is None or self._clock.monotonic() >= state.kept.until:
+                    with self._watched(state):
+                        state.kept = await self._fetched(provider)
+        return state.kept
+
+    async def _fetched(self, provider: Registered) -> _Kept:
         document = await self._ask(provider, provider.discovery)
         metadata = oidc_metadata.read_metadata(document, issuer=provider.issuer)
         keys = oidc_keys.read_keys(await self._ask(provider, metadata.jwks_uri))
         now = self._clock.monotonic()
-        while len(self._known) >= _MOST_KEPT:
-            self._known.pop(next(iter(self._known)))
-        known = self._known[place] = _Kept(metadata, keys, now + KEPT, asked=now - REFRESH)
-        return known
+        return _Kept(metadata, keys, now + KEPT, asked=now - REFRESH)
+
+    def _state(self, provider: Registered) -> _State:
+        place = provider.tenant, provider.id
+        state = self._states.get(place)
+        if state is None:
+            while len(self._states) >= _MOST_KEPT:
+                self._states.pop(next(iter(self._states)))
+            state = self._states[place] = _State()
+        return state
+
+    @contextmanager
+    def _watched(self, state: _State, *, alone: str | None = None) -> Iterator[None]:
+        """Spare a provider that failed just now, and remember whether it does (for the reason `alone`, or for any).
+
+        Raises ProviderUnusable at once where it is spared.
+        """
+        now = self._clock.monotonic()
+        if state.spared is not None:
+            if now < state.spared:
+                raise ProviderUnusable(state.reason)
+            state.spared = now + self._limits.total  # one asks, the others are told meanwhile
+        try:
+            yield
+        except ProviderUnusable as failed:
+            down = alone in {None, failed.reason}
+            state.spared, state.reason = (self._clock.monotonic() + SPARED if down else None), failed.reason
+            raise
+        except ProviderRefused:
+            state.spared = None
+            raise
+        state.spared, state.heard = None, self._clock.monotonic()
 
     async def _refresh(self, provider: Registered, kept: _Kept) -> None:
         async with kept.turn:
