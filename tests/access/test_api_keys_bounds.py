@@ -163,6 +163,28 @@ async def test_bounds_are_changed_on_record_and_shown(door: Door, tenant: UUID, 
         await door.keys.change(door.operator, tenant=other_tenant, key_id=issued.about.id, bounds=BOUND)
 
 
+async def test_changed_bounds_hold_within_half_a_minute_on_every_worker_and_a_revocation_at_once(
+    door: Door, tenant: UUID
+) -> None:
+    """What a worker remembers of a key is no older than that. What is urgent is a revocation: the database is asked."""
+    issued = await issue(door, tenant, Bounds())
+    workers = [door.worker() for _ in range(2)]
+    for worker in workers:
+        await sign_in(door, issued, HERE, worker)
+    await door.keys.change(door.operator, tenant=tenant, key_id=issued.about.id, bounds=BOUND)
+    door.clock.by = timedelta(seconds=30)
+    for worker in workers:
+        principal = await sign_in(door, issued, HERE, worker)
+        assert key_bounds.of(principal) == BOUND
+        with pytest.raises(Unauthenticated):
+            await sign_in(door, issued, ELSEWHERE, worker)
+    await door.keys.revoke(door.operator, tenant=tenant, key_id=issued.about.id)
+    for worker in workers:
+        principal = await sign_in(door, issued, HERE, worker)  # it remembers; the database does not
+        async with door.home.database.entered(tenant) as connection:
+            assert not await connection.fetchval("SELECT access.stands($1)", principal.credential)
+
+
 def bounded(tenant: UUID, bounds: Bounds) -> Caller:
     principal = Principal(
         type=ActorType.API_KEY,
