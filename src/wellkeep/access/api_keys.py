@@ -16,6 +16,7 @@ from uuid import UUID
 
 from wellkeep.access import api_key_rows, key_bounds, key_format, scopes
 from wellkeep.access.api_key_rows import ApiKey
+from wellkeep.access.away import away
 from wellkeep.access.key_bounds import Bounds
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
@@ -98,8 +99,8 @@ class ApiKeys:
 
     async def _decide_creation(self, caller: Caller, *, tenant: UUID, key_id: UUID) -> Decision:
         """Decide in the tenant's own log; a tenant that nobody made gets no log, so its refusal is in the caller's."""
-        there = (await self._gate.tenants.load(tenant)).exists
-        target = tenant if there else caller.principal.tenant
+        named, there = await away(self._gate, caller, tenant)
+        target = named or caller.principal.tenant
         act = _act(caller, Permission.APIKEY_CREATE, Action.APIKEY_CREATE, tenant=target, key_id=key_id)
         decision = await self._gate.decide(caller, act)
         if not there:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from wellkeep.access.away import away
 from wellkeep.base.errors import Forbidden, NotFound
 from wellkeep.base.permissions import Permission
 from wellkeep.db.connection import Connection, Record
@@ -95,9 +96,8 @@ class Leaving:
 
     async def _decide(self, caller: Caller, tenant: UUID, person: UUID) -> Decision:
         """Decide in the tenant's own log; a tenant that nobody made has none, so its refusal is in the caller's."""
-        there = (await self._gate.tenants.load(tenant)).exists
-        away = there and tenant != caller.principal.tenant
-        act = Act(Permission.USER_CHANGE, Action.USER_DISABLED, "person", str(person), tenant=tenant if away else None)
+        named, there = await away(self._gate, caller, tenant)
+        act = Act(Permission.USER_CHANGE, Action.USER_DISABLED, "person", str(person), tenant=named)
         decision = await self._gate.decide(caller, act)
         if not there:
             async with self._gate.reading(decision):  # whose credential was revoked is told nothing

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from wellkeep.access.away import away
 from wellkeep.access.invitations import Invitation, Kind, invite_to
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
@@ -221,10 +222,9 @@ class People:
         self, caller: Caller, permission: Permission, action: Action, tenant: UUID, person: UUID | None = None
     ) -> Decision:
         """Decide in the tenant's own log; a tenant that nobody made has none, so its refusal is in the caller's."""
-        there = (await self._gate.tenants.load(tenant)).exists
-        home = caller.principal.tenant
+        named, there = await away(self._gate, caller, tenant)
         about = None if person is None else str(person)
-        act = Act(permission, action, "person", resource_id=about, tenant=tenant if there and tenant != home else None)
+        act = Act(permission, action, "person", resource_id=about, tenant=named)
         decision = await self._gate.decide(caller, act)
         if not there:
             async with self._gate.reading(decision):  # whose credential was revoked is told nothing

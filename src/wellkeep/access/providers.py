@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from wellkeep.access.account_secrets import AccountSecrets
+from wellkeep.access.away import away
 from wellkeep.access.oidc_client import ProviderClient, Registered
 from wellkeep.access.oidc_metadata import discovery_address, is_address, is_issuer
 from wellkeep.access.oidc_roles import Mapping
@@ -207,10 +208,9 @@ class Providers:
         self, caller: Caller, permission: Permission, action: Action, tenant: UUID, provider: UUID | None = None
     ) -> Decision:
         """Decide in the tenant's own log; a tenant that nobody made has none, so its refusal is in the caller's."""
-        there = (await self._gate.tenants.load(tenant)).exists
+        named, there = await away(self._gate, caller, tenant)
         about = None if provider is None else str(provider)
-        away = there and tenant != caller.principal.tenant
-        act = Act(permission, action, "provider", resource_id=about, tenant=tenant if away else None)
+        act = Act(permission, action, "provider", resource_id=about, tenant=named)
         decision = await self._gate.decide(caller, act)
         if not there:
             async with self._gate.reading(decision):  # whose credential was revoked is told nothing

@@ -17,6 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from wellkeep.access.approvals import name_of
+from wellkeep.access.away import away
 from wellkeep.access.review_hands import Hands, hands_of, must_be_another
 from wellkeep.access.review_shapes import Review, Shown, item_of, review_of, undecidable
 from wellkeep.base.clock import Clock
@@ -252,11 +253,10 @@ class Reviews:
         self, caller: Caller, permission: Permission, action: Action, tenant: UUID, about: UUID | None
     ) -> Decision:
         """Decide in the tenant's own log; a tenant that nobody made has none, so its refusal is in the caller's."""
-        there = (await self._gate.tenants.load(tenant)).exists
-        away = there and tenant != caller.principal.tenant
+        named, there = await away(self._gate, caller, tenant)
         kind = "review_item" if permission is Permission.REVIEW_DECIDE else _RESOURCE
         resource = None if about is None else str(about)
-        act = Act(permission, action, kind, resource_id=resource, tenant=tenant if away else None)
+        act = Act(permission, action, kind, resource_id=resource, tenant=named)
         decision = await self._gate.decide(caller, act)
         if not there:
             async with self._gate.reading(decision):  # whose credential was revoked is told nothing

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from wellkeep.access.away import away
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import NotFound
 from wellkeep.base.permissions import Permission
@@ -64,9 +65,8 @@ class Unused:
 
     async def listed(self, caller: Caller, *, tenant: UUID) -> list[Idle]:
         """Return what is not used in `tenant`, the longest unused first, at most 5,000. Raises NotFound."""
-        there = (await self._gate.tenants.load(tenant)).exists
-        away = there and tenant != caller.principal.tenant
-        act = Act(Permission.REVIEW_READ, Action.REVIEW_READ, "unused_access", tenant=tenant if away else None)
+        named, there = await away(self._gate, caller, tenant)
+        act = Act(Permission.REVIEW_READ, Action.REVIEW_READ, "unused_access", tenant=named)
         decision = await self._gate.decide(caller, act)
         async with self._gate.transaction(decision) as work:
             if not there:
