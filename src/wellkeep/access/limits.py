@@ -6,12 +6,13 @@ Rules
   heavier than a share gets through where a worker let nothing else through: so of requests that heavy each worker lets
   one through in a window, which is more than the limit where it has room for fewer than there are workers.
 - Redis down, slow or full: the share again, beginning with what this worker has let through already, and a finding that
-  closes by itself when Redis is back. Never open, never an error to the caller, at most 50 ms late.
+  closes by itself when Redis is back. Never open, never an error to the caller, at most 50 ms late. What was
+  let through meanwhile is told to it then; and all that counts still, where it comes back with nothing.
 - Only what was refused counts nothing. Who is unknown is counted by address (IPv6: by /64, which one host has whole); a
   key that stands is never refused for what others did at its address, nor for how many addresses there are: keys,
   persons, addresses and budgets each have a table. Where that of the addresses is full, a newcomer shares a count with
   its neighbours (IPv4: /24, then /16; IPv6: /48, then /32), that of the keys or persons with its tenant's.
-- What Redis is told is a hash of the deployment's and the caller's id, and numbers.
+- What Redis is told is a hash of the deployment's and the caller's id, and numbers; no more of them than are held here.
 
 The threats are a program that runs wild, a client that guesses, and a limit that several workers turn into several.
 """
@@ -20,14 +21,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
 from uuid import UUID
 
-from wellkeep.access.redis_line import LineDown, RedisLine
+from wellkeep.access.redis_line import LineDown, Owed, RedisLine
 from wellkeep.access.windows import Taken, Windows, judged
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import WellkeepError
@@ -54,11 +55,30 @@ class Counts:
     def __init__(self, *, deployment: UUID, clock: Clock, line: RedisLine | None = None) -> None:
         """Count in memory, and over `line` where there is one."""
         self.workers = 1
-        self.line = line
         self._deployment = deployment
+        self.marker = f"wk:{hashlib.sha256(f'{deployment}/began'.encode()).hexdigest()[:32]}"
         self._clock = clock
         self._windows: dict[tuple[str, int], Windows] = {}
         self._hashed: dict[tuple[str, Hashable], str] = {}
+        self._line: RedisLine | None = None
+        self.line = line
+
+    @property
+    def line(self) -> RedisLine | None:
+        """Where all workers count together; None: nowhere."""
+        return self._line
+
+    @line.setter
+    def line(self, line: RedisLine | None) -> None:
+        self._line = line
+        if line is not None:
+            line.keeper = self
+
+    def owed(self, *, everything: bool) -> Iterator[Owed]:
+        """Return what Redis was not told and counts still; or `everything` that does, where it has forgotten."""
+        for (kind, seconds), windows in list(self._windows.items()):
+            for debt in windows.owed(everything=everything):
+                yield Owed(self._hash(kind, debt.name), debt.weight, 1000 * seconds, debt.told)
 
     @property
     def held(self) -> int:

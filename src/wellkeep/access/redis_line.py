@@ -3,18 +3,24 @@
 Rules: nothing waits for a connection: it is made in the background, and while there is none whoever asks is told so at
 once; an answer that is late, an error or rubbish ends the line, since nobody knows what belongs to what after that;
 what is read is a number or nothing. The script is one atomic step on one key, by the clock of the server, which all
-workers share. What is stored is a hash of an id and three numbers, and is forgotten by itself. The threats: a store
-that is slow, gone, full or somebody else's must slow no request down and let nobody past a limit.
+workers share. What is stored is a hash of an id and three numbers, and is forgotten by itself; beside them there is one
+number by which a store is known again. A store that lost what it held, by a restart or by somebody's hand, is told by
+each worker what that one let through, before it is asked again; one that was merely cut off is told what it missed.
+The threats: a store that is slow, gone, full, emptied or somebody else's must slow no request down and let nobody past
+a limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Protocol
 
 import structlog
 
@@ -25,10 +31,14 @@ from wellkeep.egress.egress import Egress
 ANSWER_SECONDS: Final = 0.05
 CONNECT_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 0.5
+TELLING_SECONDS: Final = 10.0
 _LONGEST_LINE = 128
 _FIELDS = 4
+_AT_ONCE = 500
+_FORGOT = 2
 
 SCRIPT: Final = b"""
+if tonumber(redis.call('HMGET', KEYS[2], 'b')[1]) ~= tonumber(ARGV[4]) then return {2, 0, 0, 0} end
 local t = redis.call('TIME')
 local weight, limit, width = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -49,13 +59,41 @@ if limit < 0 or used + weight <= limit then
 end
 return {ok, current, previous, at}
 """
-_SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+_BEGIN: Final = b"""
+local held = redis.call('HMGET', KEYS[1], 'b')[1]
+if not held then
+  held = ARGV[1]
+  redis.call('HSET', KEYS[1], 'b', held)
+end
+return tonumber(held)
+"""
+_SHA, _BEGIN_SHA = (hashlib.sha1(text, usedforsecurity=False).hexdigest().encode() for text in (SCRIPT, _BEGIN))
 
 _log = structlog.get_logger("wellkeep.access")
 
 
 class LineDown(Exception):
     """There is no line, or it went while the answer was awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A count that Redis has not, or no longer: its key there, its weight and window, and what to call once it has."""
+
+    key: str
+    weight: int
+    milliseconds: int
+    told: Callable[[], None]
+
+
+class Keeper(Protocol):
+    """Who counts beside Redis; `marker` is the key by which a store is known again."""
+
+    marker: str
+
+    def owed(self, *, everything: bool) -> Iterator[Owed]:
+        """Return what Redis was not told; or `everything` that counts still, where it has forgotten."""
+        ...
 
 
 class RedisLine:
@@ -76,6 +114,9 @@ class RedisLine:
         self._password = password
         self._user = user
         self._changed = changed
+        self.keeper: Keeper | None = None
+        self._began: int | None = None
+        self._forgot = False
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._waiting: deque[asyncio.Future[list[int]]] = deque()
         self._keeping: asyncio.Task[None] | None = None
@@ -105,14 +146,25 @@ class RedisLine:
             raise LineDown
         answer: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
-        arguments = (b"%d" % weight, b"%d" % limit, b"%d" % milliseconds)
-        self._streams[1].write(_command(b"EVALSHA", _SHA, b"1", key.encode(), *arguments))
+        self._streams[1].write(self._counting(key, weight=weight, limit=limit, milliseconds=milliseconds))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await answer
+                told = await answer
         except TimeoutError:
             self._drop()
             raise LineDown from None
+        if told[0] == _FORGOT:
+            self._drop()
+            raise LineDown
+        return told
+
+    def _counting(self, key: str, *, weight: int, limit: int, milliseconds: int) -> bytes:
+        numbers = (b"%d" % weight, b"%d" % limit, b"%d" % milliseconds, b"%d" % (self._began or 0))
+        return _command(b"EVALSHA", _SHA, b"2", key.encode(), self._marker, *numbers)
+
+    @property
+    def _marker(self) -> bytes:
+        return b"wk:began" if self.keeper is None else self.keeper.marker.encode()
 
     async def _keep(self) -> None:
         """Connect, read until the line goes, and begin anew."""
@@ -120,6 +172,7 @@ class RedisLine:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     streams = await self._connected()
+                await self._tell_owed(*streams)
             except (WellkeepError, OSError, ValueError, EOFError) as error:  # a TimeoutError is an OSError
                 _log.warning("limits.no_line", error=type(error).__name__)
                 self._tell(up=False)
@@ -144,13 +197,44 @@ class RedisLine:
                 user = () if self._user is None else (self._user.encode(),)
                 writer.write(_command(b"AUTH", *user, secret.reveal().strip()))
                 await _expect(reader, b"+OK")
-            writer.write(_command(b"SCRIPT", b"LOAD", SCRIPT))
-            await _expect(reader, b"$40")
-            await _expect(reader, _SHA)
+            for script, sha in ((SCRIPT, _SHA), (_BEGIN, _BEGIN_SHA)):
+                writer.write(_command(b"SCRIPT", b"LOAD", script))
+                await _expect(reader, b"$40")
+                await _expect(reader, sha)
+            fresh = b"%d" % (1 + secrets.randbelow(2**48))
+            writer.write(_command(b"EVALSHA", _BEGIN_SHA, b"1", self._marker, fresh))
+            began = await _number(reader)
+            if began != self._began:
+                self._forgot = self._forgot or self._began is not None
+                self._began = began
         except BaseException:
             writer.close()
             raise
         return reader, writer
+
+    async def _tell_owed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tell Redis what it has not; what comes meanwhile is counted here, and told in a second round."""
+        if self._forgot:
+            _log.warning("limits.store_forgot")
+        try:
+            async with asyncio.timeout(TELLING_SECONDS):
+                for everything in (self._forgot, False):
+                    await self._tell_each(reader, writer, everything=everything)
+        except BaseException:
+            writer.close()
+            raise
+        self._forgot = False
+
+    async def _tell_each(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, everything: bool) -> None:
+        """Tell what is owed, many at once. Raises ValueError where one of the answers is none."""
+        owed = iter(()) if self.keeper is None else self.keeper.owed(everything=everything)
+        while some := list(islice(owed, _AT_ONCE)):
+            for one in some:
+                writer.write(self._counting(one.key, weight=one.weight, limit=-1, milliseconds=one.milliseconds))
+            for one in some:
+                if (await _numbers(reader))[0] != 1:
+                    raise ValueError
+                one.told()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Hand out answers until something comes that is none."""
@@ -192,10 +276,11 @@ async def _expect(reader: asyncio.StreamReader, wanted: bytes) -> None:
 async def _numbers(reader: asyncio.StreamReader) -> list[int]:
     """Return the four numbers of an answer; raises ValueError for anything else, an error of the server's included."""
     await _expect(reader, b"*%d" % _FIELDS)
-    found = []
-    for _ in range(_FIELDS):
-        line = await _line(reader)
-        if not line.startswith(b":") or not line[1:].isdigit():
-            raise ValueError
-        found.append(int(line[1:]))
-    return found
+    return [await _number(reader) for _ in range(_FIELDS)]
+
+
+async def _number(reader: asyncio.StreamReader) -> int:
+    line = await _line(reader)
+    if not line.startswith(b":") or not line[1:].isdigit():
+        raise ValueError
+    return int(line[1:])

@@ -48,6 +48,19 @@ def judged(*, ok: bool, limit: int, weight: int, current: int, previous: int, at
     return Taken(False, limit, max(0, limit - used), max(1, math.ceil(waiting * seconds)))
 
 
+class Debt(NamedTuple):
+    """What `name` let through that the common count has not: `weight`."""
+
+    name: Hashable
+    weight: int
+    slot: list[int]
+    owed: int
+
+    def told(self) -> None:
+        """Take note that the common count has it now."""
+        self.slot[_OWED] = max(0, self.slot[_OWED] - self.owed)
+
+
 class Windows:
     """The counts of one kind of window, of one kind of caller."""
 
@@ -89,16 +102,15 @@ class Windows:
         """Return the name that `who` is counted by: its own, or one that it shares."""
         return self._slot(who, wider, self._now()[0])[0]
 
-    def owed(self, *, everything: bool) -> Iterator[tuple[Hashable, int]]:
-        """Return what the common count was not told, or `everything` where it has forgotten; it counts as told then."""
-        index, at = self._now()
+    def owed(self, *, everything: bool) -> Iterator[Debt]:
+        """Return what the common count was not told and counts still, or `everything` where that has forgotten."""
         for name, slot in [held for table in self._tables for held in table.items()]:
+            index, at = self._now()
             _move(slot, index)
             used = slot[_CURRENT] + math.ceil(slot[_PREVIOUS] * (1 - at))
-            owed = used if everything else min(slot[_OWED], used)
-            slot[_OWED] = 0
-            if owed:
-                yield name, owed
+            weight = used if everything else min(slot[_OWED], used)
+            if weight:
+                yield Debt(name, weight, slot, slot[_OWED])
 
     def __len__(self) -> int:
         """Return how many counts are held."""

@@ -49,8 +49,8 @@ async def counting_together(
         return None if limits.redis_password_file is None else read_secret(home.resolve(limits.redis_password_file))
 
     line = RedisLine(egress, limits.redis, password=password, user=limits.redis_user, changed=watch.changed)
-    await line.start()
     limiting.requests.counts.line = line
+    await line.start()
     try:
         yield
     finally:
