@@ -49,3 +49,17 @@ async def test_what_is_refused(opened: Stack) -> None:
         assert refused.status_code == 422
     async with opened.client(key) as client:
         assert (await client.get("/v1/keys")).status_code == 404
+
+
+async def test_how_many_keys_an_epoch_has_is_told_to_a_tenant_of_its_own_alone(opened: Stack) -> None:
+    """Of all tenants' the number would say how many customers there are, and when one comes or goes."""
+    tenant = await opened.tenant("northside")
+    async with opened.client(await opened.key(tenant, "administrator"), listener="admin") as client:
+        before = (await client.get("/v1/keys")).json()
+        await opened.tenant("southside")
+        after = (await client.get("/v1/keys")).json()
+    assert after["epochs"] == before["epochs"]
+    assert [one["rows"] for one in after["epochs"]] == [len(after["keys"])]
+    async with opened.client(await opened.platform_key(), listener="admin") as client:
+        everybodys = (await client.get("/v1/keys")).json()
+    assert everybodys["epochs"][0]["rows"] > len(after["keys"])

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from access.signed_in import joined, sent_by, session
+from api.requests import LISTENED
 from api.stack import Stack, stack
 from attacks.strangers import CHARTS, ROLES, Customer, Furnisher, Place, never, places, request
 from database import Database
@@ -147,3 +148,16 @@ async def test_the_same_requests_about_ones_own_things_are_answered(scene: Scene
             reached = {answer.status_code for answer in answers}
             assert expected.get(place.route.name, 200) in reached, (place.name, [answer.text for answer in answers])
     await scene.must_hold_no_value()
+
+
+async def test_no_list_and_no_page_of_ones_own_names_anything_of_anothers(scene: Scene) -> None:
+    theirs = [value for kind, value in scene.theirs.ids.items() if kind not in {"event", "challenge"}]
+    for listener, route in LISTENED:
+        if route.method != "GET" or route.name in {"metrics", "sign_in_begin", "sign_in_finish"}:
+            continue
+        sent = request(Place(listener, route, "", (), ""), "", scene.ours, OURS)
+        for who, head in scene.ours.heads.items():
+            answer = await scene.clients[listener].request(**sent | {"headers": sent["headers"] | head})
+            found = [value for value in (THEIRS, str(scene.theirs.tenant), *theirs) if value in answer.text]
+            assert not found, (route.name, who)
+            assert answer.status_code < 500, (route.name, answer.text)

@@ -71,7 +71,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """An epoch of the deployment: how many keys need it, how its key stands outside, when it is destroyed."""
+    """An epoch of the deployment: how its key stands outside, when it is destroyed, how many of the keys need it."""
 
     epoch: int
     state: str
@@ -93,7 +93,7 @@ class KeyList(msgspec.Struct, frozen=True):
 async def list_keys(call: Call) -> Answer:
     """Return the keys: the caller's tenant's, or to the platform those of all."""
     service = call.runtime.key_rotations
-    keys = [_key(one) for one in await service.keys(call.caller)]
+    keys = await service.keys(call.caller)
     epochs = [
         Epoch(
             one.epoch,
@@ -105,9 +105,9 @@ async def list_keys(call: Call) -> Answer:
             one.destroy_at,
             one.destroyed_at,
         )
-        for one in await service.epochs()
+        for one in await service.epochs_for(call.caller, keys)
     ]
-    return answers.json(KeyList(keys, epochs))
+    return answers.json(KeyList([_key(one) for one in keys], epochs))
 
 
 async def start(call: Call) -> Answer:

@@ -7,8 +7,9 @@ none; every other tier can be one tenant's. The key of an epoch is destroyed bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -144,6 +145,14 @@ class KeyRotations:
     async def epochs(self) -> list[keys_status.EpochStatus]:
         """Return the deployment's epochs: numbers, states and times, so nobody has to be asked."""
         return await keys_status.epochs(self.core)
+
+    async def epochs_for(self, caller: Caller, keys: Sequence[KnownKey]) -> list[keys_status.EpochStatus]:
+        """Return the epochs; `rows` is how many of all keys need each, to a tenant of its own `keys` alone."""
+        found = await self.epochs()
+        if caller.principal.tenant == PLATFORM_TENANT:
+            return found
+        own = Counter(key.kms_epoch for key in keys)
+        return [replace(one, rows=own[one.epoch]) for one in found]
 
     async def stored(self, wanted: UUID) -> Rotation:
         """Return how a rotation stands, whoever's it is. Raises NotFound."""
