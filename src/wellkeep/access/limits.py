@@ -45,7 +45,9 @@ _HELD = 50_000
 _HEAVIEST = 2**40
 _TOLD_EVERY = 30.0
 _HASHED = 10_000
-_Kind = Literal["key", "person", "address", "records"]
+Open = Literal["address", "logout"]
+"""How an open request is counted: like any of its address, or as a provider's logout, which is sent once."""
+_Kind = Literal["key", "person", "records"] | Open
 _WIDER = {4: (32, 24, 16), 6: (64, 48, 32)}
 
 
@@ -180,12 +182,12 @@ class RateLimits:
         )
         return kind, taken
 
-    async def of_address(self, ip: str | None, *, weight: int) -> tuple[str, Taken]:
-        """Count a request of somebody who is not."""
+    async def of_address(self, ip: str | None, *, weight: int, kind: Open = "address") -> tuple[str, Taken]:
+        """Count a request of somebody who is not; each `kind` apart, by the same limit."""
         limit = self._settings.address_requests
         who, *wider = _neighbours(ip)
-        taken = await self.counts.take("address", who, weight=weight, limit=limit, wider=tuple(wider), alone=True)
-        return "address", taken
+        taken = await self.counts.take(kind, who, weight=weight, limit=limit, wider=tuple(wider), alone=True)
+        return kind, taken
 
 
 class LineWatch:

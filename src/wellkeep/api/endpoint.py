@@ -45,7 +45,8 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
                     await limiting.admit(runtime.limits, exchange, caller, weight=route.weight)
                 else:
                     caller = None
-                    await limiting.admit_stranger(runtime.limits, exchange, request.scope, weight=route.weight)
+                    weight, kind = route.weight, route.counted
+                    await limiting.admit_stranger(runtime.limits, exchange, request.scope, weight=weight, kind=kind)
                 browser.must_be_ours(found, request.method)
                 parameters = query.parse(scope["query_string"], route.query)
                 raw = b"" if route.body is None else await _body(route, request, found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wellkeep.access.limits import MINUTE, RateLimits
+from wellkeep.access.limits import MINUTE, Open, RateLimits
 from wellkeep.access.windows import Taken
 from wellkeep.api import peer
 from wellkeep.api.exchange import Exchange
@@ -24,10 +24,12 @@ async def admit(limits: RateLimits, exchange: Exchange, caller: Caller, *, weigh
         _tell(exchange, policy, taken)
 
 
-async def admit_stranger(limits: RateLimits, exchange: Exchange, scope: Any, *, weight: int) -> None:
+async def admit_stranger(
+    limits: RateLimits, exchange: Exchange, scope: Any, *, weight: int, kind: Open = "address"
+) -> None:
     """Count a request that nobody known made, by the address it came from. Raises RateLimited."""
     if weight:
-        policy, taken = await limits.of_address(peer.address(scope), weight=weight)
+        policy, taken = await limits.of_address(peer.address(scope), weight=weight, kind=kind)
         _tell(exchange, policy, taken)
 
 

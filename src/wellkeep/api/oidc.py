@@ -154,5 +154,6 @@ SIGN_IN = (
         status=204,
         problems=(NotFound, RateLimited),
         limit=2 * MOST_BYTES,
+        counted="logout",
     ),
 )

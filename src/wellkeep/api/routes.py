@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from wellkeep.access.limits import Open
 from wellkeep.api import headers, limits
 from wellkeep.api.answers import Answer, Stream
 from wellkeep.api.query import Parameter
@@ -92,6 +93,7 @@ class Route:
     `permission` is what the gate will demand; where it is None, `open_because` says why. `body` is the Struct that the
     body decodes to, or bytes with `media`. `returns` is the Struct of the answer's body, where it is JSON; `also_media`
     is what else the same address answers in. `weight` is what a request counts for against the rate limit; 0: nothing.
+    An open one is `counted` with all others of its address, or apart from them.
     """
 
     method: Method
@@ -116,6 +118,7 @@ class Route:
     limit: int = limits.RECORD_BYTES
     seconds: float = limits.REQUEST_SECONDS
     weight: int = 1
+    counted: Open = "address"
     example: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
