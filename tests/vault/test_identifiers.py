@@ -15,6 +15,7 @@ from jobs.transfer import Transfer, joined, ndjson, spec
 from vault.reach import someone
 from vault.stack import Stack, field, open_stack
 from wellkeep.access.custom_roles import CustomRoles, own_role
+from wellkeep.access.roles import load
 from wellkeep.base.errors import Forbidden, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
@@ -22,6 +23,7 @@ from wellkeep.base.purpose import Purpose
 from wellkeep.db.queue import QueuedJob
 from wellkeep.gate.acts import Caller
 from wellkeep.vault.declaration import CollectionChange, CollectionSpec
+from wellkeep.vault.templates import names
 
 NAME, SSN = "chart-778", "999-12-3456"
 PATIENT = (
@@ -198,3 +200,12 @@ async def test_who_does_not_see_identifiers_puts_nothing_by_one(transfer: Transf
     failed = [row for row in await stack.entries("record.change") if row["outcome"] == "failed"]
     assert len(failed) == 6
     assert '"records"' not in "".join(row["text"] for row in failed), "nothing was looked up"
+
+
+def test_who_treats_patients_sees_every_whole_resource_but_that_of_who_pays() -> None:
+    """A field of a group that they don't see would take the resource it stands in from them."""
+    roles = load().roles
+    for name in names():
+        groups = {one.group for one in spec(name).fields}
+        assert (groups <= roles["clinician"].groups) == (name != "coverage"), name
+        assert (groups <= roles["coach"].groups) == (name not in {"coverage", "patients"}), name
