@@ -12,12 +12,14 @@ from access.conftest import Door
 from access.signed_in import AGENT, IP, joined, person, session
 from wellkeep.access import session_format
 from wellkeep.access.people import People
+from wellkeep.access.persons import own
 from wellkeep.access.session_door import Presented
 from wellkeep.access.sessions import Begun, Method, Sessions, Via, Visitor
 from wellkeep.base.errors import Forbidden, NotFound, SecondFactorRequired, Unauthenticated
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.gate.acts import Caller
+from wellkeep.ledger.event import Action
 
 OTHER_AGENT = "fedcba9876543210"
 
@@ -228,18 +230,38 @@ async def test_a_grants_end_takes_the_role_and_not_the_session(door: Door, tenan
     assert (await enter(door, begun)).roles == ("coach",)
 
 
+async def renew(door: Door, caller: Caller, *, proved: bool) -> Begun:
+    decision = await door.home.gate.decide(caller, own(Action.SESSION_RENEWED, UUID(caller.principal.id)))
+    async with door.home.gate.transaction(decision) as work:
+        return await Sessions(gate=door.home.gate).renew(caller, proved=proved, work=work)
+
+
 async def test_renewing_gives_another_id_with_the_same_end(door: Door, tenant: UUID) -> None:
-    sessions = Sessions(gate=door.home.gate)
     who = await joined(door.home, tenant, "coach")
     begun = await session(door.home, tenant, who, mfa=False)
     caller = of(await enter(door, begun))
-    renewed = await sessions.renew(caller, mfa=True)
+    renewed = await renew(door, caller, proved=True)
     assert (renewed.id != begun.id, renewed.expires_at, renewed.mfa) == (True, begun.expires_at, True)
     with pytest.raises(Unauthenticated):
         await enter(door, begun)
     with pytest.raises(Unauthenticated):
-        await sessions.renew(caller, mfa=True)
+        await renew(door, caller, proved=True)
     assert (await enter(door, renewed)).fresh
+
+
+@pytest.mark.parametrize("mfa", [False, True])
+async def test_renewing_without_a_proof_proves_nothing(door: Door, tenant: UUID, *, mfa: bool) -> None:
+    begun = await session(door.home, tenant, await joined(door.home, tenant, "coach"), mfa=mfa)
+    if mfa:
+        await set_back(door, begun, "proved_at", 500)
+    renewed = await renew(door, of(await enter(door, begun)), proved=False)
+    assert renewed.mfa is mfa
+    async with door.home.database.connect() as connection:
+        rows = await connection.fetch("SELECT mfa, proved_at FROM access.session ORDER BY id")
+    assert rows[0] == rows[1]
+    if mfa:
+        await set_back(door, renewed, "proved_at", 101)
+    assert not (await enter(door, renewed)).fresh
 
 
 async def test_ones_own_are_listed_and_ended_and_nobody_elses(door: Door, tenant: UUID) -> None:

@@ -253,6 +253,26 @@ async def test_another_password_ends_the_other_sessions_and_needs_this_one(opene
         assert (await sign_in(client, password=new)).status_code == 200
 
 
+async def test_a_password_changed_and_a_factor_removed_make_no_session_fresher(opened: Stack, tenant: UUID) -> None:
+    """Who has the password and a session must not keep the second factor shown for ever by changing it again."""
+    await with_password(opened, tenant, "coach")
+    async with opened.client() as client:
+        headers, _ = await with_app(opened, client)
+        factor = (await client.get("/v1/account", headers=headers)).json()["factors"][0]["id"]
+        planned = (await client.post("/v1/account/totp", json={"name": "other"}, headers=headers)).json()
+        body = {"id": planned["id"], "code": pyotp.TOTP(planned["secret"]).now()}
+        headers = browser(await client.post("/v1/account/totp/confirm", json=body, headers=headers))
+        async with opened.database.connect() as connection:
+            await connection.execute("UPDATE access.session SET proved_at = proved_at - interval '5 minutes'")
+            proved = await connection.fetchval("SELECT proved_at FROM access.session WHERE ended_at IS NULL")
+        body = {"current": PASSWORD, "password": "another four words entirely"}
+        headers = browser(await client.post("/v1/account/password", json=body, headers=headers))
+        headers = browser(await client.delete(f"/v1/account/factors/{factor}", headers=headers))
+        async with opened.database.connect() as connection:
+            now = await connection.fetchval("SELECT proved_at FROM access.session WHERE ended_at IS NULL")
+        assert now == proved
+
+
 async def test_a_link_is_good_once_and_a_reset_takes_what_was(opened: Stack, tenant: UUID) -> None:
     who = await with_password(opened, tenant, "coach")
     people = opened.accounts.people

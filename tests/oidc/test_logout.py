@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
+
+import pytest
 
 from oidc.conftest import Scene
 from oidc.hostile import CLIENT, key, signed
@@ -105,3 +109,67 @@ async def test_no_stranger_who_floods_the_sign_in_loses_a_logout(scene: Scene) -
         assert (await stranger.get("/v1/sign-in/st-elsewhere/keycloak")).status_code == 429
         assert await send(scene, token(scene)) == 204
         assert await stand(scene) == 0
+
+
+async def happening(scene: Scene, happens: Callable[[], Awaitable[object]], patch: pytest.MonkeyPatch) -> list[bool]:
+    """Let something happen between the provider's word and what comes of it here."""
+    accounts, done = scene.opened.single_sign_on.sign_in._accounts, list[bool]()
+    person = accounts.person
+
+    async def finding(*told: Any, **more: Any) -> UUID:
+        found = await person(*told, **more)
+        if not done:
+            done.append(True)
+            await happens()
+        return found
+
+    patch.setattr(accounts, "person", finding)
+    return done
+
+
+@pytest.mark.parametrize("names", ["its session", "its subject"])
+@pytest.mark.parametrize("factor", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_logout_while_somebody_comes_back_ends_that_sign_in(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, names: str, *, factor: bool, known: bool
+) -> None:
+    if known:
+        async with scene.client() as client:
+            scene.idp.claims["sid"] = "there-0"
+            await scene.whole(client)
+            scene.idp.claims["sid"] = "there-1"
+    told = token(scene) if names == "its session" else token(scene, sid=None, sub=scene.idp.sub)
+
+    async def happens() -> None:
+        if factor:
+            await scene.rows(
+                "INSERT INTO access.factor (tenant_id, id, person_id, kind, name, sealed, created_at, confirmed_at) "
+                "SELECT p.tenant_id, $1, p.id, 'totp', 'app', $2, now(), now() FROM access.person AS p",
+                *(uuid7(), bytes(80)),
+            )
+        assert await send(scene, told) == 204
+
+    done = await happening(scene, happens, monkeypatch)
+    async with scene.client() as client:
+        answer = await scene.whole(client)
+        assert (done, answer.status_code) == ([True], 401), answer.text
+        assert not await scene.rows("SELECT FROM access.ticket")
+        assert await stand(scene) == (1 if known and names == "its session" else 0)
+        assert await send(scene, told) == 400, "replayed"
+        if not factor:
+            assert (await scene.whole(client)).status_code == 303, "the next sign-in is another"
+
+
+async def test_a_logout_of_a_session_that_waits_for_its_second_factor_ends_it(scene: Scene) -> None:
+    async with scene.client() as client:
+        await scene.whole(client)
+        await scene.rows(
+            "INSERT INTO access.factor (tenant_id, id, person_id, kind, name, sealed, created_at, confirmed_at) "
+            "SELECT p.tenant_id, $1, p.id, 'totp', 'app', $2, now(), now() FROM access.person AS p",
+            *(uuid7(), bytes(80)),
+        )
+        scene.idp.claims["sid"] = "there-2"
+        assert (await scene.whole(client)).json()["factors"] == ["totp", "recovery_code"]
+        assert await send(scene, token(scene, sid="there-2")) == 204
+        assert not await scene.rows("SELECT FROM access.ticket")
+        assert await stand(scene) == 1, "and the other one goes on"

@@ -17,7 +17,7 @@ from wellkeep.access import recovery_codes, totp
 from wellkeep.access.passkeys import Asked
 from wellkeep.access.passwords import Hashed
 from wellkeep.access.persons import own
-from wellkeep.access.sessions import Begun, end_all, person_of
+from wellkeep.access.sessions import Begun, end_all, hold, person_of
 from wellkeep.access.sign_in import Doors, Proof, shown
 from wellkeep.base.errors import Conflict, FieldProblem, NotFound, StepUpRequired, Unauthenticated, Validation
 from wellkeep.base.secrets import Secret
@@ -106,7 +106,7 @@ class Account:
             await self._must_be_fresh(work, caller, person)
             await set_password(work.connection, person, made)
             work.record()
-            return await self._renewed(work, caller, because="password-changed", mfa=caller.principal.mfa)
+            return await self._renewed(work, caller, because="password-changed")
 
     async def plan_totp(self, caller: Caller, *, name: str) -> totp.Planned:
         """Begin to set up an authenticator app. Raises StepUpRequired where the account has a factor already."""
@@ -135,7 +135,7 @@ class Account:
             if used is None:
                 raise Validation(fields=(FieldProblem("/code", "not-allowed"),))
             work.record(resource_type="factor", resource_id=str(factor))
-            begun = await self._renewed(work, caller, because="factor-changed", mfa=True)
+            begun = await self._renewed(work, caller, because="factor-changed", proved=True)
         await on.throttle.right(taken)
         return begun
 
@@ -160,7 +160,7 @@ class Account:
                 work.connection, person=person, challenge=challenge, credential=credential, name=_named(name)
             )
             work.record(resource_type="factor", resource_id=str(factor))
-            return factor, await self._renewed(work, caller, because="factor-changed", mfa=True)
+            return factor, await self._renewed(work, caller, because="factor-changed", proved=True)
 
     async def renew_recovery_codes(self, caller: Caller) -> tuple[Secret[str], ...]:
         """Make ten new recovery codes; the old ones are worthless. Raises StepUpRequired, Conflict without a factor."""
@@ -187,7 +187,7 @@ class Account:
                 raise Conflict("Your role, or your tenant, demands a second factor: set up another one first")
             await work.connection.fetchval(_REMOVE, person, factor)
             work.record(resource_type="factor", resource_id=str(factor))
-            return await self._renewed(work, caller, because="factor-changed", mfa=caller.principal.mfa)
+            return await self._renewed(work, caller, because="factor-changed")
 
     async def step_up_challenge(self, caller: Caller) -> Asked:
         """Ask the browser for a signature of one of the caller's passkeys."""
@@ -202,15 +202,16 @@ class Account:
         decision = await on.gate.decide(caller, own(Action.SESSION_RENEWED, person))
         taken = await on.throttle.factor(person, ip=caller.ip, device=str(caller.principal.credential))
         async with on.gate.transaction(decision) as work:
+            await hold(work.connection, person)
             if not await shown(work, on, tenant=tenant, person=person, proof=proof, purpose="step-up"):
                 raise Validation(fields=(FieldProblem("/code", "not-allowed"),))
-            begun = await on.sessions.renew(caller, mfa=True, work=work)
+            begun = await on.sessions.renew(caller, proved=True, work=work)
         await on.throttle.right(taken)
         return begun
 
-    async def _renewed(self, work: GateTransaction, caller: Caller, *, because: str, mfa: bool) -> Begun:
+    async def _renewed(self, work: GateTransaction, caller: Caller, *, because: str, proved: bool = False) -> Begun:
         """Give this session a new id and end the others, all within `work`."""
-        begun = await self._on.sessions.renew(caller, mfa=mfa, work=work)
+        begun = await self._on.sessions.renew(caller, proved=proved, work=work)
         await end_all(work.connection, person_of(caller), because=because, but=begun.id)
         return begun
 

@@ -1,6 +1,7 @@
 """Links by which a person sets a password: made, and taken once.
 
-Rules: a link is good once and for 72 hours; a new one makes those before it worthless; its secret stands in the part of
+Rules: a link is good once and for 72 hours; a new one makes those before it worthless, and so does correcting the
+address that it was sent to; its secret stands in the part of
 the address after `#`, which no browser sends and no log holds, and here only as a digest. Who resets a person takes the
 password, and the sessions, at once: the reason may be that somebody else has them. An unknown link and a used one take
 the same steps and get the same answer.
@@ -32,7 +33,6 @@ _SUPERSEDE = "UPDATE access.invitation SET used_at = clock_timestamp() WHERE per
 _TAKE_PASSWORD = "DELETE FROM access.password WHERE person_id = $1"  # noqa: S105 -- a statement
 _TAKE_FACTORS = "DELETE FROM access.factor WHERE person_id = $1"
 _TAKE_CODES = "DELETE FROM access.recovery_code WHERE person_id = $1"
-_TAKE_TICKETS = "DELETE FROM access.ticket WHERE person_id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def link_to(host: str, token: Secret[str]) -> str:
     return f"https://{host}/invitation#{token.reveal()}"
 
 
+async def void(connection: Connection, person: UUID) -> None:
+    """Make every link of `person` worthless, within the transaction of `connection`, who holds the person's row."""
+    await connection.execute(_SUPERSEDE, person)
+
+
 async def invite_to(
     connection: Connection, person: UUID, *, kind: Kind, mails: bool, factors: bool = False
 ) -> Invitation:
@@ -60,10 +65,9 @@ async def invite_to(
 
     `mails`: it is sent by a job, and its token is made then. `factors`: the second factors are taken, too.
     """
-    await connection.execute(_SUPERSEDE, person)
+    await void(connection, person)
     if kind == "reset":
         await connection.execute(_TAKE_PASSWORD, person)
-        await connection.execute(_TAKE_TICKETS, person)
         await end_all(connection, person, because="reset")
     if factors:
         await connection.execute(_TAKE_FACTORS, person)

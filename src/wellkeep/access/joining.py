@@ -27,6 +27,7 @@ SELECT i.tenant_id, i.id, i.person_id, i.digest, i.kind FROM access.invitation A
 JOIN wk.tenants AS t ON t.id = i.tenant_id AND t.state = 'active'
 WHERE i.id = $1 AND i.used_at IS NULL AND i.expires_at > clock_timestamp()
 """
+_HOLD = "SELECT FROM access.person WHERE id = $1 FOR NO KEY UPDATE"
 _USE = """
 UPDATE access.invitation SET used_at = clock_timestamp()
 WHERE id = $1 AND used_at IS NULL AND expires_at > clock_timestamp() RETURNING id
@@ -66,6 +67,7 @@ class Joining:
         action = Action.USER_JOINED if link["kind"] == "join" else Action.PASSWORD_CHANGED
         decision = await on.gate.decide(caller, own(action, person, enrolling=True))
         async with on.gate.transaction(decision) as work:
+            await work.connection.execute(_HOLD, person)
             if await work.connection.fetchval(_USE, link["id"]) is None:
                 raise Unauthenticated(_WRONG)
             if await work.connection.fetchval(_JOIN, person) is None:

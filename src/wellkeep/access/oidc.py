@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NoReturn
 from uuid import UUID
 
@@ -49,15 +50,20 @@ SELECT wk.tenant(), $1, $2, $3, $4, now, now + interval '10 minutes' FROM (SELEC
 _WHOSE = "SELECT tenant_id FROM access.pending_sign_in WHERE id = $1"
 _TAKE = """
 DELETE FROM access.pending_sign_in
-WHERE id = $1 AND state = $2 AND browser = $3 AND expires_at > clock_timestamp() RETURNING provider_id
+WHERE id = $1 AND state = $2 AND browser = $3 AND expires_at > clock_timestamp()
+RETURNING provider_id, clock_timestamp() AS taken
 """
 _FORGET_TOKENS = "DELETE FROM access.logout_token WHERE expires_at < clock_timestamp()"
 _REMEMBER = """
-INSERT INTO access.logout_token (tenant_id, provider_id, digest, expires_at)
-VALUES (wk.tenant(), $1, $2, to_timestamp($3)) ON CONFLICT DO NOTHING RETURNING digest
+INSERT INTO access.logout_token (tenant_id, provider_id, digest, subject, provider_session, seen_at, expires_at)
+VALUES (wk.tenant(), $1, $2, $4, $5, clock_timestamp(), to_timestamp($3)) ON CONFLICT DO NOTHING RETURNING digest
 """
+_HOLD = "SELECT FROM access.provider WHERE id = $1 FOR NO KEY UPDATE"
+"""Who signs in there meanwhile waits, or is waited for: a sign-in either sees the logout, or is seen by it."""
 _HOLDER = """
-SELECT person_id FROM access.session WHERE provider_id = $1 AND provider_session = $2 ORDER BY id DESC LIMIT 1
+SELECT id, person_id FROM access.session WHERE provider_id = $1 AND provider_session = $2
+UNION ALL SELECT id, person_id FROM access.ticket WHERE provider_id = $1 AND provider_session = $2
+ORDER BY id DESC LIMIT 1
 """
 _END = """
 UPDATE access.session SET ended_at = clock_timestamp(), ended_because = 'provider'
@@ -133,7 +139,7 @@ class ProviderSignIn:
         pending = await self._pending(returned)
         if pending is None:
             await self._refuse(ProviderRefused("state"), visitor, None)
-        found, binding = pending
+        found, binding, taken = pending
         try:
             async with self._reported(found):
                 claims = await self._claims(found, returned, binding)
@@ -142,7 +148,13 @@ class ProviderSignIn:
         person = await self._accounts.person(found, claims, visitor=visitor)
         await self._on.throttle.right(tried, begun=1)
         session = oidc_tokens.name(claims, "sid")
-        via = Via(method="provider", provider=found.id, provider_session=_hidden(session))
+        via = Via(
+            method="provider",
+            provider=found.id,
+            provider_session=_hidden(session),
+            subject=identity_digest(found.issuer, claims["sub"]),
+            since=taken,
+        )
         if shows_second_factor(claims, found.second_factor):
             begun = await self._on.sessions.begin(
                 tenant=found.tenant, person=person, via=via, mfa=True, visitor=visitor
@@ -203,7 +215,7 @@ class ProviderSignIn:
             raise NotFound
         return found
 
-    async def _pending(self, returned: Returned) -> tuple[Provider, Bound] | None:
+    async def _pending(self, returned: Returned) -> tuple[Provider, Bound, datetime] | None:
         """Use up the sign-in that `returned` belongs to; None where there is none of this state in this browser."""
         presented = session_format.read(returned.state)
         if presented is None or returned.browser is None:
@@ -214,19 +226,23 @@ class ProviderSignIn:
             return None
         binding = oidc_request.bound(self._on.secrets, sign_in=presented.id, browser=returned.browser)
         async with self._on.app_pool.tenant_transaction(tenant=tenant) as connection:
-            provider = await connection.fetchval(_TAKE, presented.id, presented.digest, binding.digest)
-            found = None if provider is None else await providers.by_id(connection, provider)
-        return None if found is None else (found, binding)
+            row = await connection.fetchrow(_TAKE, presented.id, presented.digest, binding.digest)
+            found = None if row is None else await providers.by_id(connection, row["provider_id"])
+        return None if found is None or row is None else (found, binding, row["taken"])
 
     async def _signed_out(self, found: Provider, told: Logout, visitor: Visitor) -> int:
-        session = _hidden(told.session)
-        remembered = (found.id, hashlib.sha256(told.id.encode("utf-8", "surrogatepass")).digest(), told.expires)
+        session, subject = _hidden(told.session), None
+        digest = hashlib.sha256(told.id.encode("utf-8", "surrogatepass")).digest()
         person = None
         if told.subject is not None:
-            person = await self._accounts.known(found.tenant, identity_digest(found.issuer, told.subject))
+            subject = identity_digest(found.issuer, told.subject)
+            person = await self._accounts.known(found.tenant, subject)
+        remembered = (found.id, digest, told.expires, subject, session)
         async with self._on.app_pool.tenant_transaction(tenant=found.tenant) as connection:
+            await connection.execute(_HOLD, found.id)
             if told.subject is None:
-                person = await connection.fetchval(_HOLDER, found.id, session)
+                holder = await connection.fetchrow(_HOLDER, found.id, session)
+                person = None if holder is None else holder["person_id"]
             await connection.execute(_FORGET_TOKENS)
             if person is None and await connection.fetchval(_REMEMBER, *remembered) is None:
                 raise ProviderRefused("replayed")
@@ -237,6 +253,7 @@ class ProviderSignIn:
         )
         decision = await self._on.gate.decide(caller, own(Action.SESSION_ENDED, person, enrolling=True))
         async with self._on.gate.transaction(decision) as work:
+            await work.connection.execute(_HOLD, found.id)
             if await work.connection.fetchval(_REMEMBER, *remembered) is None:
                 raise ProviderRefused("replayed")
             await work.connection.execute(_END_TICKETS, person, found.id, session)

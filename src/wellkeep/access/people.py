@@ -17,7 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from wellkeep.access.away import away
-from wellkeep.access.invitations import Invitation, Kind, invite_to
+from wellkeep.access.invitations import Invitation, Kind, invite_to, void
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
@@ -61,7 +61,8 @@ FROM access.person AS p
 """
 _LIST = _SELECT + " ORDER BY p.id DESC LIMIT $1"
 _ONE = _SELECT + " WHERE p.id = $1"
-_RENAME = "UPDATE access.person SET name = coalesce($2, name), email = coalesce($3, email) WHERE id = $1 RETURNING id"
+_RENAME = "UPDATE access.person SET name = coalesce($2, name), email = coalesce($3, email) WHERE id = $1"
+_HELD_EMAIL = "SELECT email FROM access.person WHERE id = $1 FOR UPDATE"
 _DISABLE = """
 UPDATE access.person SET state = 'disabled', disabled_at = clock_timestamp()
 WHERE id = $1 AND state <> 'disabled' RETURNING id
@@ -149,13 +150,20 @@ class People:
     async def change(
         self, caller: Caller, *, tenant: UUID, person: UUID, name: str | None = None, email: str | None = None
     ) -> None:
-        """Change a person's name or e-mail. Raises NotFound, Conflict, Validation."""
+        """Change a person's name or e-mail; with the e-mail, links that were sent to the old one are void.
+
+        Raises NotFound, Conflict, Validation.
+        """
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.USER_CHANGED, tenant, person)
         called = None if name is None else _name(name)
         address = None if email is None else kept_email(email)
         async with self._gate.transaction(decision) as work:
-            if await work.connection.fetchval(_RENAME, person, called, address) is None:
+            before = await work.connection.fetchrow(_HELD_EMAIL, person)
+            if before is None:
                 raise NotFound
+            await work.connection.execute(_RENAME, person, called, address)
+            if address not in {None, before["email"]}:
+                await void(work.connection, person)
             changed = (("email", address), ("name", called))
             work.record(fields=tuple(what for what, value in changed if value is not None))
 

@@ -5,7 +5,9 @@ left idle, where its time is over, and with whoever ends it, on every worker wit
 session may do (a second factor, a step-up) gives it a new id and ends the old one in the same transaction, so that an
 id which somebody planted or saw before is worth nothing after; it does not make it last longer. All times are the
 database's: a host whose clock jumps neither ends nor prolongs a session. Who has a second factor has no session without
-having shown it.
+having shown it. What was shown is asked for again when the session begins, the person's row being locked: a password
+that was changed, a passkey that was removed, a person who was disabled, a logout at the provider meanwhile begin none.
+Who locks the person's row and something else of the account locks the person first.
 """
 
 from __future__ import annotations
@@ -29,14 +31,24 @@ from wellkeep.ledger.event import Action
 Method = Literal["password", "passkey", "provider"]
 _LISTED = 200
 
-_ACTIVE = "SELECT state = 'active' FROM access.person WHERE id = $1 FOR SHARE"
+_HOLD = "SELECT state = 'active' FROM access.person WHERE id = $1 FOR NO KEY UPDATE"
+_HOLD_PROVIDER = "SELECT id FROM access.provider WHERE id = $1 FOR SHARE"
+_SIGNED_OUT = """
+SELECT EXISTS (
+  SELECT FROM access.logout_token WHERE provider_id = $1 AND seen_at >= $4
+    AND (provider_session = $2 OR (provider_session IS NULL AND subject = $3))
+)
+"""
+_SAME_PASSWORD = "SELECT changed_at = $2 FROM access.password WHERE person_id = $1"  # noqa: S105 -- a statement
+_HAS_PASSKEY = "SELECT EXISTS (SELECT FROM access.factor WHERE person_id = $1 AND id = $2)"
 _HAS_FACTOR = "SELECT EXISTS (SELECT FROM access.factor WHERE person_id = $1 AND confirmed_at IS NOT NULL)"
 _SEEN = "UPDATE access.person SET last_seen_at = clock_timestamp() WHERE id = $1"
 _BEGIN = """
 INSERT INTO access.session (tenant_id, id, person_id, digest, method, provider_id, provider_session, mfa, proved_at,
   created_at, expires_at, idle, idle_until, ip, agent)
-SELECT wk.tenant(), $1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN now END, now, coalesce($8, now + rules.length),
-  rules.idle, least(now + rules.idle, coalesce($8, now + rules.length)), $9::text::inet, $10
+SELECT wk.tenant(), $1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN coalesce($11, now) END, now,
+  coalesce($8, now + rules.length), rules.idle, least(now + rules.idle, coalesce($8, now + rules.length)),
+  $9::text::inet, $10
 FROM (SELECT clock_timestamp() AS now) AS at, (
   SELECT coalesce(max(session_idle), interval '30 minutes') AS idle,
     coalesce(max(session_length), interval '12 hours') AS length FROM access.tenant_rules
@@ -47,7 +59,7 @@ _ROTATE = """
 UPDATE access.session SET ended_at = clock_timestamp(), ended_because = 'renewed'
 WHERE id = $1 AND person_id = $2 AND ended_at IS NULL
   AND expires_at > clock_timestamp() AND idle_until > clock_timestamp()
-RETURNING expires_at, method, provider_id, provider_session
+RETURNING expires_at, method, provider_id, provider_session, mfa, proved_at
 """
 _LIST = """
 SELECT id, method, mfa, created_at, expires_at, idle_until, proved_at, host(ip) AS ip, agent
@@ -59,6 +71,7 @@ _END = """
 UPDATE access.session SET ended_at = clock_timestamp(), ended_because = $3
 WHERE person_id = $1 AND id = $2 AND ended_at IS NULL RETURNING id
 """
+_END_TICKETS = "DELETE FROM access.ticket WHERE person_id = $1"
 _END_OTHERS = """
 UPDATE access.session SET ended_at = clock_timestamp(), ended_because = $3
 WHERE person_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL RETURNING id
@@ -108,11 +121,19 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Via:
-    """How somebody signed in: by what, and for a provider by which one and in which session of its own."""
+    """How somebody signed in: by what, and for a provider by which one and in which session of its own.
+
+    What must still hold when the session begins: `password` is when the one that was shown was set, `passkey` the
+    factor that signed, `subject` who came back from the provider (`identity_digest`), at `since`.
+    """
 
     method: Method
     provider: UUID | None = None
     provider_session: str | None = None
+    password: datetime | None = None
+    passkey: UUID | None = None
+    subject: bytes | None = None
+    since: datetime | None = None
 
 
 class Sessions:
@@ -133,26 +154,21 @@ class Sessions:
         async with self._gate.transaction(decision) as work:
             return await begin_within(work, caller, person, via=via, mfa=mfa)
 
-    async def renew(self, caller: Caller, *, mfa: bool, work: GateTransaction | None = None) -> Begun:
-        """End the caller's session and begin another in its place, of the same end; `mfa`: a factor was shown just now.
+    async def renew(self, caller: Caller, *, proved: bool, work: GateTransaction) -> Begun:
+        """End the caller's session and begin another in its place, of the same end, within `work`.
 
-        Within `work`, where it is given, so that it happens with what it follows from. Raises Unauthenticated where the
-        session stands no longer.
+        `proved`: a second factor was shown just now; otherwise the new session has shown what the old one had, and
+        when that had. Raises Unauthenticated where the session, or the person, stands no longer.
         """
-        if work is not None:
-            return await self._renew(work, caller, mfa=mfa)
-        person = person_of(caller)
-        decision = await self._gate.decide(caller, own(Action.SESSION_RENEWED, person, enrolling=True))
-        async with self._gate.transaction(decision) as whole:
-            return await self._renew(whole, caller, mfa=mfa)
-
-    async def _renew(self, work: GateTransaction, caller: Caller, *, mfa: bool) -> Begun:
         person, old = person_of(caller), caller.principal.credential
+        await hold(work.connection, person)
         row = await work.connection.fetchrow(_ROTATE, old, person)
         if row is None:
             raise Unauthenticated
         via = Via(method=row["method"], provider=row["provider_id"], provider_session=row["provider_session"])
-        return await _insert(work, caller, person, via, mfa=mfa, until=row["expires_at"])
+        shown = None if proved else row["proved_at"]
+        mfa = proved or row["mfa"]
+        return await _insert(work, caller, person, via, mfa=mfa, proved_at=shown, until=row["expires_at"])
 
     async def list(self, caller: Caller) -> list[Session]:
         """Return the caller's own sessions that stand, newest first, at most 200."""
@@ -183,17 +199,42 @@ class Sessions:
 
 async def begin_within(work: GateTransaction, caller: Caller, person: UUID, *, via: Via, mfa: bool) -> Begun:
     """Begin a session of `person`, who is at the door, with what else is done in `work`; raises as `Sessions.begin`."""
-    if not await work.connection.fetchval(_ACTIVE, person):
-        raise Unauthenticated
+    await must_hold(work.connection, person, via)
     if not mfa and await work.connection.fetchval(_HAS_FACTOR, person):
         raise SecondFactorRequired
-    begun = await _insert(work, caller, person, via, mfa=mfa, until=None)
+    begun = await _insert(work, caller, person, via, mfa=mfa)
     await work.connection.execute(_SEEN, person)
     return begun
 
 
+async def hold(connection: Connection, person: UUID) -> None:
+    """Lock the person's row to the end of the transaction. Raises Unauthenticated where they are not active."""
+    if not await connection.fetchval(_HOLD, person):
+        raise Unauthenticated
+
+
+async def must_hold(connection: Connection, person: UUID, via: Via) -> None:
+    """Lock the account, and check that what was shown is still what signs in. Raises Unauthenticated."""
+    if via.since is not None:
+        if await connection.fetchval(_HOLD_PROVIDER, via.provider) is None:
+            raise Unauthenticated
+        about = (via.provider, via.provider_session, via.subject, via.since)
+        if await connection.fetchval(_SIGNED_OUT, *about):
+            raise Unauthenticated
+    await hold(connection, person)
+    if via.password is not None and not await connection.fetchval(_SAME_PASSWORD, person, via.password):
+        raise Unauthenticated
+    if via.passkey is not None and not await connection.fetchval(_HAS_PASSKEY, person, via.passkey):
+        raise Unauthenticated
+
+
 async def end_all(connection: Connection, person: UUID, *, because: str, but: UUID | None = None) -> int:
-    """End every session of `person` but one, within the transaction of `connection`; returns how many they were."""
+    """End every session of `person` but one, and every sign-in that waits for its second factor.
+
+    Within the transaction of `connection`; returns how many sessions they were.
+    """
+    await connection.execute(_HOLD, person)
+    await connection.execute(_END_TICKETS, person)
     return len(await connection.fetch(_END_OTHERS, person, but, because))
 
 
@@ -203,12 +244,20 @@ def person_of(caller: Caller) -> UUID:
 
 
 async def _insert(
-    work: GateTransaction, caller: Caller, person: UUID, via: Via, *, mfa: bool, until: datetime | None
+    work: GateTransaction,
+    caller: Caller,
+    person: UUID,
+    via: Via,
+    *,
+    mfa: bool,
+    proved_at: datetime | None = None,
+    until: datetime | None = None,
 ) -> Begun:
     identifier = uuid7()
     cookie = session_format.new_secret(identifier)
     values = (identifier, person, session_format.digest(cookie.reveal()), via.method, via.provider)
-    expires = await work.connection.fetchval(_BEGIN, *values, via.provider_session, mfa, until, caller.ip, caller.agent)
+    where = (until, caller.ip, caller.agent, proved_at)
+    expires = await work.connection.fetchval(_BEGIN, *values, via.provider_session, mfa, *where)
     action = Action.SESSION_STARTED if until is None else Action.SESSION_RENEWED
     work.record(action=action, resource_type="session", resource_id=str(identifier))
     return Begun(identifier, caller.principal.tenant, person, cookie, mfa=mfa, expires_at=expires)

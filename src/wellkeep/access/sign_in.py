@@ -21,7 +21,7 @@ from wellkeep.access.failures import Failures
 from wellkeep.access.passkeys import Asked, Passkeys, Purpose, credential_id
 from wellkeep.access.passwords import Hashed, Passwords
 from wellkeep.access.persons import at_the_door, own
-from wellkeep.access.sessions import Begun, Sessions, Via, Visitor, begin_within
+from wellkeep.access.sessions import Begun, Sessions, Via, Visitor, begin_within, hold, must_hold
 from wellkeep.access.throttle import Throttle, Try
 from wellkeep.base.errors import Unauthenticated
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
@@ -40,7 +40,7 @@ _NOBODY = UUID(int=0)
 
 _TENANT = "SELECT id FROM wk.tenants WHERE name = $1 AND state = 'active'"
 _ACCOUNT = """
-SELECT p.id, w.hash, w.pepper FROM access.person AS p
+SELECT p.id, w.hash, w.pepper, w.changed_at FROM access.person AS p
 LEFT JOIN access.password AS w ON w.person_id = p.id WHERE p.email = $1 AND p.state = 'active'
 """
 _REHASH = "UPDATE access.password SET hash = $3, pepper = $4 WHERE person_id = $1 AND hash = $2"
@@ -127,12 +127,12 @@ class SignIn:
         account = f"{tenant}\n{address}".encode("utf-8", "surrogatepass")
         taken = await self._on.throttle.password(account, ip=visitor.ip, device=known)
         stored = None if row is None or row["hash"] is None else Hashed(row["hash"], row["pepper"])
-        if not await self._on.passwords.matches(password, stored) or home is None or stored is None:
+        if not await self._on.passwords.matches(password, stored) or home is None or row is None or stored is None:
             await self._refuse(visitor)
         await self._on.throttle.right(taken)
         await self._keep_current(home, person, password, stored)
         await self._past_the_provider(home, person)
-        via = Via(method="password")
+        via = Via(method="password", password=row["changed_at"])
         if proof is not None and await self._factors(home, person):
             return await self._second(home, person, via, proof, known, visitor)
         return await self.admit(tenant=home, person=person, via=via, visitor=visitor)
@@ -150,6 +150,7 @@ class SignIn:
         ticket = session_format.new_secret(identifier)
         values = (identifier, person, session_format.digest(ticket.reveal()), via.method)
         async with self._on.app_pool.tenant_transaction(tenant=tenant) as connection:
+            await must_hold(connection, person, via)
             await connection.execute(_FORGET_TICKETS)
             await connection.execute(_GIVE_TICKET, *values, via.provider, via.provider_session)
         return FactorAsked(ticket, (*factors, "recovery_code"))
@@ -201,12 +202,11 @@ class SignIn:
     ) -> Begun | None:
         on, tenant, person = self._on, holder["tenant_id"], holder["person_id"]
         async with on.app_pool.tenant_transaction(tenant=tenant) as connection:
-            shown = await on.passkeys.answers(connection, person=person, expected=expected, credential=credential)
-        if shown is None:
+            factor = await on.passkeys.answers(connection, person=person, expected=expected, credential=credential)
+        if factor is None:
             return None
-        return await on.sessions.begin(
-            tenant=tenant, person=person, via=Via(method="passkey"), mfa=True, visitor=visitor
-        )
+        via = Via(method="passkey", passkey=factor)
+        return await on.sessions.begin(tenant=tenant, person=person, via=via, mfa=True, visitor=visitor)
 
     async def _account(self, tenant: str, email: str) -> tuple[UUID | None, Record | None]:
         """Return the tenant of this name and the account there; for a tenant that is not there ask as much."""
@@ -267,6 +267,7 @@ class SignIn:
         caller = at_the_door(tenant=tenant, person=person, request=visitor.request, ip=visitor.ip, agent=visitor.agent)
         decision = await self._on.gate.decide(caller, own(Action.SESSION_STARTED, person, enrolling=True))
         async with self._on.gate.transaction(decision) as work:
+            await hold(work.connection, person)
             gone = ticket is not None and await work.connection.fetchval(_USE_TICKET, ticket) is None
             if gone or not await shown(work, self._on, tenant=tenant, person=person, proof=proof, purpose="factor"):
                 raise Unauthenticated(_WRONG_FACTOR)

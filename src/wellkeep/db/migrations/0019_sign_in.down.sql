@@ -1,6 +1,8 @@
 DROP FUNCTION access.take_try(bytea[], integer[], integer[], double precision[]);
 DROP TABLE access.throttle;
 DROP TABLE access.challenge;
+DROP TRIGGER drop_tickets ON access.person;
+DROP FUNCTION access.drop_tickets();
 DROP TABLE access.ticket;
 DROP TABLE access.recovery_code;
 DROP TABLE access.factor;

@@ -117,6 +117,18 @@ REVOKE ALL ON access.ticket FROM PUBLIC;
 GRANT SELECT, INSERT, DELETE ON access.ticket TO wk_app;
 GRANT UPDATE (tries) ON access.ticket TO wk_app;
 GRANT SELECT (tenant_id, id, person_id, digest, expires_at) ON access.ticket TO wk_auth;
+CREATE FUNCTION access.drop_tickets() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+  DELETE FROM access.ticket WHERE tenant_id = NEW.tenant_id AND person_id = NEW.id;
+  RETURN NULL;
+END
+$body$;
+COMMENT ON FUNCTION access.drop_tickets() IS 'End the sign-ins under way of a person who was disabled, in the same transaction.';
+CREATE TRIGGER drop_tickets AFTER UPDATE OF state ON access.person
+  FOR EACH ROW WHEN (NEW.state = 'disabled' AND OLD.state <> 'disabled') EXECUTE FUNCTION access.drop_tickets();
 
 -- What a passkey signs: made here, good once. Who signs in with nothing but a passkey is not known yet: the platform's.
 CREATE TABLE access.challenge (

@@ -81,11 +81,14 @@ CREATE TABLE access.logout_token (
   tenant_id uuid NOT NULL,
   provider_id uuid NOT NULL,
   digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+  subject bytea CHECK (octet_length(subject) = 32),
+  provider_session text,
+  seen_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, provider_id, digest),
   FOREIGN KEY (tenant_id, provider_id) REFERENCES access.provider (tenant_id, id) ON DELETE CASCADE
 );
-COMMENT ON TABLE access.logout_token IS 'Logout tokens that were taken, by the digest of their id, for as long as one could come again.';
+COMMENT ON TABLE access.logout_token IS 'Logout tokens that were taken, by the digest of their id, and whose sign-ins under way they end; for as long as one could come again.';
 CALL wk.protect('access.logout_token', 'wk_app');
 REVOKE ALL ON access.logout_token FROM PUBLIC;
 GRANT SELECT, INSERT, DELETE ON access.logout_token TO wk_app;
