@@ -112,6 +112,16 @@ async def test_a_redis_that_talks_rubbish_is_not_believed(server: RedisServer, r
         await hostile(proxy, workers)
 
 
+@pytest.mark.usefixtures("patient")
+async def test_a_redis_that_lets_everybody_through_is_found_out(server: RedisServer) -> None:
+    """Somebody else's, or one between us and it, which always says yes in the right words."""
+    async with proxied(server.port) as proxy, working(proxy.port, 1) as (worker,):
+        who = uuid7()
+        proxy.rubbish = b"*4\r\n:1\r\n:0\r\n:0\r\n:0\r\n"
+        assert sum([await worker.through(who, 1, limit=100) for _ in range(1_000)]) <= 300
+        assert False in worker.told, "and it is said"
+
+
 async def test_a_redis_that_lets_nobody_in_is_none(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "--requirepass", PASSWORD)
     await server.start()

@@ -158,6 +158,11 @@ class RedisLine:
             raise LineDown
         return told
 
+    def disbelieve(self) -> None:
+        """Hang up on what answers in the right form and can't be true; whoever waits is told that there is no line."""
+        _log.warning("limits.line_disbelieved")
+        self._drop()
+
     def _counting(self, key: str, *, weight: int, limit: int, milliseconds: int) -> bytes:
         numbers = (b"%d" % weight, b"%d" % limit, b"%d" % milliseconds, b"%d" % (self._began or 0))
         return _command(b"EVALSHA", _SHA, b"2", key.encode(), self._marker, *numbers)
