@@ -300,3 +300,20 @@ def test_a_signer_of_more_logs_than_it_keeps_in_mind_signs_the_same(monkeypatch:
         one = Checkpoint(of, 4, bytes(32))
         assert signed_by([SIGNER], one, signer.signature(one))
         assert len(signer._signers) == 1
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_in_whichever_turn_of_the_loop_a_log_grew_last(
+    database: Database, tenant: UUID, tmp_path: Path, turns: int
+) -> None:
+    """What is told to end while it is being woken ends as well: a server's stop waits for it."""
+    async with signing(database, tmp_path) as parts:
+        await parts.writer.append(tenant, prepared(1))
+        await until(parts.memory.path.exists)
+        await asyncio.sleep(0.2)  # the next round is waited for now
+        parts.checkpointer.grown(())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        ending = asyncio.create_task(parts.checkpointer.stop())
+        assert await asyncio.wait({ending}, timeout=20) == ({ending}, set())
+    assert not parts.checkpointer.healthy

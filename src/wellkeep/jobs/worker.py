@@ -100,8 +100,9 @@ class Worker:
                 await self._work()
             except Exception as lost:  # noqa: BLE001  # reported; whatever it is, a runner that ended would run nothing
                 self._report("worker", type(lost).__name__)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._going_down.wait(), self._pace.reconnect)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.reconnect):
+                    await self._going_down.wait()
 
     async def _work(self) -> None:
         connection = await self._connect()

@@ -118,7 +118,8 @@ class Token:
 
         done.add_done_callback(ended)
         try:
-            return await asyncio.wait_for(asyncio.shield(done), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.shield(done)
         except TimeoutError:
             raise KeysUnavailable(_DOWN) from None
 

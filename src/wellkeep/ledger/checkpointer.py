@@ -103,8 +103,7 @@ class Checkpointer:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)
             await self.sign_now()
 
     async def sign_now(self) -> bool:
@@ -130,7 +129,8 @@ class Checkpointer:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._catch_up)
+                async with asyncio.timeout(self._catch_up):  # wait_for of Python 3.11 may pass over a cancellation
+                    await self._wake.wait()
             self._wake.clear()
             began = self._clock.monotonic()
             if not await self.sign_now():
