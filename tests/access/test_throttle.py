@@ -113,10 +113,12 @@ async def test_second_factors_have_lanes_of_their_own(door: Door, tenant: UUID) 
     assert await let_through(other, HERE)
 
 
-async def factor(throttle: Throttle, person: UUID, *, ip: str = HERE, device: str | None = None) -> int:
+async def factor(
+    throttle: Throttle, person: UUID, *, ip: str = HERE, device: str | None = None, session: UUID | None = None
+) -> int:
     """Try a second factor; returns the wait that was told, 0 where it was let through."""
     try:
-        await throttle.factor(person, ip=ip, device=device)
+        await throttle.factor(person, ip=ip, device=device, session=session)
     except RateLimited as refused:
         return refused.retry_after or -1
     return 0
@@ -131,8 +133,16 @@ async def test_who_knows_the_password_fills_no_lane_of_the_persons_own_device(do
     assert await factor(throttle, who, ip=HERE, device="b" * 32) == 0, "in each browser that is known"
 
 
+async def test_who_took_a_session_fills_no_lane_of_the_persons_sign_ins(door: Door) -> None:
+    throttle, who = worker(door), uuid7()
+    sessions = [uuid7() for _ in range(60)]
+    assert sum([await factor(throttle, who, session=session) == 0 for session in sessions]) == 20
+    assert await factor(throttle, who, device="a" * 32) == 0
+    assert await factor(throttle, who) == 0
+
+
 @pytest.mark.parametrize("quiet", [0, 3_601])
-@pytest.mark.parametrize("device", [None, "{:032x}"])
+@pytest.mark.parametrize("device", [None, "{:032x}", "session"])
 async def test_a_day_of_guessing_a_second_factor_is_130_guesses_however_many_places_it_comes_from(
     door: Door, device: str | None, quiet: int
 ) -> None:
@@ -142,7 +152,10 @@ async def test_a_day_of_guessing_a_second_factor_is_130_guesses_however_many_pla
     """
     throttle, who, tried, elapsed = worker(door), uuid7(), 0, 0
     while elapsed < 86_400:
-        wait = await factor(throttle, who, ip=f"10.{tried}.0.1", device=device and device.format(tried))
+        session = UUID(int=tried) if device == "session" else None
+        wait = await factor(
+            throttle, who, ip=f"10.{tried}.0.1", device=device and device.format(tried), session=session
+        )
         tried += wait == 0
         wait = max(wait, quiet) if wait > 60 else wait
         elapsed += wait

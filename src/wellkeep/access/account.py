@@ -95,7 +95,7 @@ class Account:
         on, person = self._on, person_of(caller)
         decision = await on.gate.decide(caller, own(Action.PASSWORD_CHANGED, person))
         stored, about = await self._before(decision, person)
-        taken = await on.throttle.factor(person, ip=caller.ip, device=str(caller.principal.credential))
+        taken = await on.throttle.factor(person, ip=caller.ip, session=caller.principal.credential)
         if not await on.passwords.matches(current, stored):
             await on.gate.failed(decision, error=Validation.code)
             raise Validation(fields=(FieldProblem("/current", "not-allowed"),))
@@ -125,7 +125,7 @@ class Account:
     async def confirm_totp(self, caller: Caller, *, factor: UUID, code: str) -> Begun:
         """Take the app's first code: from then on it counts. Raises Validation where it is wrong, RateLimited."""
         on, person, tenant = self._on, person_of(caller), caller.principal.tenant
-        taken = await on.throttle.factor(person, ip=caller.ip, device=str(caller.principal.credential))
+        taken = await on.throttle.factor(person, ip=caller.ip, session=caller.principal.credential)
         decision = await on.gate.decide(caller, own(Action.FACTOR_ADDED, person, enrolling=True))
         async with on.gate.transaction(decision) as work:
             await self._must_be_fresh(work, caller, person)
@@ -200,7 +200,7 @@ class Account:
         """Take the second factor once more; the session gets a new id. Raises Unauthenticated, RateLimited."""
         on, person, tenant = self._on, person_of(caller), caller.principal.tenant
         decision = await on.gate.decide(caller, own(Action.SESSION_RENEWED, person))
-        taken = await on.throttle.factor(person, ip=caller.ip, device=str(caller.principal.credential))
+        taken = await on.throttle.factor(person, ip=caller.ip, session=caller.principal.credential)
         async with on.gate.transaction(decision) as work:
             await hold(work.connection, person)
             if not await shown(work, on, tenant=tenant, person=person, proof=proof, purpose="step-up"):

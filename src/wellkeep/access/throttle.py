@@ -7,10 +7,11 @@ before (a signed cookie says so) has a lane of its own and none of these: strang
 the person goes on. After the free tries a lane is closed for 1, 2, 4 … seconds, at most 15 minutes (strangers to one
 account: five). What is refused so is not hashed, and says nothing: an account that is not there has lanes as well.
 
-A second factor is guessed by who knows the password. All strangers together, and all known browsers and sessions
-together, have twenty free tries and one more each quarter of an hour, whatever they do: about 130 on the first day and
-96 on each that follows. Of a million codes three are right at a time (`totp`), so a guess is right once in 333,333: a
-day of both at once succeeds with a probability below 0.08 %, and each guess is on record.
+A second factor is guessed by who knows the password, or took a session. All strangers together, all known browsers
+together and all sessions together have twenty free tries and one more each quarter of an hour, whatever they do: about
+130 on the first day and 96 on each that follows. Of a million codes three are right at a time (`totp`), so a guess is
+right once in 333,333: a day of strangers succeeds with a probability below 0.04 %, one of all three at once below
+0.12 %, and each guess is on record.
 
 Time is the database's. Where that is set back, a lane is closed for no longer than it closes.
 
@@ -86,12 +87,19 @@ class Throttle:
             _Lane(self._key(b"strangers", account), 20, 300, own=False),
         )
 
-    async def factor(self, person: UUID, *, ip: str | None, device: str | None) -> Try:
-        """Count a try of a second factor by who has shown the first one; `device` is a known browser or a session.
+    async def factor(
+        self, person: UUID, *, ip: str | None, device: str | None = None, session: UUID | None = None
+    ) -> Try:
+        """Count a try of a second factor, by who has shown the first one.
 
-        Raises as `password`.
+        `device` is a known browser; `session` is given where somebody is signed in. Raises as `password`.
         """
-        whole, place = (b"factors", network(ip) or "") if device is None else (b"factor-devices", device)
+        if session is not None:
+            whole, place = b"factor-sessions", str(session)
+        elif device is not None:
+            whole, place = b"factor-devices", device
+        else:
+            whole, place = b"factors", network(ip) or ""
         together = _Lane(self._key(whole, person.bytes), 20, 900, own=False, fades=1 / 900)
         return await self._take(_Lane(self._key(b"factor", person.bytes, place.encode()), 5, 900, own=True), together)
 
