@@ -274,7 +274,7 @@ class Furnisher:
         until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         permit = await self._send(made, "POST", "/v1/impersonation-permits", {"until": until}, who="person")
         made.ids["permit"] = permit["id"]
-        glass = {"subject": made.ids["subject"], "reason": f"{canary} lies unconscious here"}
+        glass = {"subject": made.ids["subject"], "reason": f"{said(canary)} lies unconscious here"}
         made.ids["glass"] = (await self._send(made, "POST", "/v1/break-glass", glass, who="person"))["id"]
         review = (await self._send(made, "POST", "/v1/reviews", {}, who="person"))["id"]
         items = (await self._send(made, "GET", f"/v1/reviews/{review}", who="person"))["items"]
@@ -288,7 +288,7 @@ class Furnisher:
         staff = sent_by(
             await session(opened, PLATFORM_TENANT, await joined(opened, PLATFORM_TENANT, "support"), ip=None)
         )
-        asked = {"tenant": str(tenant), "person": made.ids["user"], "reason": f"{canary} asked for help with it"}
+        asked = {"tenant": str(tenant), "person": made.ids["user"], "reason": f"{said(canary)} asked for help with it"}
         answer = await self._clients["admin"].post("/v1/impersonations", json=asked, headers=staff)
         made.ids["impersonation"] = answer.json()["id"]
         act = Act(Permission.TENANT_ERASE, Action.TENANT_ERASED, "tenant", str(tenant), tenant=tenant)
@@ -307,6 +307,11 @@ class Furnisher:
                 "now(), 'x')",
                 *(tenant, UUID(made.ids["provider"])),
             )
+
+
+def said(canary: str) -> str:
+    """Return the word that stands in what people of a customer with this canary say: reasons, which some may read."""
+    return canary.swapcase()
 
 
 def never(kind: str) -> str:
