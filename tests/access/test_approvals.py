@@ -171,7 +171,7 @@ async def test_a_key_made_for_the_occasion_decides_nothing(stack: Stack, approva
     await stack.as_superuser(_KEY, PLATFORM_TENANT, old, now - timedelta(hours=1))
     wanted = await approvals.request(await asking(stack, person("ada"), stack.tenant), Needing.TENANT_ERASE, target="t")
     await stack.as_superuser(_KEY, PLATFORM_TENANT, new, stack.clock.now())
-    with pytest.raises(Forbidden, match="made after"):
+    with pytest.raises(Forbidden, match="came after"):
         await approvals.decide(key(PLATFORM_TENANT, new, "administrator"), wanted, give=True)
     given = await approvals.decide(key(PLATFORM_TENANT, old, "administrator"), wanted, give=True)
     assert given.decided_by == f"api_key:{old}"

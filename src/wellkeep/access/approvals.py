@@ -1,10 +1,11 @@
 """Approvals: what destroys for good, or takes a protection away, needs two people.
 
-Rules: whoever asks is another principal than whoever decides; a key that was made after somebody asked decides nothing
-upon it, so nobody makes the second principal for the occasion; an approval is for one act upon one target, lasts seven
-days, and is used once, by who asked, in the transaction of the act itself; where the key that gave it is revoked before
-that, it is none. Each step is an entry. The threat is one
-person, or one stolen key, that erases a customer, destroys a key or lifts a legal hold alone.
+Rules: whoever asks has other hands than whoever decides (`review_hands`): a person and a key of theirs are one, and so
+are two keys of one maker, of whatever tenants; the table refuses it as well. Who came after somebody asked, person or
+key, decides nothing upon it, nor who was given a new password meanwhile: nobody makes the second pair of hands for the
+occasion. An approval is for one act upon one target, lasts seven days, and is used once, by who asked, in the
+transaction of the act itself; where either of the two was shut out before that, it is none. Each step is an entry. The
+threat is one person, or one stolen key, that erases a customer, destroys a key or lifts a legal hold alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from wellkeep.access.review_hands import hands_of
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import ApprovalNeeded, Conflict, Forbidden, NotFound
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
@@ -32,7 +34,8 @@ _COLUMNS = (
 _EXPIRE = """
 UPDATE access.approval SET state = 'expired'
 WHERE tenant_id = $1 AND action = $2 AND target = $3 AND state IN ('waiting', 'given')
-  AND (expires_at <= $4 OR state = 'given' AND access.decider_revoked(decided_by))
+  AND (expires_at <= $4 OR access.shut_out(requested_by, requested_at)
+    OR state = 'given' AND access.shut_out(decided_by, decided_at))
 """
 _REQUEST = """
 INSERT INTO access.approval (tenant_id, id, action, target, requested_by, requested_at, expires_at)
@@ -46,18 +49,19 @@ WHERE tenant_id = $1 AND action = $2 AND target = $3 AND state IN ('waiting', 'g
 _USE = """
 UPDATE access.approval SET state = 'used', used_at = $5
 WHERE tenant_id = $1 AND action = $2 AND target = $3 AND requested_by = $4 AND state = 'given' AND expires_at > $5
-  AND NOT access.decider_revoked(decided_by)
+  AND NOT access.shut_out(decided_by, decided_at) AND NOT access.shut_out(requested_by, requested_at)
 RETURNING id
 """
 _GIVEN = """
 SELECT id FROM access.approval
 WHERE tenant_id = $1 AND action = $2 AND target = $3 AND requested_by = $4 AND state = 'given' AND expires_at > $5
-  AND NOT access.decider_revoked(decided_by)
+  AND NOT access.shut_out(decided_by, decided_at) AND NOT access.shut_out(requested_by, requested_at)
 """
 _USE_AS_DECIDER = """
 UPDATE access.approval SET state = 'used', used_at = $5
 WHERE tenant_id = $1 AND action = $2 AND target = $3 AND decided_by = $4 AND requested_by <> $4 AND state = 'given'
-  AND expires_at > $5 AND NOT access.decider_revoked(requested_by)
+  AND expires_at > $5 AND NOT access.shut_out(decided_by, decided_at)
+  AND NOT access.shut_out(requested_by, requested_at)
 RETURNING id
 """
 _WAITS = """
@@ -68,7 +72,10 @@ _MINE = f"SELECT {_COLUMNS} FROM access.approval ORDER BY requested_at DESC LIMI
 _ALL = f"SELECT {_COLUMNS} FROM access.all_approvals()"  # noqa: S608 - names of ours
 _ONE = f"SELECT {_COLUMNS} FROM access.approval WHERE id = $1 FOR UPDATE"  # noqa: S608 - names of ours
 _DECIDE = "UPDATE access.approval SET state = $2, decided_by = $3, decided_at = $4 WHERE id = $1"
-_KEY_SINCE = "SELECT created_at FROM access.api_key WHERE id = $1"
+_JUDGED = """
+SELECT access.share_hands(requested_by, $2) AS own, access.shut_out(requested_by, requested_at) AS left
+FROM access.approval WHERE id = $1
+"""
 _RESOURCE = "approval"
 
 
@@ -123,7 +130,7 @@ class Approvals:
     ) -> UUID:
         """Use up an approval that this caller gave, where the act is done by the decision itself; else as `use`.
 
-        Raises ApprovalNeeded too where the key that asked was revoked meanwhile.
+        Raises ApprovalNeeded too where whoever asked was shut out meanwhile.
         """
         who = name_of(decision.caller.principal)
         used = await connection.fetchval(
@@ -176,8 +183,8 @@ class Approvals:
     async def decide(self, caller: Caller, approval: UUID, *, give: bool) -> Approval:
         """Give or refuse what somebody else asked for.
 
-        Raises NotFound, Forbidden for one's own request or with a key that is younger than it, Conflict for one that
-        was decided or is past its time.
+        Raises NotFound, Forbidden for a request of the same hands and for who is younger than it, Conflict for one that
+        was decided, is past its time, or whose asker was shut out meanwhile.
         """
         action = Action.APPROVAL_GIVEN if give else Action.APPROVAL_REFUSED
         home = Act(Permission.APPROVAL_GIVE, action, _RESOURCE, resource_id=str(approval))
@@ -191,13 +198,15 @@ class Approvals:
         act = Act(Permission.APPROVAL_GIVE, action, _RESOURCE, resource_id=str(approval), tenant=away)
         decision = await self._gate.decide(caller, act)
         now = self._clock.now()
-        made = await self._key_since(first)
+        async with self._gate.reading(first) as connection:
+            hands = await hands_of(connection, caller.principal)
         async with self._gate.transaction(decision) as work:
             row = await work.connection.fetchrow(_ONE, approval)
             if row is None:
                 raise NotFound("There is no request for an approval of this id")
             who = name_of(caller.principal)
-            _check(row, who=who, made=made, now=now)
+            judged = await work.connection.fetchrow(_JUDGED, approval, who)
+            _check(row, judged, who=who, since=hands.since, now=now, give=give)
             await work.connection.execute(_DECIDE, approval, "given" if give else "refused", who, now)
             work.record()
             decided = await work.connection.fetchrow(_ONE, approval)
@@ -210,14 +219,6 @@ class Approvals:
         async with self._gate.reading(decision) as connection:
             return list(await connection.fetch(_ALL if everybody else _MINE))
 
-    async def _key_since(self, decision: Decision) -> datetime | None:
-        principal = decision.caller.principal
-        if principal.type is not ActorType.API_KEY or principal.credential is None:
-            return None
-        async with self._gate.reading(decision) as connection:
-            made: datetime | None = await connection.fetchval(_KEY_SINCE, principal.credential)
-        return made
-
 
 def name_of(principal: Principal) -> str:
     """Return who a principal is, as approvals have it: `operator:ada`, `api_key:<id>`; Forbidden for the system."""
@@ -226,15 +227,19 @@ def name_of(principal: Principal) -> str:
     return f"{principal.type.value}:{principal.id}"
 
 
-def _check(row: Record, *, who: str, made: datetime | None, now: datetime) -> None:
+def _check(row: Record, judged: Record | None, *, who: str, since: datetime | None, now: datetime, give: bool) -> None:
     if row["requested_by"] == who:
         raise Forbidden("You asked for this yourself: somebody else must decide")
-    if made is not None and made > row["requested_at"]:
-        raise Forbidden("Your key was made after this was asked for: an older one must decide")
+    if since is not None and since > row["requested_at"]:
+        raise Forbidden("You, or your key, came after this was asked for: somebody who was there must decide")
+    if judged is None or judged["own"]:
+        raise Forbidden("Whoever is behind your key, or behind you, asked for this: another person must decide")
     if row["state"] != "waiting":
         raise Conflict("This was decided already")
     if row["expires_at"] <= now:
         raise Conflict("This request is past its seven days: ask again by giving the command once more")
+    if give and judged["left"]:
+        raise Conflict("Whoever asked for this was shut out meanwhile: it must be asked for anew")
 
 
 def _approval(row: Record, now: datetime) -> Approval:

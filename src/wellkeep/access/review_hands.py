@@ -29,7 +29,11 @@ WITH RECURSIVE hand (id) AS (
 SELECT id::text AS id FROM hand
 """
 _KEY_SINCE = "SELECT created_at FROM access.api_key WHERE id = $1"
-_PERSON_SINCE = "SELECT coalesce(joined_at, created_at) FROM access.person WHERE id = $1"
+_PERSON_SINCE = """
+SELECT greatest(coalesce(p.joined_at, p.created_at),
+  (SELECT max(i.used_at) FROM access.invitation AS i WHERE i.person_id = p.id AND i.kind = 'reset'))
+FROM access.person AS p WHERE p.id = $1
+"""
 
 
 class Hands(NamedTuple):

@@ -5,7 +5,6 @@ DROP FUNCTION vault.sweep(integer), vault.erase_keys(uuid, timestamptz, boolean)
   vault.await_erasures(), vault.held(uuid[]), vault.overdue_erasures(timestamptz), vault.erasure_due(), vault.tombstones();
 DROP TABLE vault.erased_state, vault.tombstone;
 REVOKE DELETE ON vault.record, vault.revision, vault.subject, vault.collection, vault.counter, vault.import, vault.export FROM wk_app;
-DROP FUNCTION access.decider_revoked(text), access.all_approvals();
-DROP POLICY revoked_known ON access.api_key;
+DROP FUNCTION access.all_approvals();
 DROP TABLE access.approval;
 DROP FUNCTION access.approval_states_only_forward();

@@ -60,16 +60,6 @@ $body$;
 COMMENT ON FUNCTION access.all_approvals() IS 'The approvals of all tenants, the newest first, under the platform''s context.';
 GRANT EXECUTE ON FUNCTION access.all_approvals() TO wk_app;
 
--- A stolen key that approved something is found out, and revoked: what it approved must not be done after that.
-CREATE POLICY revoked_known ON access.api_key FOR SELECT TO wk_owner USING (revoked_at IS NOT NULL);
-CREATE FUNCTION access.decider_revoked(decider text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $body$
-  SELECT EXISTS (SELECT FROM access.api_key AS k WHERE k.revoked_at IS NOT NULL AND 'api_key:' || k.id = decider)
-$body$;
-COMMENT ON FUNCTION access.decider_revoked(text) IS 'Whether who decided was a key, of whatever tenant, that is revoked.';
-GRANT EXECUTE ON FUNCTION access.decider_revoked(text) TO wk_app;
-
 -- What stays of the erased ------------------------------------------------------------------------------------------
 
 -- `subject_id` is the zero uuid where the whole tenant was erased. `kms_epoch` is the deployment's epoch that was the

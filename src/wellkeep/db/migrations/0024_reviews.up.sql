@@ -28,6 +28,73 @@ COMMENT ON FUNCTION access.maker_stands() IS
 CREATE TRIGGER maker_stands BEFORE INSERT ON access.api_key FOR EACH ROW WHEN (NEW.created_by ~ '^[0-9a-f]{8}-')
   EXECUTE FUNCTION access.maker_stands();
 
+-- Hands: a key acts for who made it, or the one that it took over from, and for who made that one, back to a person. They
+-- are followed over tenants, for staff of the deployment act in a customer's; what is told of them is yes or no. Operators
+-- issue keys for others, as their work is, and are not taken for the hands behind those.
+CREATE POLICY hands ON access.api_key FOR SELECT TO wk_owner USING (true);
+CREATE POLICY hands ON access.person FOR SELECT TO wk_owner USING (true);
+CREATE POLICY hands ON access.role_grant FOR SELECT TO wk_owner USING (true);
+
+CREATE FUNCTION access.hands(who text) RETURNS SETOF uuid
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+AS $body$
+  WITH RECURSIVE hand (id) AS (
+    SELECT CASE WHEN who ~ '^(api_key|person):' THEN split_part(who, ':', 2)::uuid END
+    UNION
+    SELECT behind.id FROM hand JOIN access.api_key AS k ON hand.id IN (k.id, k.replaced_by),
+      LATERAL (VALUES (k.id), (CASE WHEN k.created_by ~ '^[0-9a-f]{8}-' THEN k.created_by::uuid END)) AS behind (id)
+    WHERE behind.id IS NOT NULL
+  )
+  SELECT hand.id FROM hand WHERE hand.id IS NOT NULL
+$body$;
+COMMENT ON FUNCTION access.hands(text) IS 'The ids of a person or a key (`type:id`) and of whoever made it, of whatever tenant.';
+REVOKE ALL ON FUNCTION access.hands(text) FROM PUBLIC;
+
+CREATE FUNCTION access.share_hands(one text, other text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $body$
+  SELECT one = other OR EXISTS (SELECT access.hands(one) INTERSECT SELECT access.hands(other))
+$body$;
+COMMENT ON FUNCTION access.share_hands(text, text) IS
+  'Whether these two (`type:id`, of whatever tenants) are one and the same, or one is behind the other, or somebody behind both.';
+REVOKE ALL ON FUNCTION access.share_hands(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION access.share_hands(text, text) TO wk_app;
+
+-- A stolen key that approved something is found out, and revoked; a person leaves. What they asked for or approved must
+-- not be done after that, nor what a key did whose maker was shut out since.
+CREATE FUNCTION access.shut_out(who text, since timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $body$
+  SELECT CASE WHEN who ~ '^operator:' THEN false ELSE
+    NOT EXISTS (SELECT FROM access.hands(who) AS h (id) JOIN access.api_key AS k ON k.id = h.id
+        WHERE 'api_key:' || k.id = who AND k.revoked_at IS NULL
+      UNION ALL SELECT FROM access.hands(who) AS h (id) JOIN access.person AS p ON p.id = h.id
+        WHERE 'person:' || p.id = who)
+    OR EXISTS (SELECT FROM access.hands(who) AS h (id) JOIN access.api_key AS k ON k.id = h.id WHERE k.revoked_at >= since)
+    OR EXISTS (SELECT FROM access.hands(who) AS h (id) JOIN access.person AS p ON p.id = h.id WHERE p.state <> 'active')
+    OR EXISTS (SELECT FROM access.hands(who) AS h (id) JOIN access.role_grant AS g ON g.person_id = h.id
+      WHERE g.revoked_at >= since)
+  END
+$body$;
+COMMENT ON FUNCTION access.shut_out(text, timestamptz) IS
+  'Whether a person or a key (`type:id`, of whatever tenant) is not let in any more, or whoever is behind it, or a key or a role was taken from these since then.';
+REVOKE ALL ON FUNCTION access.shut_out(text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION access.shut_out(text, timestamptz) TO wk_app;
+
+CREATE FUNCTION access.approved_by_others() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+  IF access.share_hands(NEW.requested_by, NEW.decided_by) THEN
+    RAISE EXCEPTION 'wellkeep: who asked does not approve it, nor by a key of theirs' USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END
+$body$;
+COMMENT ON FUNCTION access.approved_by_others() IS 'Refuse an approval by the hands that asked for it; 23514.';
+CREATE TRIGGER by_others BEFORE INSERT OR UPDATE ON access.approval FOR EACH ROW
+  WHEN (NEW.state IN ('given', 'used')) EXECUTE FUNCTION access.approved_by_others();
+
 CREATE TABLE access.review (
   tenant_id uuid NOT NULL,
   id uuid NOT NULL,
