@@ -43,6 +43,8 @@ async def with_password(opened: Stack, tenant: UUID, *roles: str, email: str = E
 
 
 async def sign_in(client: httpx.AsyncClient, **more: str) -> httpx.Response:
+    """Sign in from a browser that was not here before; what comes along stands in the client's headers alone."""
+    client.cookies.clear()
     body = {"tenant": "st-elsewhere", "email": EMAIL, "password": PASSWORD} | more
     return await client.post("/v1/session", json=body)
 
@@ -219,6 +221,32 @@ async def test_a_stolen_session_adds_and_removes_no_factor(opened: Stack, tenant
         assert (await client.get("/v1/session", headers=stale)).status_code == 401
         assert (await client.get("/v1/session", headers=proved)).json()["fresh"] is True
         assert (await client.post("/v1/account/totp", json={}, headers=proved)).status_code == 200
+
+
+async def test_the_first_factor_is_set_up_by_who_signed_in_just_now(opened: Stack, tenant: UUID) -> None:
+    """Nothing was shown but the password: a cookie that was stolen later must not bind the account to the thief."""
+    await with_password(opened, tenant, "coach")
+    async with opened.client() as client:
+        headers = browser(await sign_in(client))
+        planned = (await client.post("/v1/account/totp", json={}, headers=headers)).json()
+        for seconds in (-601, 3_600):
+            async with opened.database.connect() as connection:
+                moved = "UPDATE access.session SET created_at = clock_timestamp() + $1 * interval '1 second'"
+                await connection.execute(moved, seconds)
+            confirming = {"id": planned["id"], "code": pyotp.TOTP(planned["secret"]).now()}
+            adding = {"challenge": planned["id"], "credential": {}, "name": "Key"}
+            for url, sent in (
+                ("/v1/account/totp", {}),
+                ("/v1/account/totp/confirm", confirming),
+                ("/v1/account/passkeys/challenge", None),
+                ("/v1/account/passkeys", adding),
+            ):
+                answer = await client.post(url, json=sent, headers=headers)
+                assert (answer.status_code, answer.json()["type"]) == (403, "/problems/step-up-required"), url
+                assert answer.json()["detail"].startswith("Sign in anew"), url
+        headers = browser(await sign_in(client))
+        answer = await client.post("/v1/account/totp/confirm", json=confirming, headers=headers)
+        assert answer.status_code == 200
 
 
 async def test_a_stale_session_of_a_provider_s_second_factor_makes_itself_fresh_by_none(

@@ -124,6 +124,16 @@ async def test_a_forged_token_signs_nobody_in(scene: Scene) -> None:
     assert found == {f"provider.forged:{scene.id}:{reason}" for _, reason in FORGED.values()}
 
 
+async def test_coming_back_ends_the_session_that_this_browser_had(scene: Scene) -> None:
+    async with scene.client() as client:
+        await scene.whole(client)
+        before = client.cookies["__Host-wk_session"]
+        await scene.whole(client)
+        assert client.cookies["__Host-wk_session"] != before
+    rows = await scene.rows("SELECT ended_because FROM access.session ORDER BY id")
+    assert [row["ended_because"] for row in rows] == ["replaced", None]
+
+
 async def test_what_was_used_is_used_up_and_another_browser_ends_nothing(scene: Scene) -> None:
     async with scene.client() as victim, scene.client() as thief:
         back = scene.idp.sign_in(await scene.begin(victim))

@@ -2,7 +2,8 @@
 
 Rules: whatever changes how the account is entered ends its other sessions in the same transaction, and gives this one a
 new id. Who has a second factor changes the account only where it was shown just now; who has none yet sets the first
-one up, and is signed in with it from then on. The last factor of who administers, or of a tenant where all must have
+one up within ten minutes of signing in, and is signed in with it from then on: a cookie that was stolen later binds no
+account to the thief. The last factor of who administers, or of a tenant where all must have
 one, is not removed. A new password is checked against what others use and what the account itself says.
 """
 
@@ -38,6 +39,10 @@ INSERT INTO access.password (tenant_id, person_id, hash, pepper, changed_at)
 VALUES (wk.tenant(), $1, $2, $3, clock_timestamp())
 ON CONFLICT (tenant_id, person_id) DO UPDATE
 SET hash = excluded.hash, pepper = excluded.pepper, changed_at = excluded.changed_at
+"""
+_JUST_NOW = """
+SELECT created_at BETWEEN clock_timestamp() - interval '10 minutes' AND clock_timestamp()
+FROM access.session WHERE id = $1
 """
 _REMOVE = "DELETE FROM access.factor WHERE id = $2 AND person_id = $1 RETURNING kind"
 _LONGEST_NAME = 60
@@ -109,11 +114,11 @@ class Account:
             return await self._renewed(work, caller, because="password-changed")
 
     async def plan_totp(self, caller: Caller, *, name: str) -> totp.Planned:
-        """Begin to set up an authenticator app. Raises StepUpRequired where the account has a factor already."""
+        """Begin to set up an authenticator app. Raises StepUpRequired where nothing was shown just now."""
         on, person, tenant = self._on, person_of(caller), caller.principal.tenant
         decision = await on.gate.decide(caller, own(Action.FACTOR_ADDED, person, enrolling=True))
         async with on.gate.transaction(decision) as work:
-            await self._must_be_fresh(work, caller, person)
+            await self._must_be_fresh(work, caller, person, enrolling=True)
             row = await work.connection.fetchrow(_ME, person)
             account = "" if row is None else f"{row['email']} ({row['tenant']})"
             planned = await totp.plan(
@@ -128,7 +133,7 @@ class Account:
         taken = await on.throttle.factor(person, ip=caller.ip, session=caller.principal.credential)
         decision = await on.gate.decide(caller, own(Action.FACTOR_ADDED, person, enrolling=True))
         async with on.gate.transaction(decision) as work:
-            await self._must_be_fresh(work, caller, person)
+            await self._must_be_fresh(work, caller, person, enrolling=True)
             used = await totp.use(
                 work.connection, on.secrets, tenant=tenant, person=person, code=code, confirming=factor
             )
@@ -140,12 +145,12 @@ class Account:
         return begun
 
     async def plan_passkey(self, caller: Caller) -> Asked:
-        """Ask the browser for a new passkey. Raises StepUpRequired where the account has a factor already."""
+        """Ask the browser for a new passkey. Raises StepUpRequired where nothing was shown just now."""
         on, person = self._on, person_of(caller)
         decision = await on.gate.decide(caller, own(Action.FACTOR_ADDED, person, enrolling=True))
         async with on.gate.reading(decision) as connection:
             row = await connection.fetchrow(_ME, person)
-            await self._fresh_or_first(connection, caller, person)
+            await self._fresh_or_first(connection, caller, person, enrolling=True)
             return await on.passkeys.plan(connection, person=person, account="" if row is None else row["email"])
 
     async def add_passkey(
@@ -155,7 +160,7 @@ class Account:
         on, person = self._on, person_of(caller)
         decision = await on.gate.decide(caller, own(Action.FACTOR_ADDED, person, enrolling=True))
         async with on.gate.transaction(decision) as work:
-            await self._must_be_fresh(work, caller, person)
+            await self._must_be_fresh(work, caller, person, enrolling=True)
             factor = await on.passkeys.register(
                 work.connection, person=person, challenge=challenge, credential=credential, name=_named(name)
             )
@@ -222,17 +227,27 @@ class Account:
         stored = None if row is None else Hashed(row["hash"], row["pepper"])
         return stored, () if me is None else words_of(me)
 
-    async def _must_be_fresh(self, work: GateTransaction, caller: Caller, person: UUID) -> set[UUID]:
-        """Lock the account, and return its factors. Raises StepUpRequired where it has some that were not shown."""
+    async def _must_be_fresh(
+        self, work: GateTransaction, caller: Caller, person: UUID, *, enrolling: bool = False
+    ) -> set[UUID]:
+        """Lock the account, and return its factors. Raises StepUpRequired where it has some that were not shown.
+
+        `enrolling`: who has none must have signed in just now.
+        """
         if await work.connection.fetchval(_LOCK, person) is None:
             raise Unauthenticated
-        return await self._fresh_or_first(work.connection, caller, person)
+        return await self._fresh_or_first(work.connection, caller, person, enrolling=enrolling)
 
-    async def _fresh_or_first(self, connection: Connection, caller: Caller, person: UUID) -> set[UUID]:
+    async def _fresh_or_first(
+        self, connection: Connection, caller: Caller, person: UUID, *, enrolling: bool
+    ) -> set[UUID]:
         held = {row["id"] for row in await connection.fetch(_FACTORS, person)}
         # Whose provider showed a second factor has one, too: a session that is stale must not make itself fresh.
-        if (held or caller.principal.mfa) and not caller.principal.fresh:
-            raise StepUpRequired
+        if held or caller.principal.mfa:
+            if not caller.principal.fresh:
+                raise StepUpRequired
+        elif enrolling and not await connection.fetchval(_JUST_NOW, caller.principal.credential):
+            raise StepUpRequired("Sign in anew, and set up your first second factor within ten minutes")
         return held
 
 

@@ -167,6 +167,11 @@ class Authenticator:
             raise Unauthenticated
         return principal
 
+    async def replace(self, cookie: str | None, *, visitor: Visitor) -> None:
+        """End the session that a browser had, which has just been given another; raises as `SessionDoor.replace`."""
+        if cookie is not None:
+            await self._sessions.replace(cookie, visitor=visitor)
+
     async def _of_session(self, session: Presented, visitor: Visitor, *, alone: bool) -> Principal:
         principal = await self._sessions.enter(session.cookie, visitor=visitor) if alone else None
         if principal is not None and not session.forged:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -24,6 +25,7 @@ from wellkeep.access import session_format
 from wellkeep.access.persons import own
 from wellkeep.access.sessions import Visitor
 from wellkeep.base.clock import Clock
+from wellkeep.base.errors import Unauthenticated
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Pool
@@ -64,7 +66,12 @@ FROM unnest($1::uuid[], $2::float8[]) AS used (id, ago)
 WHERE s.id = used.id AND s.ended_at IS NULL AND s.idle_until > clock_timestamp()
   AND s.idle_until < clock_timestamp() - used.ago * interval '1 second' + s.idle
 """
-_MOVED = "UPDATE access.session SET ended_at = clock_timestamp(), ended_because = 'moved' WHERE id = $1"
+_END = """
+UPDATE access.session SET ended_at = clock_timestamp(), ended_because = $2 WHERE id = $1 AND ended_at IS NULL
+RETURNING id
+"""
+_SET_BACK_SECONDS: Final = 5.0
+"""What was shown in the future was shown before the clock was set back: beyond this it does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +131,25 @@ class SessionDoor:
         same_network = known.ip is None or network(visitor.ip) == network(known.ip)
         if not same_network and visitor.agent != known.agent:
             self._known.pop(digest, None)
-            await self._end_moved(Caller(principal, None, visitor.request, visitor.ip, visitor.agent))
+            await self._end(principal, visitor, because="moved")
             return None
         if principal.credential is not None:
             self._used[principal.credential] = (principal.tenant, now)
-        fresh = same_network and known.proved is not None and now - known.proved <= PROVED_SECONDS
+        fresh = same_network and known.proved is not None and -_SET_BACK_SECONDS <= now - known.proved <= PROVED_SECONDS
         return replace(principal, fresh=True) if fresh else principal
+
+    async def replace(self, cookie: str, *, visitor: Visitor) -> None:
+        """End the session of `cookie`, where there is one: its browser has just been given another (ASVS 7.2.4).
+
+        Call it for requests alone that no other site's page can have made the browser send. Raises DatabaseUnavailable,
+        LedgerUnavailable.
+        """
+        principal = await self.enter(cookie, visitor=visitor)
+        if principal is None:
+            return
+        self._known.pop(session_format.digest(cookie), None)
+        with suppress(Unauthenticated):  # it has ended meanwhile
+            await self._end(principal, visitor, because="replaced")
 
     async def push(self) -> None:
         """Move the idle ends of the sessions that were used; what fails waits for the next round. Raises."""
@@ -163,12 +183,14 @@ class SessionDoor:
         known = self._known[digest] = _known(row, asked)
         return known
 
-    async def _end_moved(self, caller: Caller) -> None:
-        """End a session that came from elsewhere altogether. Raises Unauthenticated where it has ended already."""
-        person, session = UUID(caller.principal.id), caller.principal.credential
+    async def _end(self, principal: Principal, visitor: Visitor, *, because: str) -> None:
+        """End a session. Raises Unauthenticated where it has ended already."""
+        caller = Caller(principal, None, visitor.request, visitor.ip, visitor.agent)
+        person, session = UUID(principal.id), principal.credential
         decision = await self._gate.decide(caller, own(Action.SESSION_ENDED, person, enrolling=True))
         async with self._gate.transaction(decision) as work:
-            await work.connection.execute(_MOVED, session)
+            if await work.connection.fetchval(_END, session, because) is None:
+                raise Unauthenticated
             work.record(resource_type="session", resource_id=str(session))
 
 

@@ -12,7 +12,6 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from wellkeep.access import oidc_request
-from wellkeep.access.account_secrets import DEVICE_COOKIE, DEVICE_SECONDS
 from wellkeep.access.oidc import Returned
 from wellkeep.access.oidc_errors import ProviderRefused
 from wellkeep.access.oidc_tokens import MOST_BYTES
@@ -23,7 +22,7 @@ from wellkeep.api.answers import Answer
 from wellkeep.api.problems import MalformedRequest
 from wellkeep.api.query import Parameter
 from wellkeep.api.routes import Call, Route
-from wellkeep.api.session import visitor
+from wellkeep.api.session import entered, visitor
 from wellkeep.base.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenticated
 
 HOME: Final = "/v1/session"
@@ -70,11 +69,7 @@ async def finish(call: Call) -> Answer:
     done = await call.runtime.single_sign_on.sign_in.finish(returned, visitor=visitor(call))
     gone = browser.no_cookie(oidc_request.COOKIE)
     if isinstance(done, SignedIn):
-        given = (
-            browser.session_cookie(done.begun),
-            browser.set_cookie(DEVICE_COOKIE, done.device, seconds=DEVICE_SECONDS),
-        )
-        return Answer(_SEE_OTHER, headers=(_location(HOME), gone, *given))
+        return Answer(_SEE_OTHER, headers=(_location(HOME), gone, *await entered(call, done)))
     asked = shapes.SignedIn(ticket=done.ticket.reveal(), factors=list(done.factors))
     return answers.json(asked, headers=(gone,))
 

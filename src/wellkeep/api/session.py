@@ -1,7 +1,8 @@
 """Signing in and out over HTTP, and showing the second factor once more.
 
-Rules: the session goes into a cookie that no script reads, over TLS alone, and its id is new after each step; what
-another site's page sends is refused (`browser`); every answer is the same whatever of the first factor was wrong.
+Rules: the session goes into a cookie that no script reads, over TLS alone, and its id is new after each step; a browser
+that signs in has that session and no other; what another site's page sends is refused (`browser`); every answer is the
+same whatever of the first factor was wrong.
 """
 
 from __future__ import annotations
@@ -35,10 +36,15 @@ def renewed(begun: Begun) -> Answer:
     return answers.json(shapes.signed_in(begun), headers=(browser.session_cookie(begun),))
 
 
-def entered(done: SignedIn) -> Answer:
-    """Return the answer that signs somebody in."""
+async def entered(call: Call, done: SignedIn) -> tuple[tuple[bytes, bytes], ...]:
+    """End the session that this browser had, and return the headers that sign somebody in."""
+    await call.runtime.authenticator.replace(browser.cookie(call.found, COOKIE), visitor=visitor(call))
     device = browser.set_cookie(DEVICE_COOKIE, done.device, seconds=DEVICE_SECONDS)
-    return answers.json(shapes.signed_in(done.begun), headers=(browser.session_cookie(done.begun), device))
+    return (browser.session_cookie(done.begun), device)
+
+
+async def _signed_in(call: Call, done: SignedIn) -> Answer:
+    return answers.json(shapes.signed_in(done.begun), headers=await entered(call, done))
 
 
 async def begin(call: Call) -> Answer:
@@ -53,7 +59,7 @@ async def begin(call: Call) -> Answer:
         visitor=visitor(call),
     )
     if isinstance(done, SignedIn):
-        return entered(done)
+        return await _signed_in(call, done)
     return answers.json(shapes.SignedIn(ticket=done.ticket.reveal(), factors=list(done.factors)))
 
 
@@ -66,7 +72,7 @@ async def show_factor(call: Call) -> Answer:
         device=browser.cookie(call.found, DEVICE_COOKIE),
         visitor=visitor(call),
     )
-    return entered(done)
+    return await _signed_in(call, done)
 
 
 async def ask_factor(call: Call) -> Answer:
@@ -87,7 +93,7 @@ async def show_passkey(call: Call) -> Answer:
     done = await call.runtime.accounts.sign_in.with_passkey(
         challenge=body.challenge, credential=body.credential, visitor=visitor(call)
     )
-    return entered(done)
+    return await _signed_in(call, done)
 
 
 async def now(call: Call) -> Answer:
