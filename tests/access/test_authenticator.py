@@ -95,6 +95,23 @@ async def test_addresses_beyond_the_bound_share_one_count(door: Door, monkeypatc
     assert sum(count for _, count in await failed(door) if isinstance(count, int)) == 10
 
 
+async def test_a_host_with_a_network_of_its_own_is_one_address_on_record(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would write an entry for each address that it has, and leave no room for anybody else's."""
+    monkeypatch.setattr(failures, "_ADDRESSES", 2)
+    worker = door.worker()
+    for last in range(30):
+        await fail(door, worker, f"2001:db8::{last + 1:x}")
+    await fail(door, worker, "2001:db8:0:1::1")
+    agent = {"agent": "0123456789abcdef"}
+    assert await failed(door) == [(agent | {"ip": "2001:db8::1"}, 1), (agent | {"ip": "2001:db8:0:1::1"}, 1)]
+    await door.home.findings.flush()
+    assert [finding.kind for finding in await door.home.findings.list(PLATFORM_TENANT)] == ["auth.failures"]
+    await worker.stop()
+    assert (await failed(door))[2] == ({"ip": "2001:db8::1"}, 29)
+
+
 async def test_a_failure_that_cant_be_entered_is_unavailable_and_counts_wait(door: Door) -> None:
     worker = door.worker()
     await fail(door, worker, "192.0.2.1", times=2)

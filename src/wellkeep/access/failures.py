@@ -1,8 +1,9 @@
 """Failed sign-ins, on record without letting an attacker write the record full.
 
 Rules: the first failure from an address in a minute is entered at once, durably; the others of that minute are counted
-and entered as one. The addresses that are watched at a time are bounded; beyond that they share one count. So a flood
-of N failures from A addresses costs at most 2·A entries a minute, and none of the N is lost from the count.
+and entered as one, with the address that was first. An IPv6 network of /64, which one host has whole, counts as one
+address. The addresses that are watched at a time are bounded; beyond that they share one count. So a flood of N
+failures from A addresses costs at most 2·A entries a minute, and none of the N is lost from the count.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from wellkeep.access.limits import neighbours
 from wellkeep.base.clock import Clock
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.principal import ActorType, AuthMethod
@@ -27,6 +29,7 @@ _OTHERS = None
 @dataclass(slots=True)
 class _Window:
     until: float
+    ip: str | None
     more: int = 0
 
 
@@ -43,7 +46,8 @@ class Failures:
     async def note(self, *, request: UUID, ip: str | None, agent: str | None, key_id: UUID | None) -> None:
         """Enter or count one failure; `key_id` is given where such a key exists. Raises LedgerUnavailable."""
         now = self._clock.monotonic()
-        address = ip if ip in self._windows or len(self._windows) < _ADDRESSES else _OTHERS
+        host = None if ip is None else neighbours(ip)[0]
+        address = host if host in self._windows or len(self._windows) < _ADDRESSES else _OTHERS
         window = self._windows.get(address)
         if window is not None and now < window.until:
             window.more += 1
@@ -52,7 +56,7 @@ class Failures:
             return
         count = 1 + (window.more if window is not None else 0)
         # Counted until it is entered: a ledger that refuses now gets it with the next round.
-        window = self._windows[address] = _Window(now + WINDOW, more=count)
+        window = self._windows[address] = _Window(now + WINDOW, None if address is _OTHERS else ip, more=count)
         await self._enter(request=request, ip=ip, agent=agent, key_id=key_id, count=count)
         window.more -= count
 
@@ -63,7 +67,7 @@ class Failures:
             if not everything and now < window.until:
                 continue
             if window.more:
-                await self._enter(request=uuid7(), ip=address, agent=None, key_id=None, count=window.more)
+                await self._enter(request=uuid7(), ip=window.ip, agent=None, key_id=None, count=window.more)
                 window.more = 0
             self._windows.pop(address, None)
 

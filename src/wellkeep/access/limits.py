@@ -189,7 +189,7 @@ class RateLimits:
     async def of_address(self, ip: str | None, *, weight: int, kind: Open = "address") -> tuple[str, Taken]:
         """Count a request of somebody who is not; each `kind` apart, by the same limit."""
         limit = self._settings.address_requests
-        who, *wider = _neighbours(ip)
+        who, *wider = neighbours(ip)
         taken = await self.counts.take(kind, who, weight=weight, limit=limit, wider=tuple(wider), alone=True)
         return kind, taken
 
@@ -235,7 +235,7 @@ def counted_as(principal: Principal) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _neighbours(ip: str | None) -> tuple[str, ...]:
+def neighbours(ip: str | None) -> tuple[str, ...]:
     """Return the address, or of an IPv6 one the network that a single host has to itself, and the networks around."""
     if ip is None:
         return ("unknown",)
