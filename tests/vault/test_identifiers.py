@@ -14,14 +14,15 @@ from database import Database
 from jobs.transfer import Transfer, joined, ndjson, spec
 from vault.reach import someone
 from vault.stack import Stack, field, open_stack
-from wellkeep.access.custom_roles import CustomRoles, own_role
+from wellkeep.access.custom_roles import CustomRoles, RoleView, own_role
 from wellkeep.access.roles import load
-from wellkeep.base.errors import Forbidden, Validation
+from wellkeep.base.errors import Conflict, Forbidden, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
-from wellkeep.db.queue import QueuedJob
-from wellkeep.gate.acts import Caller
+from wellkeep.db.queue import Interrupted, QueuedJob
+from wellkeep.gate.acts import Caller, Role
+from wellkeep.vault import exports_run
 from wellkeep.vault.declaration import CollectionChange, CollectionSpec
 from wellkeep.vault.templates import names
 
@@ -35,6 +36,10 @@ OBSERVATION = (
     '"effectiveDateTime":"2011-10-14T23:37:54+00:00"}'
 ).encode()
 VISITS = CollectionSpec(name="visits", subject="none", fields=(field("text", "text"),))
+ADD = """
+UPDATE vault.collection SET version = version + 1,
+  definition = jsonb_set(definition, '{fields,1}', $1::jsonb) WHERE name = 'visits'
+"""
 EVERYTHING = ("clinical", "demographic", "contact", "identifier", "financial", "administrative")
 
 
@@ -61,6 +66,17 @@ async def seeing(stack: Stack, *groups: str, hidden: tuple[str, ...] = ()) -> Ca
     )
     await CustomRoles(gate=stack.gate, clock=stack.clock).put(someone(stack, "administrator"), role)
     return someone(stack, role.name)
+
+
+def as_made(view: RoleView) -> Role:
+    """Return the role that is shown as `view`."""
+    return own_role(
+        view.name,
+        permissions=[Permission(one) for one in view.permissions],
+        groups=view.groups,
+        purposes=[Purpose(one) for one in view.purposes],
+        default_purpose=Purpose(view.default_purpose),
+    )
 
 
 async def filled(transfer: Transfer) -> None:
@@ -170,16 +186,8 @@ async def test_who_does_not_see_identifiers_imports_nothing(transfer: Transfer) 
     visit = f'{{"external_id":"{NAME}","fields":{{"text":"well"}}}}'.encode()
     started = await transfer.upload(ndjson([visit]), "visits", "ndjson", caller=seer)
     roles = CustomRoles(gate=transfer.stack.gate, clock=transfer.stack.clock)
-    (role,) = [
-        one for one in await roles.list(someone(transfer.stack, "administrator")) if one.name == "sees_clin_iden"
-    ]
-    narrowed = own_role(
-        role.name,
-        permissions=[Permission(one) for one in role.permissions],
-        groups=["clinical"],
-        purposes=[Purpose.OPERATIONS],
-        default_purpose=Purpose.OPERATIONS,
-    )
+    role = as_made(await roles.get(someone(transfer.stack, "administrator"), "sees_clin_iden"))
+    narrowed = msgspec.structs.replace(role, groups=frozenset({"clinical"}))
     await roles.put(someone(transfer.stack, "administrator"), narrowed)
     ended = await transfer.run(started.id)
     assert (ended.state, ended.error, ended.unchanged) == ("failed", "forbidden", 0)
@@ -209,3 +217,53 @@ def test_who_treats_patients_sees_every_whole_resource_but_that_of_who_pays() ->
         groups = {one.group for one in spec(name).fields}
         assert (groups <= roles["clinician"].groups) == (name != "coverage"), name
         assert (groups <= roles["coach"].groups) == (name not in {"coverage", "patients"}), name
+
+
+async def test_an_export_that_saw_more_before_it_was_stopped_is_not_gone_on_with(
+    transfer: Transfer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its groups would be those of its second run, and its first parts hold what these don't say."""
+    monkeypatch.setattr(exports_run, "PAGE", 1)
+    lines = [f'{{"external_id":"{NAME}-{n}","fields":{{"text":"well"}}}}'.encode() for n in range(3)]
+    assert (await transfer.load(ndjson(lines), "visits", "ndjson")).created == 3
+    stack = transfer.stack
+    seer, blind = await seeing(stack, "clinical", "identifier"), await seeing(stack, "clinical")
+    made = await transfer.exports.create(seer, collection="visits", format="ndjson")
+    job, asked = QueuedJob(stack.tenant, uuid7(), "export", made.id, 1), iter((False, True))
+    with pytest.raises(Interrupted):
+        await transfer.export_runner(job, lambda: next(asked))
+    roles, administrator = CustomRoles(gate=stack.gate, clock=stack.clock), someone(stack, "administrator")
+    narrowed = msgspec.structs.replace(
+        as_made(await roles.get(administrator, "sees_clin_iden")), groups=frozenset({"clinical"})
+    )
+    await roles.put(administrator, narrowed)
+    await transfer.export_runner(job, lambda: False)
+    ended = await transfer.exports.read(seer, made.id)
+    assert (ended.state, ended.error, ended.done) == ("failed", "forbidden", 1)
+    with pytest.raises(Conflict):
+        await transfer.exports.content(blind, made.id)
+    assert NAME.encode() not in await transfer.export("visits", "ndjson", caller=seer)
+
+
+async def test_an_import_stops_where_a_field_comes_that_its_caller_does_not_see(transfer: Transfer) -> None:
+    stack = transfer.stack
+    seer = await seeing(stack, "clinical", "identifier")
+    visit = f'{{"external_id":"{NAME}","fields":{{"text":"well"}}}}'.encode()
+    started = await transfer.upload(ndjson([visit]), "visits", "ndjson", caller=seer)
+    paid = b'{"id":99,"name":"paid","type":"decimal","class":"pii","group":"financial","max_length":64}'
+
+    async def add() -> None:
+        async with stack.database.connect() as connection:
+            await connection.execute(ADD, paid.decode())
+
+    def meanwhile() -> bool:
+        """Add a field just before the first batch is written, once it was looked who sees what."""
+        if not added:
+            stack.database.server.background.run(add())
+            added.append(True)
+        return False
+
+    added: list[bool] = []
+    await transfer.runner(QueuedJob(stack.tenant, uuid7(), "import", started.id, 1), meanwhile)
+    ended = await transfer.imports.read(stack.integration, started.id)
+    assert (ended.state, ended.error, ended.created) == ("failed", "forbidden", 0)

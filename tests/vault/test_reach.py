@@ -172,7 +172,7 @@ async def test_one_more_role_that_is_bound_to_nobody_shows_what_it_sees_of_every
 
 
 async def test_an_external_id_out_of_reach_is_answered_as_one_that_is_not_there(ward: Ward) -> None:
-    """Whoever is bound changes records of their own patients by an external id, and makes none: else a put would tell."""
+    """Whoever is bound changes what their own patients have by an external id, and makes nothing: else a put tells."""
     stack, put, clinician = ward.stack, ward.stack.vault.upserts.put, ward.clinician()
     await put(stack.integration, "notes", "theirs", {"text": "a"}, subject=ward.others)
     await put(stack.integration, "patients", "theirs", {"family": "Koepp"})

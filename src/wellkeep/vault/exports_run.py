@@ -1,6 +1,7 @@
 """The job that runs an export: page after page as its caller, each named in the ledger before it is opened.
 
-Rules: the caller's permission and the groups it sees are decided anew at each run; a page's part, its names and the
+Rules: the caller's permission and the groups it sees are decided anew at each run, and a run that sees others than the
+one before it stops, for the groups of an export are those of all its parts; a page's part, its names and the
 checkpoint commit together, so a run that was killed goes on behind the last part that is whole; a run that lost the
 export stops. An external id that a record lacks is written as the record's own id. Who does not see identifiers is
 given no external id, and no whole resource, which holds it: neither is opened, and both are named as withheld.
@@ -111,6 +112,8 @@ class ExportRunner:
         keys = await context.keys(decision.tenant)
         collection = await context.collection(decision, row.collection)
         page = _Page(decision, keys, collection, row.format)
+        if row.parts and page.groups != set(row.field_groups):
+            raise Forbidden("Your role no longer sees what it saw when this export began; make another one")
         async with self._pool.tenant_transaction(tenant=decision.tenant) as connection:
             await exports_table.set_groups(connection, row.id, runner=runner, groups=sorted(page.groups))
             writer = await blobs.writer(connection, keys=keys, blob=row.blob_id)

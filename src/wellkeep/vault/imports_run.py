@@ -105,8 +105,7 @@ class ImportRunner:
         context.forget_collection(decision.tenant, row.collection)
         collection = await context.collection(decision, row.collection)
         keys = await context.keys_for(decision.tenant, collection)
-        if collection.view(decision.groups, decision.hidden).withheld:
-            raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
+        _must_see_all(decision, collection)
         await must_see_identifiers(context.gate, decision)
         receipt = await context.gate.disclose(decision, shown=0, records=(row.source_id,))
         async with context.opening_blob(decision, row.source_id):
@@ -151,6 +150,12 @@ class ImportRunner:
     def context(self) -> Context:
         """The vault's surroundings."""
         return self._context
+
+
+def _must_see_all(decision: Decision, collection: Collection) -> None:
+    """Raise Forbidden where a field is withheld: an import replaces records as a whole."""
+    if collection.view(decision.groups, decision.hidden).withheld:
+        raise Forbidden("Your role does not see all fields of this collection, so it can't import them")
 
 
 class _Run:
@@ -307,6 +312,7 @@ class _Run:
         context = self._owner.context
         context.forget_collection(self._decision.tenant, self._row.collection)
         self._collection = await context.collection(self._decision, self._row.collection)
+        _must_see_all(self._decision, self._collection)
         self._keys = await context.keys_for(self._decision.tenant, self._collection)
         self._planner = self._owner.planner(self._decision, self._keys, self._collection, self._patients)
 
