@@ -55,7 +55,10 @@ Answer = tuple[int, bytes]
 
 @dataclass
 class Provider:
-    """What it says, and what it was asked. `forge` makes the ID token of the honest claims."""
+    """What it says, and what it was asked. `forge` makes the ID token of the honest claims.
+
+    `posts`: it knows no way but one for clients to show who they are, the secret in the form.
+    """
 
     clock: Clock
     port: int = 0
@@ -66,6 +69,7 @@ class Provider:
     forge: Callable[[dict[str, Any]], str] | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     slow: bool = False
+    posts: bool = False
     asked: list[str] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -104,6 +108,12 @@ class Provider:
 
     def token(self, head: str, form: dict[str, list[str]]) -> Answer:
         query = self.codes.pop(form.get("code", [""])[0], None)
+        if self.posts:
+            assert "authorization:" not in head.lower()
+            assert (form["client_id"], form["client_secret"]) == ([CLIENT], [SECRET])
+            head = "Basic d2VsbGtlZXA6czNjcjN0JTNBJTJGJTJCK29mK3RoZStjbGllbnQ=\r\n"
+        else:
+            assert "client_secret" not in form
         pair = base64.b64decode(head.partition("Basic ")[2].split("\r\n")[0] or b"Og==").decode()
         verifier = form["code_verifier"][0]
         challenge = to_base64url(hashlib.sha256(verifier.encode()).digest())

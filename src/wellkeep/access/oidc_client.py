@@ -145,6 +145,8 @@ class ProviderClient:
         """
         read = oidc_tokens.parse(token)
         kept = await self._kept(provider)
+        if read.algorithm not in kept.metadata.algorithms:
+            raise ProviderRefused("algorithm")
         key = oidc_keys.fitting(kept.keys, kid=read.kid, algorithm=read.algorithm)
         if key is None:
             await self._refresh(provider, kept)

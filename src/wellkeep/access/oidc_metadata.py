@@ -34,6 +34,7 @@ class Metadata:
     token_endpoint: str
     jwks_uri: str
     authentications: frozenset[str]
+    algorithms: frozenset[str]
     announces_issuer: bool
 
 
@@ -76,7 +77,8 @@ def read_metadata(document: dict[str, Any], *, issuer: str) -> Metadata:
         raise ProviderUnusable("no-code-flow")
     if "S256" not in _names(document, "code_challenge_methods_supported", otherwise=("S256",)):
         raise ProviderUnusable("no-pkce")
-    if not ALGORITHMS & _names(document, "id_token_signing_alg_values_supported", otherwise=("RS256",)):
+    algorithms = ALGORITHMS & _names(document, "id_token_signing_alg_values_supported", otherwise=("RS256",))
+    if not algorithms:
         raise ProviderUnusable("no-algorithm")
     return Metadata(
         issuer=issuer,
@@ -84,6 +86,7 @@ def read_metadata(document: dict[str, Any], *, issuer: str) -> Metadata:
         token_endpoint=_address(document, "token_endpoint"),
         jwks_uri=_address(document, "jwks_uri"),
         authentications=_names(document, "token_endpoint_auth_methods_supported", otherwise=("client_secret_basic",)),
+        algorithms=algorithms,
         announces_issuer=document.get("authorization_response_iss_parameter_supported") is True,
     )
 

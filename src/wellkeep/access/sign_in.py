@@ -131,7 +131,6 @@ class SignIn:
             await self._refuse(visitor)
         await self._on.throttle.right(taken)
         await self._keep_current(home, person, password, stored)
-        await self._past_the_provider(home, person)
         via = Via(method="password", password=row["changed_at"])
         if proof is not None and await self._factors(home, person):
             return await self._second(home, person, via, proof, known, visitor)
@@ -145,6 +144,7 @@ class SignIn:
         factors = await self._factors(tenant, person)
         if not factors:
             begun = await self._on.sessions.begin(tenant=tenant, person=person, via=via, mfa=False, visitor=visitor)
+            await self._past_the_provider(tenant, person, via)
             return self._signed_in(begun)
         identifier = uuid7()
         ticket = session_format.new_secret(identifier)
@@ -224,8 +224,13 @@ class SignIn:
         async with self._on.app_pool.tenant_transaction(tenant=tenant) as connection:
             await connection.execute(_REHASH, person, stored.hash, made.hash, made.pepper)
 
-    async def _past_the_provider(self, tenant: UUID, person: UUID) -> None:
-        """Report who signs in by a password where people have an identity provider to sign in with."""
+    async def _past_the_provider(self, tenant: UUID, person: UUID, via: Via) -> None:
+        """Report who has signed in by a password where people have an identity provider to sign in with.
+
+        A right password without the second factor is no sign-in: it is on record as the failure that it is.
+        """
+        if via.method != "password":
+            return
         async with self._on.app_pool.tenant_transaction(tenant=tenant) as connection:
             if not await connection.fetchval(_HAS_PROVIDER):
                 return
@@ -273,6 +278,7 @@ class SignIn:
                 raise Unauthenticated(_WRONG_FACTOR)
             begun = await begin_within(work, caller, person, via=via, mfa=True)
         await self._given_back(taken, tenant, person, proof)
+        await self._past_the_provider(tenant, person, via)
         return self._signed_in(begun)
 
     async def _given_back(self, taken: Try, tenant: UUID, person: UUID, proof: Proof) -> None:
