@@ -136,7 +136,7 @@ async def test_who_knows_the_password_fills_no_lane_of_the_persons_own_device(do
 async def test_who_took_a_session_fills_no_lane_of_the_persons_sign_ins(door: Door) -> None:
     throttle, who = worker(door), uuid7()
     sessions = [uuid7() for _ in range(60)]
-    assert sum([await factor(throttle, who, session=session) == 0 for session in sessions]) == 20
+    assert 20 <= sum([await factor(throttle, who, session=session) == 0 for session in sessions]) <= 24
     assert await factor(throttle, who, device="a" * 32) == 0
     assert await factor(throttle, who) == 0
 
@@ -163,12 +163,20 @@ async def test_a_day_of_guessing_a_second_factor_is_130_guesses_however_many_pla
     assert 20 < tried <= 130
 
 
+async def most_failures(door: Door) -> float:
+    async with door.home.database.connect() as connection:
+        return float(await connection.fetchval("SELECT max(failures) FROM access.throttle"))
+
+
 async def test_an_hour_without_a_guess_at_a_second_factor_forgets_four_of_them(door: Door) -> None:
     throttle, who = worker(door), uuid7()
-    assert [await factor(throttle, who, ip=f"10.0.{number}.1") for number in range(21)] == [0] * 20 + [1]
+    for number in range(40):
+        await go_by(door, await factor(throttle, who, ip=f"10.0.{number}.1"))
+    before = await most_failures(door)
     await go_by(door, 3_600)
-    assert [await factor(throttle, who, ip=f"10.1.{number}.1") for number in range(5)][:4] == [0] * 4
-    assert await factor(throttle, who, ip=THERE) > 0
+    assert await factor(throttle, who, ip=THERE) == 0
+    assert 3.9 < before + 1 - await most_failures(door) < 4.5
+    assert await factor(throttle, who, ip="10.1.0.1") > 0
 
 
 async def link(throttle: Throttle, *, ip: str = HERE, right: bool = False) -> bool:
@@ -197,8 +205,11 @@ async def test_a_right_try_closes_no_lane_behind_it(door: Door) -> None:
     for number in range(49):
         await throttle.password(b"x%d" % number, ip=HERE, device=None)
     await throttle.right(await throttle.password(ACCOUNT, ip=HERE, device=None))
-    assert await guess(throttle, account=b"y") == [0]
-    assert (await guess(throttle, account=b"z"))[0] > 0
+    assert await most_failures(door) == 49
+    async with door.home.database.connect() as connection:
+        assert await connection.fetchval("SELECT max(until) <= clock_timestamp() FROM access.throttle")
+        await throttle.password(b"y", ip=HERE, device=None)
+        assert await connection.fetchval("SELECT max(until) > max(seen_at) FROM access.throttle")
 
 
 async def test_many_sign_ins_of_one_person_at_once_hold_each_other_up_no_longer_than_a_moment(door: Door) -> None:
@@ -231,7 +242,9 @@ async def test_a_clock_that_runs_ahead_opens_a_lane_once_and_no_further(door: Do
     throttle = worker(door)
     await guess(throttle, 6)
     await go_by(door, 3_601)
-    assert await guess(throttle, 6) == [0, 0, 0, 0, 0, 1]
+    told = await guess(throttle, 12)
+    assert told[:5] == [0] * 5
+    assert any(told[5:])
 
 
 async def test_rows_name_nobody_and_are_forgotten(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

