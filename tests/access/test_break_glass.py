@@ -31,6 +31,7 @@ _RULES = """
 INSERT INTO access.tenant_rules (tenant_id, glass_unreviewed, glass_length, changed_at, changed_by)
 VALUES ($1, 1, interval '20 minutes', now(), 'x')
 """
+_MADE_BY = "UPDATE access.api_key SET created_by = $2, created_at = created_at - interval '1 day' WHERE id = $1"
 _OVER = "UPDATE access.break_glass SET broken_at = now() - interval '1 hour', ends_at = now()"
 
 
@@ -220,6 +221,26 @@ async def test_reviewed_once_by_somebody_else(here: Ward) -> None:
     async with here.process.database.entered(here.tenant) as connection:
         with pytest.raises(Exception, match="stays revoked"):
             await connection.execute("UPDATE access.break_glass SET verdict = 'not-justified'")
+
+
+async def test_no_key_of_who_broke_it_and_nobody_they_invited_reviews_it(here: Ward) -> None:
+    both = await here.signed_in("clinician", "privacy_officer", "administrator")
+    glass = (await broken(here, both)).json()["id"]
+    tokens = [await here.process.key(here.tenant, "privacy_officer") for _ in range(4)]
+    keys = [str(UUID(token.split("_")[2])) for token in tokens]
+    makers = [str(both.person), keys[0], keys[1], None]
+    for key, maker in zip(keys, makers, strict=True):
+        await here.as_owner(_MADE_BY, UUID(key), maker or "root")
+    await here.as_owner("UPDATE access.api_key SET replaced_by = $2 WHERE id = $1", UUID(keys[2]), UUID(keys[3]))
+    for token in tokens:
+        answer = await reviewed(here, token, glass)
+        assert (answer.status_code, "behind your key" in answer.text) == (403, True)
+    puppet = await here.signed_in("privacy_officer")
+    await here.as_owner("UPDATE access.person SET invited_by = $2 WHERE id = $1", puppet.person, keys[0])
+    answer = await reviewed(here, puppet, glass)
+    assert (answer.status_code, "invited you" in answer.text) == (403, True)
+    successor = await here.signed_in("privacy_officer")  # the officer of that day may be gone
+    assert (await reviewed(here, successor, glass)).status_code == 200
 
 
 async def test_why_is_told_to_who_reviews_and_to_nobody_else(here: Ward) -> None:

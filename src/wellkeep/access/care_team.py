@@ -1,8 +1,9 @@
 """Care teams: which persons treat which patients, put there and taken out by whoever may, each an entry.
 
-Rules: nobody takes themself into a team; a member is a person of the same tenant who was not disabled, the patient one
-who was not erased; patients that were merged have one team. Taking somebody out holds with the next request of theirs,
-and the row stays: who belonged to a team at any time can be told. Ids alone, of persons and of patients.
+Rules: nobody takes themself into a team, nor by a key of theirs; a member is a person of the same tenant who was not
+disabled, the patient one who was not erased; patients that were merged have one team. Taking somebody out holds with
+the next request of theirs, and the row stays: who belonged to a team at any time can be told. Ids alone, of persons
+and of patients.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from uuid import UUID
 
 import msgspec
 
+from wellkeep.access.review_hands import is_behind
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, SubjectErased, Validation
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
-from wellkeep.base.principal import ActorType
 from wellkeep.db.connection import Connection
 from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.gate import Gate
@@ -83,8 +84,8 @@ class CareTeams:
             raise Validation(fields=(FieldProblem("/until", "out-of-range"),))
         added_by = caller.principal.id
         async with self._gate.transaction(decision) as work:
-            if caller.principal.type is ActorType.PERSON and person == UUID(added_by):
-                raise Forbidden("Nobody takes themself into a care team: ask a colleague who may")
+            if await is_behind(work.connection, caller.principal, person):
+                raise Forbidden("Nobody takes themself into a care team, nor by their key: ask a colleague who may")
             root = await _root(work.connection, subject)
             state = await work.connection.fetchval(_PERSON, person)
             if state is None:

@@ -1,10 +1,10 @@
 """Roles that a tenant makes for itself, beside those of the package: made, changed, deleted, each an entry.
 
-Rules: what a role may hold is bounded (`gate.custom_roles`); nobody changes a role that they hold, so that nobody
-widens what somebody else granted them; a change holds on every worker within five seconds. The entry names the role,
-its revision and SHA-256 over all that it holds. Deleting one takes it from everybody who has it, in the same
-transaction, and their sessions end; its name is free again once no standing key carries it and no provider gives it,
-for who held the old role would have the new one.
+Rules: what a role may hold is bounded (`gate.custom_roles`); nobody changes a role that they hold, nor by a key of
+theirs, so that nobody widens what somebody else granted them; a change holds on every worker within five seconds. The
+entry names the role, its revision and SHA-256 over all that it holds. Deleting one takes it from everybody who has it,
+in the same transaction, and their sessions end; its name is free again once no standing key carries it and no provider
+gives it, for who held the old role would have the new one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from datetime import datetime
 
 import msgspec
 
+from wellkeep.access.review_hands import must_not_hold
 from wellkeep.base.clock import Clock
-from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, Internal, NotFound, Validation
+from wellkeep.base.errors import Conflict, FieldProblem, Internal, NotFound, Validation
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
 from wellkeep.db.connection import Connection, Record
@@ -52,6 +53,7 @@ WHERE name = $1 AND deleted_at IS NULL RETURNING revision
 _TAKE_AWAY = """
 UPDATE access.role_grant SET revoked_at = $2, revoked_by = $3 WHERE role = $1 AND revoked_at IS NULL RETURNING id
 """
+_HOLDER = "Nobody changes a role that they hold, nor by a key of theirs: ask a colleague who may"
 _PARTS = ("permissions", "groups", "purposes", "default_purpose", "hidden")
 
 
@@ -110,7 +112,7 @@ class CustomRoles:
         now, digest = self._clock.now(), custom_roles.digest(role)
         async with self._gate.transaction(decision) as work:
             self._check(role)
-            _refuse_holder(caller, role.name)
+            await must_not_hold(work.connection, caller.principal, (role.name,), why=_HOLDER)
             row = await work.connection.fetchrow(_HELD, role.name)
             if row is None or row["deleted_at"] is not None:
                 await _must_be_free(work.connection, role.name, now)
@@ -163,11 +165,6 @@ def own_role(
         default_purpose=default_purpose,
         hidden=frozenset(hidden),
     )
-
-
-def _refuse_holder(caller: Caller, name: str) -> None:
-    if name in caller.principal.roles:
-        raise Forbidden("Nobody changes a role that they hold: ask a colleague who may")
 
 
 async def _must_be_free(connection: Connection, name: str, now: datetime) -> None:

@@ -1,9 +1,10 @@
 """Afterwards: who broke which glass, what they saw under it, and what somebody else says of it.
 
-Rules: a use is reviewed once, by another person with that permission, in words; never by who broke it, and not with a
-key that was made after it, or by them. A review of one that is open ends it, and closes the findings of that use. How
-many accesses there were is counted in the ledger, which nobody of the tenant writes. Why a glass was broken is shown to
-those who review, for it may name the patient.
+Rules: a use is reviewed once, by another person with that permission, in words; never by who broke it, nor by a key of
+theirs or one that such a key made (`review_hands`), not with a key that was made after it, and not by whom they invited
+after it. A review of one that is open ends it, and closes the findings of that use. How many accesses there were is
+counted in the ledger, which nobody of the tenant writes. Why a glass was broken is shown to those who review, for it
+may name the patient.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from wellkeep.access.break_glass import RESOURCE, stopped_key
+from wellkeep.access.review_hands import hands_behind, hands_of
 from wellkeep.access.words import Words
 from wellkeep.base.errors import Conflict, Forbidden, NotFound
 from wellkeep.base.permissions import Permission
@@ -53,7 +55,7 @@ UPDATE access.break_glass SET reviewed_at = clock_timestamp(), reviewed_by = $2,
   note_digest = $5, seen = $6
 WHERE id = $1 AND reviewed_at IS NULL RETURNING id
 """
-_KEY = "SELECT created_at, created_by FROM access.api_key WHERE id = $1"
+_INVITED_BY = "SELECT invited_by FROM access.person WHERE id = $1"
 
 
 class _Event(msgspec.Struct):
@@ -124,8 +126,8 @@ class GlassReviews:
     async def review(self, caller: Caller, glass: UUID, *, verdict: Verdict, note: str) -> Glass:
         """Say what a use of somebody else's was.
 
-        Raises Forbidden for one's own, or with a key younger than it, Validation for a note that says nothing,
-        NotFound, Conflict where somebody said it already.
+        Raises Forbidden for one's own (`review_hands`), or with a key younger than it, Validation for a note that says
+        nothing, NotFound, Conflict where somebody said it already.
         """
         act = Act(Permission.GLASS_REVIEW, Action.GLASS_REVIEWED, RESOURCE, resource_id=str(glass))
         decision = await self._gate.decide(caller, act)
@@ -195,13 +197,16 @@ async def _must_be_reviewable(connection: Connection, decision: Decision, glass:
     row = await connection.fetchrow(_LOCK, glass)
     if row is None:
         raise NotFound("There is no such use of an emergency")
-    principal = decision.caller.principal
-    if principal.type is ActorType.PERSON and principal.id == str(row["person_id"]):
-        raise Forbidden("You broke this glass yourself: somebody else must review it")
-    if principal.type is ActorType.API_KEY:
-        key = await connection.fetchrow(_KEY, principal.credential)
-        if key is None or key["created_at"] > row["broken_at"] or key["created_by"] == str(row["person_id"]):
-            raise Forbidden("Your key was made after this happened, or by who did it: somebody else must review it")
+    principal, who = decision.caller.principal, str(row["person_id"])
+    hands = await hands_of(connection, principal)
+    if who in hands.ids:
+        raise Forbidden("You broke this glass, or whoever is behind your key did: somebody else must review it")
+    if hands.since is None or hands.since > row["broken_at"]:
+        if principal.type is not ActorType.PERSON:
+            raise Forbidden("Your key was made after this happened: somebody else must review it")
+        invited_by = await connection.fetchval(_INVITED_BY, UUID(principal.id))
+        if invited_by is None or who in await hands_behind(connection, invited_by):
+            raise Forbidden("Whoever broke this glass invited you afterwards: somebody else must review it")
     if row["reviewed_at"] is not None:
         raise Conflict("This was reviewed already")
 

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from wellkeep.access.away import away
+from wellkeep.access.review_hands import is_behind
 from wellkeep.base.errors import Forbidden, NotFound
 from wellkeep.base.permissions import Permission
 from wellkeep.db.connection import Connection, Record
@@ -102,9 +103,9 @@ class Leaving:
         if not there:
             async with self._gate.reading(decision):  # whose credential was revoked is told nothing
                 raise NotFound("There is no such tenant")
-        if str(person) in {caller.principal.id, caller.principal.on_behalf_of}:
-            await self._gate.failed(decision, error=Forbidden.code)
-            raise Forbidden("Nobody does this to themselves: ask another administrator")
+        async with self._gate.reading(decision) as connection:
+            if await is_behind(connection, caller.principal, person):
+                raise Forbidden("Nobody does this to themselves, nor by a key of theirs: ask another administrator")
         return decision
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from wellkeep.access.away import away
 from wellkeep.access.invitations import Invitation, Kind, invite_to, void
+from wellkeep.access.review_hands import is_behind
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.permissions import Permission
@@ -116,7 +117,8 @@ class People:
         person = uuid7()
         decision = await self._decide(caller, Permission.USER_CREATE, Action.USER_INVITED, tenant, person)
         address, called = await self._check(tenant, email=email, name=name, roles=roles)
-        await self._may_give(decision, roles)
+        if roles:
+            await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
             connection, by = work.connection, caller.principal.id
             if await connection.fetchval(_TENANT_STATE) != "active":
@@ -157,6 +159,8 @@ class People:
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.USER_CHANGED, tenant, person)
         called = None if name is None else _name(name)
         address = None if email is None else kept_email(email)
+        if address is not None:
+            await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
             before = await work.connection.fetchrow(_HELD_EMAIL, person)
             if before is None:
@@ -174,7 +178,7 @@ class People:
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.ROLE_GRANTED, tenant, person)
         await self._must_be_another(decision, person)
         await self._check_roles(tenant, (role,))
-        await self._may_give(decision, (role,))
+        await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
             await _must_be(work.connection, person, not_disabled=True)
             by = caller.principal.id
@@ -207,6 +211,7 @@ class People:
         """Let a disabled person in again, with the roles that they still hold. Raises NotFound."""
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.USER_ENABLED, tenant, person)
         await self._must_be_another(decision, person)
+        await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
             if await work.connection.fetchval(_ENABLE, person) is None:
                 raise NotFound("There is no such person, or they are not disabled")
@@ -219,6 +224,7 @@ class People:
         """
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.USER_CHANGED, tenant, person)
         await self._must_be_another(decision, person)
+        await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
             state = await _must_be(work.connection, person, not_disabled=True)
             kind: Kind = "join" if state == "invited" else "reset"
@@ -240,15 +246,15 @@ class People:
         return decision
 
     async def _must_be_another(self, decision: Decision, person: UUID) -> None:
-        principal = decision.caller.principal
-        if str(person) in {principal.id, principal.on_behalf_of}:
-            await self._gate.failed(decision, error=Forbidden.code)
-            raise Forbidden("Nobody does this to themselves: ask another administrator")
+        async with self._gate.reading(decision) as connection:
+            if await is_behind(connection, decision.caller.principal, person):
+                raise Forbidden("Nobody does this to themselves, nor by a key of theirs: ask another administrator")
 
-    async def _may_give(self, decision: Decision, roles: Sequence[str]) -> None:
-        if roles and decision.caller.principal.scopes is not None:
+    async def _may_give(self, decision: Decision) -> None:
+        """Refuse, on record, roles and ways into accounts that have some to a key that has less than its own roles."""
+        if decision.caller.principal.scopes is not None:
             await self._gate.failed(decision, error=Forbidden.code)
-            raise Forbidden("A key whose scopes are narrowed gives no roles")
+            raise Forbidden("A key whose scopes are narrowed gives no roles, and no way into an account")
 
     async def _check(self, tenant: UUID, *, email: str, name: str, roles: Sequence[str]) -> tuple[str, str]:
         await self._check_roles(tenant, roles)

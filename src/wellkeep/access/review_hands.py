@@ -1,17 +1,20 @@
-"""Whose hands decide upon an item of a review: nobody's own, and not those that gave the access away.
+"""Whose hands somebody's are: what nobody does for themselves they do not do by a key of theirs either.
 
 Rules: a key acts for who made it, or made the one that it took over from, and for who made that one, back to a person;
-so whoever holds the access, or granted it, does not decide by a key of theirs either. Who came after the review was
-opened, person or key, decides nothing in it: nobody makes the second pair of hands for the occasion. An operator at the
-machine issues keys for others, as their work is, so they are not taken for the hands behind those keys; upon what they
-granted themselves they do not decide.
-The threat is the administrator who keeps the access that nobody else would have let them keep.
+so whoever holds the access that a review is about, or granted it, does not decide by a key of theirs either. Who came
+after the review was opened, person or key, decides nothing in it, nor who was given a new password since: nobody makes
+the second pair of hands for the occasion. An operator at the machine issues keys for others, as their work is, so they
+are not taken for the hands behind those keys; upon what they granted themselves they do not decide.
+The threat is the administrator who gives themselves, or keeps, the access that nobody else would have let them have,
+and the operator who keeps a key that they issued for somebody else: that one is on record, and not prevented.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from wellkeep.base.errors import Forbidden
 from wellkeep.base.ids import parse_uuid
@@ -35,10 +38,19 @@ SELECT greatest(coalesce(p.joined_at, p.created_at),
 FROM access.person AS p WHERE p.id = $1
 """
 
+_SHARED = "SELECT access.share_hands($1, 'api_key:' || $2)"
+_HELD = """
+SELECT EXISTS (SELECT FROM access.role_grant AS g WHERE g.person_id = ANY ($1::uuid[]) AND g.role = ANY ($2::text[])
+    AND g.revoked_at IS NULL AND (g.expires_at IS NULL OR g.expires_at > clock_timestamp()))
+  OR EXISTS (SELECT FROM access.api_key AS k WHERE k.id = ANY ($1::uuid[]) AND k.roles && $2::text[]
+    AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp())
+"""
+
 
 class Hands(NamedTuple):
-    """Whoever is behind a caller: its own id, those of the keys and the person it was made by; and since when."""
+    """Whoever is behind a caller, `type:id`: its id, those of the keys and the person that made it; since when."""
 
+    name: str
     ids: frozenset[str]
     since: datetime | None
 
@@ -58,7 +70,23 @@ async def hands_of(connection: Connection, principal: Principal) -> Hands:
         since = await connection.fetchval(_KEY_SINCE, principal.credential)
     elif principal.type is ActorType.PERSON:
         since = await connection.fetchval(_PERSON_SINCE, parse_uuid(principal.id))
-    return Hands(await hands_behind(connection, principal.id), since)
+    return Hands(f"{principal.type.value}:{principal.id}", await hands_behind(connection, principal.id), since)
+
+
+async def is_behind(connection: Connection, principal: Principal, person: UUID) -> bool:
+    """Say whether `person`, of the entered tenant, acts here: in person, by a key, or in somebody's account."""
+    acting = await hands_behind(connection, principal.id)
+    return str(person) in acting or str(person) == principal.on_behalf_of
+
+
+async def must_not_hold(connection: Connection, principal: Principal, roles: Collection[str], *, why: str) -> None:
+    """Refuse, in the words of `why`, who holds one of `roles`, or acts for whoever does.
+
+    `connection` has entered the principal's own tenant. Raises Forbidden.
+    """
+    hands = [known for one in await hands_behind(connection, principal.id) if (known := parse_uuid(one)) is not None]
+    if not set(principal.roles).isdisjoint(roles) or await connection.fetchval(_HELD, hands, list(roles)):
+        raise Forbidden(why)
 
 
 async def must_be_another(connection: Connection, hands: Hands, item: Record, *, opened_at: datetime) -> None:
@@ -71,5 +99,12 @@ async def must_be_another(connection: Connection, hands: Hands, item: Record, *,
     holds = {str(item["person_id"] or item["id"])}
     if holds & hands.ids:
         raise Forbidden("Nobody decides about their own access: another person must, or the platform's operator")
-    if item["granted_by"] is not None and await hands_behind(connection, item["granted_by"]) & hands.ids:
+    if item["granted_by"] is not None and await _granted(connection, hands, item["granted_by"]):
         raise Forbidden("You granted this yourself: another person must decide about it, or the platform's operator")
+
+
+async def _granted(connection: Connection, hands: Hands, granted_by: str) -> bool:
+    """Say whether these hands, or whoever is behind them too, are `granted_by`: of whatever tenants."""
+    if parse_uuid(granted_by) is None:
+        return granted_by in hands.ids
+    return granted_by in hands.ids or await connection.fetchval(_SHARED, hands.name, granted_by)

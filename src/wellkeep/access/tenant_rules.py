@@ -2,6 +2,7 @@
 
 Rules: none of it loosens what the policy demands; a change names what it changed in the tenant's log, and holds on
 every worker within five seconds. A role is bound by its name: one that is not there can't be.
+Nobody unbinds a role that they hold from the care team, nor by a key of theirs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from wellkeep.access.review_hands import must_not_hold
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import FieldProblem, Validation
 from wellkeep.base.permissions import Permission
@@ -40,6 +42,7 @@ _BOUNDS = {
     "review_days": (7, 366),
 }
 MOST_BOUND = 64
+_BOUND = "Nobody unbinds a role that they hold, nor by a key of theirs: ask a colleague who may"
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +91,8 @@ class TenantRules:
             await work.connection.execute(_MAKE, decision.tenant, now, principal.id)
             before = await _found(work.connection, _HOLD)
             after = msgspec.structs.replace(before, **changes)
+            loosened = set(before.care_team) - set(after.care_team)
+            await must_not_hold(work.connection, principal, loosened, why=_BOUND)
             different = tuple(name for name in changes if getattr(before, name) != getattr(after, name))
             if different:
                 await work.connection.execute(_CHANGE, *_columns(after), now, principal.id)
