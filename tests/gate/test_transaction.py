@@ -82,6 +82,34 @@ async def test_the_platform_acts_upon_another_tenant_under_that_tenants_wall(hom
     assert len(await home.events(tenant)) == 1
 
 
+async def test_what_two_logs_are_told_commits_together_and_is_chained_in_both(home: House, tenant: UUID) -> None:
+    act = Act(Permission.APIKEY_REVOKE, Action.APIKEY_REVOKE, "api_key", tenant=tenant)
+    decision = await home.gate.decide(caller(PLATFORM_TENANT, "operator"), act)
+    before = len(await home.events(PLATFORM_TENANT))
+    with pytest.raises(Conflict):  # noqa: PT012  # the body is the transaction
+        async with home.gate.transaction(decision) as work:
+            work.record()
+            work.record_elsewhere(PLATFORM_TENANT)
+            raise Conflict
+    assert [event["outcome"] for event in await home.events(tenant)] == ["failed"]
+    assert len(await home.events(PLATFORM_TENANT)) == before
+    async with home.gate.transaction(decision) as work:
+        work.record()
+        work.record_elsewhere(PLATFORM_TENANT, count=3)
+    assert await home.outbox() == 0
+    (told,) = (await home.events(PLATFORM_TENANT))[before:]
+    assert (told["action"], told["count"]) == ("apikey.revoke", 3)
+    assert [event["outcome"] for event in await home.events(tenant)] == ["failed", "done"]
+
+
+async def test_long_work_enters_its_tenant_again(home: House, tenant: UUID) -> None:
+    async with home.gate.transaction(await decide(home, tenant)) as work:
+        await work.connection.execute("SELECT set_config('wk.token', '', true)")
+        await work.renew()
+        assert await work.connection.fetchval("SELECT wk.tenant()") == tenant
+        work.record()
+
+
 async def test_a_connection_lost_in_the_body_is_no_unknown_outcome(home: House, tenant: UUID) -> None:
     with pytest.raises(DatabaseUnavailable) as told:  # noqa: PT012  # the body is the transaction
         async with home.gate.transaction(await decide(home, tenant)) as work:

@@ -277,7 +277,8 @@ class Gate:
         except WellkeepError as error:
             await self.failed(decision, error=error.code)
             raise
-        await self._chain(Unfinished(decision.tenant, work.prepared))
+        for tenant, prepared in ((decision.tenant, work.prepared), *work.elsewhere.items()):
+            await self._chain(Unfinished(tenant, prepared))
 
     async def failed(self, decision: Decision, *, error: str, **facts: Unpack[Facts]) -> None:
         """Enter that a permitted act failed, with the stable code of the error, durably."""

@@ -45,20 +45,25 @@ class GateTransaction:
         self.decision = decision
         self._outboxed = outboxed
         self.prepared: list[PreparedEvent] = []
+        self.elsewhere: dict[UUID, list[PreparedEvent]] = {}
         self.ended = False
-        self._connection: Connection | None = None
+        self._begun: tuple[Connection, Pool] | None = None
 
     @property
     def connection(self) -> Connection:
         """The connection, inside the transaction and under the decision's tenant."""
-        if self._connection is None:
+        return self._lent[0]
+
+    @property
+    def _lent(self) -> tuple[Connection, Pool]:
+        if self._begun is None:
             raise Internal("The transaction has not begun")
-        return self._connection
+        return self._begun
 
     async def begin(self, connection: Connection, *, pool: Pool) -> None:
         """Check that the credential still stands. Raises CredentialGone."""
         await must_stand(connection, self.decision, pool=pool)
-        self._connection = connection
+        self._begun = connection, pool
 
     def record(self, **facts: Unpack[Facts]) -> UUID:
         """Record what is being done; returns the event's id. Raises EventRefused."""
@@ -70,11 +75,29 @@ class GateTransaction:
         """Record an event whose id what it is about carries; it was made of this decision. Raises EventRefused."""
         self.prepared += prepared_parts(done)
 
+    def record_elsewhere(self, tenant: UUID, **facts: Unpack[Facts]) -> None:
+        """Record what is done in the log of `tenant` as well: it commits with the rest. Raises EventRefused."""
+        told = prepared_parts(event(self.decision, outcome=Outcome.DONE, **facts))
+        self.elsewhere.setdefault(tenant, []).extend(told)
+
     async def end(self) -> None:
         """Put the events into the outbox, last before the commit. Raises Internal where nothing was recorded."""
         if not self.prepared:
             raise Internal("An act that records nothing is not committed")
-        tenant = self.decision.tenant
-        events = [self._outboxed(tenant, prepared) for prepared in self.prepared]
-        await self.connection.execute(_OUTBOX, tenant, [prepared.event.id for prepared in self.prepared], events)
+        await self._put(self.decision.tenant, self.prepared)
+        for tenant, prepared in self.elsewhere.items():
+            await self._enter(tenant)
+            await self._put(tenant, prepared)
         self.ended = True
+
+    async def renew(self) -> None:
+        """Enter the decision's tenant anew: a context holds 55 seconds, and long work outlives it."""
+        await self._enter(self.decision.tenant)
+
+    async def _enter(self, tenant: UUID) -> None:
+        connection, pool = self._lent
+        await connection.execute(_ENTER, pool.token(connection, tenant=tenant))
+
+    async def _put(self, tenant: UUID, prepared: list[PreparedEvent]) -> None:
+        events = [self._outboxed(tenant, one) for one in prepared]
+        await self.connection.execute(_OUTBOX, tenant, [one.event.id for one in prepared], events)

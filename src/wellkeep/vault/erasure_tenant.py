@@ -15,10 +15,9 @@ from wellkeep.base.errors import ApprovalNeeded, Conflict, LedgerUnavailable, Le
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
 from wellkeep.gate.acts import Act, Caller, Decision
-from wellkeep.gate.events import event as entered
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.transaction import GateTransaction
-from wellkeep.ledger.event import Action, Outcome
+from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL
 from wellkeep.vault.erasure import AlreadyErased, Erased, Remember, tell, told_of
 
@@ -68,6 +67,8 @@ class TenantErasures:
             async with self._gate.transaction(decision) as work:
                 await self._check(work, again=again)
                 event = work.record()
+                # The tenant's log says it; the root log says it to whoever looks from outside. Both commit with it.
+                work.record_elsewhere(PLATFORM_TENANT)
                 await work.connection.execute(_PATIENCE)
                 await work.connection.fetchval(_ERASE, event, now, again, timeout=_PATIENCE_SECONDS)
                 told = [Erased(tenant, NIL, event, now)]
@@ -79,8 +80,6 @@ class TenantErasures:
                 await tell(self._remember, told)
             raise
         await tell(self._remember, told)
-        # The tenant's log says it; the root log says it to whoever looks from outside.
-        await self._gate.enter(entered(decision, outcome=Outcome.DONE), tenant=PLATFORM_TENANT)
 
     async def _check(self, work: GateTransaction, *, again: bool) -> None:
         connection, tenant = work.connection, work.decision.tenant
