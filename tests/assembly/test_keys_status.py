@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
 from assembly.conftest import Installed
@@ -17,6 +19,7 @@ from wellkeep.assembly.keys_status import epochs, tenant_keys
 from wellkeep.assembly.runtime import Runtime, open_runtime
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT
+from wellkeep.base.key_settings import AwsEpochs
 from wellkeep.keys.kms import DEPLOYMENT_PURPOSES, TENANT_PURPOSES, KeyPurpose
 from wellkeep.keys.streams import new_stream
 
@@ -24,6 +27,8 @@ STORE_SUBJECT = """
 INSERT INTO keys.subject_key (tenant_id, subject_id, generation, kid, wrapped, wrap_epoch)
 VALUES ($1, $2, 1, $3, $4, $5)
 """
+
+_RETIRED = "INSERT INTO keys.epoch (epoch, state, retired_at, destroy_at) VALUES (9, 'retired', clock_timestamp(), $1)"
 
 
 async def made(runtime: Runtime) -> UUID:
@@ -119,3 +124,24 @@ async def test_the_deployments_own_keys_and_epochs(installed: Installed) -> None
     assert epoch.rows >= len(TENANT_PURPOSES)
     assert epoch.due == epoch.created_at + timedelta(days=installed.settings.keys.rotate_days)
     assert away.outside == "gone"
+
+
+async def test_an_epochs_end_is_said_with_the_days_that_a_cloud_waits(installed: Installed) -> None:
+    """The certificate of an erasure says the same day; a status that leaves the wait out promises too much."""
+    day = SystemClock().now() + timedelta(days=30)
+    async with open_runtime(installed.home, installed.settings, installed.database) as runtime:
+        aws = AwsEpochs(place="aws", region="eu-central-1", wait_days=9)
+        keys = msgspec.structs.replace(runtime.core.settings.keys, epochs=aws)
+        cloudy = replace(runtime.core, settings=msgspec.structs.replace(runtime.core.settings, keys=keys))
+        endpoint = installed.database.administrator()
+        assert endpoint is not None
+        connection = await asyncpg.connect(**endpoint.at("wellkeep").arguments())
+        try:
+            await connection.execute(_RETIRED, day)
+            local, before = (await epochs(runtime.core))[-1], (await epochs(cloudy))[-1]
+            await connection.execute("UPDATE keys.epoch SET ordered_at = clock_timestamp() WHERE epoch = 9")
+            ordered = (await epochs(cloudy))[-1]
+        finally:
+            await connection.execute("DELETE FROM keys.epoch WHERE epoch = 9")
+            await connection.close()
+    assert (local.destroy_at, before.destroy_at, ordered.destroy_at) == (day, day + timedelta(days=9), day)

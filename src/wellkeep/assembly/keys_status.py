@@ -15,11 +15,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from wellkeep.assembly.core import Core
+from wellkeep.assembly.erasing import waits_of
 from wellkeep.base.errors import KeysUnavailable, WellkeepError
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.db.connection import Connection, Record
 from wellkeep.keys.kms import DEPLOYMENT_PURPOSES, KeyPurpose
 from wellkeep.keys.ring_leases import budget
+from wellkeep.vault.erasure_certificate import end_of_key
 
 ROTATED = (KeyPurpose.WRAP, KeyPurpose.DATA, KeyPurpose.INDEX, KeyPurpose.FILE)
 """Purposes whose keys are replaced by new ones; the others are wrapped anew, by root and epoch."""
@@ -32,7 +34,8 @@ SELECT purpose, epoch, kid, kms_epoch, root, state, seals, created_at
 FROM keys.tenant_key ORDER BY purpose, epoch
 """
 _EPOCHS = """
-SELECT e.epoch, e.state, e.created_at, e.retired_at, e.destroy_at, e.destroyed_at, keys.epoch_rows(e.epoch) AS rows
+SELECT e.epoch, e.state, e.created_at, e.retired_at, e.destroy_at, e.destroyed_at, e.ordered_at,
+       keys.epoch_rows(e.epoch) AS rows
 FROM keys.epochs() AS e
 """
 _WRAPPED = """
@@ -89,7 +92,10 @@ class KeyStatus:
 
 @dataclass(frozen=True, slots=True)
 class EpochStatus:
-    """One epoch of the deployment. `outside` is how its key stands where it is kept: usable, pending, gone, unknown."""
+    """One epoch of the deployment. `outside` is how its key stands where it is kept: usable, pending, gone, unknown.
+
+    `destroy_at` is when nothing opens under it any more, as certificates of erasures say it: with what a cloud waits.
+    """
 
     epoch: int
     state: str
@@ -177,7 +183,7 @@ async def _epoch_status(core: Core, record: Record) -> EpochStatus:
         due=due,
         overdue=due is not None and now >= due,
         retired_at=record["retired_at"],
-        destroy_at=record["destroy_at"],
+        destroy_at=end_of_key(record, waits=waits_of(core.settings.keys), now=now),
         destroyed_at=record["destroyed_at"],
     )
 

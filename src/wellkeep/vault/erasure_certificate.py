@@ -170,7 +170,7 @@ def effective(epochs: list[Record], epoch: int, *, now: datetime, waits: timedel
         when = max(destroyed)
         words = f"Effective since {when:%Y-%m-%d %H:%M} UTC: no backup opens any more."
         return Effective(state="effective", at=when, until=None, epoch=epoch, words=words)
-    dates = [_end(row, waits=waits, now=now) for row in epochs]
+    dates = [end_of_key(row, waits=waits, now=now) for row in epochs]
     known = [date for date in dates if date is not None]
     # A date that has come without the end it promised is none: a destruction can be taken back in a cloud.
     until = max(known) if known and len(known) == len(dates) and max(known) > now else None
@@ -181,7 +181,12 @@ def effective(epochs: list[Record], epoch: int, *, now: datetime, waits: timedel
     return Effective(state="recoverable", at=None, until=until, epoch=epoch, words=words)
 
 
-def _end(row: Record, *, waits: timedelta, now: datetime) -> datetime | None:
+def end_of_key(row: Record, *, waits: timedelta, now: datetime) -> datetime | None:
+    """Return when the key of an epoch is, or was, gone, as far as that is known; `row` holds the epoch's dates.
+
+    Until the destruction is ordered, a key service that `waits` adds to the day on which that will be; None where no
+    day is set, and where it has come without the order.
+    """
     when: datetime | None = row["destroyed_at"] or row["destroy_at"]
     if when is None or row["destroyed_at"] is not None or row["ordered_at"] is not None:
         return when
