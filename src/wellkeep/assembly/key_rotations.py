@@ -234,7 +234,7 @@ class KeyRotations:
     async def _start_resealing(self, caller: Caller, tier: Tier, tenant: UUID | None) -> Rotation:
         whose = caller.principal.tenant if tenant is None else tenant
         try:
-            made = await self.resealing.start(caller, resealing.Tier(tier.value), tenant=tenant)
+            made = await self.resealing.start(caller, tier, tenant=tenant)
         except Conflict:
             found = await self._running(whose, tier)
             if found is None:

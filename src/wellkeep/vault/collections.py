@@ -8,6 +8,7 @@ from wellkeep.base.errors import Conflict, NotFound, PreconditionFailed
 from wellkeep.base.permissions import Permission
 from wellkeep.db.connection import Connection
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.rotation import Tier
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import ReadCollections
 from wellkeep.vault.context import Context, collection_of
@@ -21,7 +22,6 @@ from wellkeep.vault.declaration import (
 )
 from wellkeep.vault.definition import Collection, Definition
 from wellkeep.vault.resealing_begin import begin
-from wellkeep.vault.resealing_rows import Tier
 
 _TAKE_IDS = "SELECT vault.take_ids($1)"
 _INSERT = """

@@ -25,6 +25,7 @@ from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.db.queue import Interrupted, Stopping
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Act, Caller, Decision
+from wellkeep.keys.rotation import Tier
 from wellkeep.keys.rows import KeyRow
 from wellkeep.ledger.actions import Action
 from wellkeep.vault import resealing_keys, resealing_rows
@@ -32,7 +33,7 @@ from wellkeep.vault.context import Context
 from wellkeep.vault.replay import never
 from wellkeep.vault.resealing_begin import JOB, PURPOSES, begin
 from wellkeep.vault.resealing_pace import Pace
-from wellkeep.vault.resealing_rows import Rotation, Superseded, Tier
+from wellkeep.vault.resealing_rows import Rotation, Superseded
 from wellkeep.vault.resealing_walk import SETTLE_SECONDS, Walk
 
 __all__ = ["JOB", "Resealing", "Rotation", "Superseded", "Tier", "system"]

@@ -13,10 +13,10 @@ from wellkeep.db.connection import Connection
 from wellkeep.db.queue import enqueue
 from wellkeep.gate.transaction import GateTransaction
 from wellkeep.keys.kms import KeyPurpose
+from wellkeep.keys.rotation import Tier
 from wellkeep.keys.rows import KeyRow
 from wellkeep.ledger.actions import Action
 from wellkeep.vault import resealing_keys, resealing_rows
-from wellkeep.vault.resealing_rows import Tier
 from wellkeep.vault.resealing_scope import collections_of
 
 JOB = "resealing"

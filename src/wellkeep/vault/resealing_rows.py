@@ -7,13 +7,14 @@ began at: of two workers on one walk the second one's page is not stored. One ro
 from __future__ import annotations
 
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from wellkeep.base.ids import uuid7
 from wellkeep.db.connection import Connection, Record
+from wellkeep.keys.rotation import Tier
 from wellkeep.vault.calls import NIL
 
 _INSERT = """
@@ -41,15 +42,6 @@ WHERE id = $1 AND state = 'running' AND ($2::bytea IS NULL OR place = $2)
 _place = Struct(">BIIi16si")
 
 
-class Tier(StrEnum):
-    """What is brought up to date: keys of patients, the DATA key, the index key's epoch, a field of a collection."""
-
-    SUBJECT = "subject"
-    DATA = "data"
-    INDEX = "index"
-    FIELD = "field"
-
-
 class Phase(IntEnum):
     """What a walk goes over, or does in one go."""
 
@@ -62,12 +54,13 @@ class Phase(IntEnum):
     PEOPLE = 7
 
 
-PHASES = {
+PHASES: Final = {
     Tier.SUBJECT: (Phase.PEOPLE, Phase.RECORDS, Phase.HISTORY, Phase.RETIRE),
     Tier.DATA: (Phase.RECORDS, Phase.HISTORY, Phase.ANSWERS, Phase.RETIRE),
     Tier.INDEX: (Phase.RECORDS, Phase.NARROW, Phase.STRIP, Phase.RETIRE),
     Tier.FIELD: (Phase.RECORDS, Phase.HISTORY, Phase.RETIRE),
 }
+"""What is walked for each tier that is this room's; the tiers that wrap keys are the room `keys`'."""
 
 
 class Place(NamedTuple):

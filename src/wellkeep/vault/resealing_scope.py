@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from wellkeep.base.errors import Internal
 from wellkeep.db.connection import Connection
+from wellkeep.keys.rotation import Tier
 from wellkeep.vault.context import collection_of
 from wellkeep.vault.definition import Collection, SubjectMode
-from wellkeep.vault.resealing_rows import Tier
 
 _COLLECTIONS = """
 SELECT c.id, c.name, c.version, c.definition, c.created_at, c.updated_at, vault.index_epochs() AS index_epochs,

@@ -19,6 +19,7 @@ from wellkeep.base.errors import Internal
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.transaction import GateTransaction
+from wellkeep.keys.rotation import Tier
 from wellkeep.ledger.actions import Action
 from wellkeep.vault import resealing_answers, resealing_keys, resealing_rows, resealing_states
 from wellkeep.vault.calls import NIL
@@ -27,7 +28,7 @@ from wellkeep.vault.definition import Definition
 from wellkeep.vault.resealing_bring import Retag, Wanted
 from wellkeep.vault.resealing_pace import Pace
 from wellkeep.vault.resealing_page import Page
-from wellkeep.vault.resealing_rows import PHASES, Phase, Place, Rotation, Tier, first_place
+from wellkeep.vault.resealing_rows import PHASES, Phase, Place, Rotation, first_place
 from wellkeep.vault.resealing_scope import collections_of, held_collection
 
 SETTLE_SECONDS = 5.0
