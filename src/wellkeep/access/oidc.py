@@ -50,7 +50,8 @@ SELECT wk.tenant(), $1, $2, $3, $4, now, now + interval '10 minutes' FROM (SELEC
 _WHOSE = "SELECT tenant_id FROM access.pending_sign_in WHERE id = $1"
 _TAKE = """
 DELETE FROM access.pending_sign_in
-WHERE id = $1 AND state = $2 AND browser = $3 AND expires_at > clock_timestamp()
+WHERE id = $1 AND state = $2 AND browser = $3
+  AND clock_timestamp() BETWEEN created_at AND expires_at
 RETURNING provider_id, clock_timestamp() AS taken
 """
 _FORGET_TOKENS = "DELETE FROM access.logout_token WHERE expires_at < clock_timestamp()"

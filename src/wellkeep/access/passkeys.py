@@ -31,9 +31,11 @@ SELECT wk.tenant(), $1, $2, $3, $4, now, now + interval '5 minutes' FROM (SELECT
 """
 _TAKE = """
 DELETE FROM access.challenge
-WHERE id = $1 AND person_id IS NOT DISTINCT FROM $2 AND purpose = $3 AND expires_at > clock_timestamp()
+WHERE id = $1 AND person_id IS NOT DISTINCT FROM $2 AND purpose = $3
+  AND clock_timestamp() BETWEEN created_at AND expires_at
 RETURNING challenge
 """
+"""What was asked in the future was asked before the clock was set back: it must not last for as long."""
 _FORGET = "DELETE FROM access.challenge WHERE expires_at < clock_timestamp()"
 _OF_PERSON = "SELECT credential_id FROM access.factor WHERE person_id = $1 AND kind = 'passkey'"
 _FIND = """

@@ -55,7 +55,8 @@ _FIND_TICKET = """
 SELECT tenant_id, id, person_id, digest FROM access.ticket WHERE id = $1 AND expires_at > clock_timestamp()
 """
 _TRY_TICKET = """
-UPDATE access.ticket SET tries = tries + 1 WHERE id = $1 AND tries < 5
+UPDATE access.ticket SET tries = tries + 1
+WHERE id = $1 AND tries < 5 AND clock_timestamp() BETWEEN created_at AND expires_at
 RETURNING method, provider_id, provider_session
 """
 _HAS_PROVIDER = "SELECT EXISTS (SELECT FROM access.provider)"

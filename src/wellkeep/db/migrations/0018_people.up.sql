@@ -81,7 +81,7 @@ CREATE TABLE access.session (
   CHECK ((ended_at IS NULL) = (ended_because IS NULL))
 );
 CREATE INDEX session_id ON access.session (id);
-CREATE INDEX session_person ON access.session (tenant_id, person_id) WHERE ended_at IS NULL;
+CREATE INDEX session_person ON access.session (tenant_id, person_id, id) WHERE ended_at IS NULL;
 COMMENT ON TABLE access.session IS
   'Where people are signed in: the SHA-256 digest of a secret alone; `proved_at` is when a second factor was last shown.';
 CALL wk.protect('access.session', 'wk_app');

@@ -93,6 +93,8 @@ CALL wk.protect('access.logout_token', 'wk_app');
 REVOKE ALL ON access.logout_token FROM PUBLIC;
 GRANT SELECT, INSERT, DELETE ON access.logout_token TO wk_app;
 
+CREATE INDEX session_provider_session ON access.session (tenant_id, provider_id, provider_session) WHERE provider_id IS NOT NULL;
+
 -- A sign-in that ends after its provider was removed has no provider to name, so it begins no session.
 ALTER TABLE access.session ADD CONSTRAINT session_provider
   FOREIGN KEY (tenant_id, provider_id) REFERENCES access.provider (tenant_id, id) ON DELETE SET NULL (provider_id);
