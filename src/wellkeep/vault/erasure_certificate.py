@@ -39,6 +39,8 @@ SELECT e.epoch, e.state, e.destroy_at, e.destroyed_at, e.ordered_at FROM keys.ep
 
 NOT_COVERED: Final = (
     "Entries of the ledger: who did what, when and why, with opaque ids and no value; the law has them kept.",
+    "The id itself: that somebody of this opaque id was here and is erased, so that no copy brings them back.",
+    "Findings, and where rotations of keys stood: opaque ids, codes and times, no value.",
     "What people and programs received before: files they exported, pages they printed, answers they kept.",
     "Search tags in old backups: whoever holds one, and the live index key, can test guesses until that is rotated.",
     "Stored answers to repeated requests in old backups: they hold opaque ids, and open under the tenant's key.",

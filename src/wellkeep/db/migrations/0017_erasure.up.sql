@@ -270,6 +270,8 @@ BEGIN
   counts := counts || jsonb_build_object('exports', n);
   staged := staged || coalesce((SELECT array_agg(e.blob_id) FROM vault.export AS e
     WHERE e.tenant_id = owner AND e.id = ANY (jobs)), '{}');
+  -- Whom its parts hold is of no use without them.
+  DELETE FROM vault.export_part AS p WHERE p.tenant_id = owner AND p.export_id = ANY (jobs);
   DELETE FROM vault.blob AS b WHERE b.tenant_id = owner AND b.id = ANY (staged);
   GET DIAGNOSTICS n = ROW_COUNT;
   counts := counts || jsonb_build_object('files', n, 'reasons', vault.forget_reasons(people));
