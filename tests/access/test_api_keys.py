@@ -222,10 +222,11 @@ async def test_the_first_administrator_manages_and_reads_no_record(door: Door) -
 async def test_the_platforms_key_acts_upon_a_tenant_while_it_stands(door: Door, tenant: UUID) -> None:
     issued = await bootstrap_administrator(door.keys, door.operator, tenant=PLATFORM_TENANT)
     asking = Caller(await sign_in(door, header(issued)), None, uuid7())
-    await door.keys.create(asking, tenant=tenant, name="by-platform", roles=["integration"])
+    theirs = [(await issue(door, tenant)).about.id for _ in range(2)]
+    await door.keys.revoke(asking, tenant=tenant, key_id=theirs[0])
     await door.keys.revoke(door.operator, tenant=PLATFORM_TENANT, key_id=issued.about.id)
     with pytest.raises(Unauthenticated):
-        await door.keys.create(asking, tenant=tenant, name="too-late", roles=["integration"])
+        await door.keys.revoke(asking, tenant=tenant, key_id=theirs[1])
 
 
 def tenants_of(door: Door) -> Tenants:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -89,7 +90,7 @@ async def refused(doing: Awaitable[object]) -> None:
 @pytest.mark.parametrize("by", HANDS)
 async def test_people_do_nothing_to_themselves(scene: Scene, by: str) -> None:
     people, who = People(gate=scene.door.home.gate), scene.hands[by]
-    on: dict[str, UUID] = {"tenant": scene.tenant, "person": scene.me}
+    on: dict[str, Any] = {"tenant": scene.tenant, "person": scene.me}
     await refused(people.grant(who, role="privacy_officer", **on))
     await refused(people.revoke(who, role="clinician", **on))
     await refused(people.disable(who, **on))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from api.requests import PROTECTED, path, send
 from api.stack import NOTES, Stack, entries
 from wellkeep.access.roles import load
@@ -78,7 +80,11 @@ async def test_a_tenant_and_its_keys_are_administered(opened: Stack) -> None:
         made = await platform.post("/v1/tenants", json={"name": "westside"})
         assert made.status_code == 201, made.text
         where = f"{made.headers['location']}/apikeys"
-        issued = await platform.post(where, json={"name": "front-desk", "roles": ["administrator"], "days": 1})
+        wanted = {"name": "front-desk", "roles": ["administrator"], "days": 1}
+        assert (await platform.post(where, json=wanted)).status_code == 403, "the customer's own administrator does"
+        first = await opened.key(UUID(made.json()["id"]), "administrator")
+        async with opened.client(first, listener="admin") as own:
+            issued = await own.post(where, json=wanted)
         assert issued.status_code == 201, issued.text
         listed = await platform.get(where)
         assert issued.json()["key"] not in listed.text

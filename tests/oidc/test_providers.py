@@ -28,6 +28,9 @@ GOOD: dict[str, Any] = {
 async def test_over_the_api_a_provider_is_registered_shown_without_its_secret_and_removed(scene: Scene) -> None:
     base = f"/v1/tenants/{scene.tenant}/providers"
     async with scene.opened.client(await scene.opened.platform_key(), listener="admin") as client:
+        assert (await client.post(base, json=GOOD)).status_code == 403, "the customer's own administrator does"
+    own = await scene.opened.key(scene.tenant, "administrator")
+    async with scene.opened.client(own, listener="admin") as client:
         made = await client.post(base, json=GOOD)
         assert made.status_code == 201, made.text
         assert (await client.post(base, json=GOOD)).status_code == 409

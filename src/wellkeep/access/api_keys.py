@@ -17,6 +17,7 @@ from uuid import UUID
 from wellkeep.access import api_key_rows, key_bounds, key_format, scopes
 from wellkeep.access.api_key_rows import ApiKey
 from wellkeep.access.away import away
+from wellkeep.access.customers import must_be_theirs
 from wellkeep.access.key_bounds import Bounds
 from wellkeep.base.clock import Clock
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
@@ -77,6 +78,7 @@ class ApiKeys:
         """
         key_id = uuid7()
         decision = await self._decide_creation(caller, tenant=tenant, key_id=key_id)
+        await must_be_theirs(self._gate, decision)
         await self._check(tenant, name=name, roles=roles, scopes=scopes, days=days)
         bounds = await self._check_scopes(decision, roles, scopes, key_bounds.checked(bounds))
         now = self._clock.now()
@@ -119,6 +121,7 @@ class ApiKeys:
         now = self._clock.now()
         act = _act(caller, Permission.APIKEY_CREATE, Action.APIKEY_ROTATE, tenant=tenant, key_id=key_id)
         decision = await self._gate.decide(caller, act)
+        await must_be_theirs(self._gate, decision)
         if not timedelta() <= overlap <= LONGEST_OVERLAP:
             raise Validation(fields=(FieldProblem("/overlap_hours", "out-of-range"),))
         new = uuid7()
@@ -146,6 +149,7 @@ class ApiKeys:
         """
         act = _act(caller, Permission.APIKEY_CREATE, Action.APIKEY_CHANGE, tenant=tenant, key_id=key_id)
         decision = await self._gate.decide(caller, act)
+        await must_be_theirs(self._gate, decision)
         bounds = key_bounds.checked(bounds)
         principal = caller.principal
         if principal.scopes is not None or key_bounds.of(principal) != _NO_BOUNDS:

@@ -1,9 +1,10 @@
 """People of a tenant: invited, listed, changed, disabled, and what roles they hold; each of it an entry.
 
 Rules: nobody gives a role to themselves, takes one from or disables themselves; a role is given only where it is one
-that people may have there; a key whose scopes are narrowed gives none. A person of one tenant does not exist for
-another. Entries hold ids and roles, never an e-mail or a name. Taking a role away, and disabling, end every session of
-the person in the same transaction (triggers of the table see to it). Who is reset has no password from then on.
+that people may have there; a key whose scopes are narrowed gives none, and staff of the platform give none to a
+customer's people but their first administrator (`customers`). A person of one tenant does not exist for another.
+Entries hold ids and roles, never an e-mail or a name. Taking a role away, and disabling, end every session of the
+person in the same transaction (triggers of the table see to it). Who is reset has no password from then on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from wellkeep.access.away import away
+from wellkeep.access.customers import must_be_theirs, must_found
 from wellkeep.access.invitations import Invitation, Kind, invite_to, void
 from wellkeep.access.review_hands import is_behind
 from wellkeep.base.errors import Conflict, FieldProblem, Forbidden, NotFound, Validation
@@ -123,6 +125,7 @@ class People:
             connection, by = work.connection, caller.principal.id
             if await connection.fetchval(_TENANT_STATE) != "active":
                 raise Conflict("This tenant is closed, so nobody could sign in there")
+            await must_found(connection, decision, roles, known=self._gate.policy.roles)
             if await connection.fetchval(_INSERT, person, address, called, by) is None:
                 raise Conflict("This tenant has a person with this e-mail already")
             for role in roles:
@@ -161,6 +164,7 @@ class People:
         address = None if email is None else kept_email(email)
         if address is not None:
             await self._may_give(decision)
+            await must_be_theirs(self._gate, decision)
         async with self._gate.transaction(decision) as work:
             before = await work.connection.fetchrow(_HELD_EMAIL, person)
             if before is None:
@@ -176,6 +180,7 @@ class People:
     ) -> None:
         """Give a person a role, for good or `until`. Raises NotFound, Conflict where it is held already, Validation."""
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.ROLE_GRANTED, tenant, person)
+        await must_be_theirs(self._gate, decision)
         await self._must_be_another(decision, person)
         await self._check_roles(tenant, (role,))
         await self._may_give(decision)
@@ -210,6 +215,7 @@ class People:
     async def enable(self, caller: Caller, *, tenant: UUID, person: UUID) -> None:
         """Let a disabled person in again, with the roles that they still hold. Raises NotFound."""
         decision = await self._decide(caller, Permission.USER_CHANGE, Action.USER_ENABLED, tenant, person)
+        await must_be_theirs(self._gate, decision)
         await self._must_be_another(decision, person)
         await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
@@ -227,6 +233,7 @@ class People:
         await self._may_give(decision)
         async with self._gate.transaction(decision) as work:
             state = await _must_be(work.connection, person, not_disabled=True)
+            await must_found(work.connection, decision, None, known=self._gate.policy.roles, person=person)
             kind: Kind = "join" if state == "invited" else "reset"
             invitation = await invite_to(work.connection, person, kind=kind, mails=self._mails, factors=factors)
             work.record(fields=("password", "factors") if factors else ("password",))

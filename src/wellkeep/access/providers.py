@@ -17,6 +17,7 @@ from uuid import UUID
 
 from wellkeep.access.account_secrets import AccountSecrets
 from wellkeep.access.away import away
+from wellkeep.access.customers import must_be_theirs
 from wellkeep.access.oidc_client import ProviderClient, Registered
 from wellkeep.access.oidc_metadata import discovery_address, is_address, is_issuer
 from wellkeep.access.oidc_roles import Mapping
@@ -150,6 +151,7 @@ class Providers:
         """
         provider = uuid7()
         decision = await self._decide(caller, Permission.PROVIDER_CHANGE, Action.PROVIDER_CHANGED, tenant, provider)
+        await must_be_theirs(self._gate, decision)
         if caller.principal.scopes is not None:
             await self._gate.failed(decision, error=Forbidden.code)
             raise Forbidden("A key whose scopes are narrowed gives no roles, and a provider does")

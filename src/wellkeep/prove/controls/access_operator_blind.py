@@ -3,6 +3,7 @@
 A canary is written into each group of fields. Then every operation that is documented is tried, on true ids, as each
 role that runs or audits the place, and as each role there is of the platform; no answer may hold a piece of it. Then
 the superuser looks. Stepping into an account is tried on a scratch deployment, with and without the customer's permit.
+So is each way by which staff could let somebody in to a customer's patients: a key, an account, a role, a provider.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from importlib import resources
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -26,6 +27,7 @@ from wellkeep.prove.deployment import Unseen, created
 from wellkeep.prove.evidence import Notes, Where
 from wellkeep.prove.people import signed_in
 from wellkeep.prove.probe import Probe
+from wellkeep.prove.provider_requests import definition
 from wellkeep.prove.requests import Place, Request, requests
 from wellkeep.prove.sample import FIELD_GROUPS, PEOPLE, person
 from wellkeep.prove.scan import Scanner
@@ -35,6 +37,7 @@ from wellkeep.prove.stores import scan_database
 from wellkeep.prove.transfers import exported
 from wellkeep.prove.world import World
 
+_REFUSED: Final = httpx.codes.FORBIDDEN
 _PLAIN: Final = "administrative"
 """The group that who runs the place sees: what a collection is about, nothing of a patient."""
 _BLIND: Final = ("administrator", "auditor", "support")
@@ -61,7 +64,9 @@ async def run(world: World, notes: Notes) -> None:
     )
     await _routes(live, notes, place, scanner)
     await _superuser(live, notes, scanner)
-    await _inside(await world.scratch(), notes)
+    scratch = await world.scratch()
+    await _inside(scratch, notes)
+    await _letting_in(scratch, notes)
 
 
 def _place(live: Stage, record: str, subject: str, export: str) -> Place:
@@ -168,6 +173,42 @@ async def _seen_inside(scratch: Scratch, desk: httpx.AsyncClient, target: UUID, 
     if not answer.is_success:
         raise Unseen(f"nothing could be read inside the account (HTTP {answer.status_code})")
     return len(answer.json()["fields"])
+
+
+async def _letting_in(scratch: Scratch, notes: Notes) -> None:
+    """Have staff of the platform let somebody in to a customer's, by each way there is, and a customer themselves."""
+    async with (
+        signed_in(scratch, "administrator", platform=True, admin=True) as (_, desk),
+        signed_in(scratch, "coach") as (theirs, _),
+    ):
+        base = f"/v1/tenants/{scratch.a.id}"
+        ways = _ways_in(base, theirs)
+        answers = [await desk.post(url, json=body) for url, body in ways]
+        changed = await desk.patch(f"{base}/users/{theirs}", json={"email": f"{uuid4().hex}@example.org"})
+    own = await (await scratch.client(scratch.a.keys["administrator"], admin=True)).post(ways[0][0], json=ways[0][1])
+    opened = [url for (url, _), answer in zip(ways, answers, strict=True) if answer.status_code != _REFUSED]
+    opened += [] if changed.status_code == _REFUSED else ["another e-mail"]
+    notes.check(
+        f"let somebody in to a customer's as the platform's administrator, by {len(ways) + 1} ways; as the customer",
+        held=own.is_success and not opened,
+        seen=f"each was refused (403); the customer's own: HTTP {own.status_code}"
+        if not opened
+        else f"{len(opened)} were not refused: {'; '.join(one.rpartition('/')[2] for one in opened[:5])}",
+    )
+
+
+def _ways_in(base: str, theirs: UUID) -> list[tuple[str, dict[str, object]]]:
+    """Return the addresses that let somebody in to the tenant below `base`, `theirs` being of its people."""
+    name, user = f"prove-{uuid4().hex}", f"{base}/users/{theirs}"
+    return [
+        (f"{base}/apikeys", {"name": name, "roles": ["integration"], "days": _DAYS}),
+        (f"{base}/users", {"email": f"{name}@example.org", "name": "Probe", "roles": ["clinician"]}),
+        (f"{base}/users", {"email": f"{name}@example.org", "name": "Probe", "roles": ["administrator"]}),
+        (f"{user}/roles", {"role": "clinician"}),
+        (f"{user}/reset", {}),
+        (f"{user}/enable", {}),
+        (f"{base}/providers", definition(name)),
+    ]
 
 
 PROBE = Probe(claim="access.operator_blind", where=Where.LIVE, run=run)
