@@ -16,6 +16,7 @@ import pytest
 from api.stack import Stack, entries, stack
 from database import Database
 from egress.outside import Certificates, Manner, Names, Noted, place, serving, way_out
+from egress.test_starttls import PATIENT, relay
 from wellkeep.access.people import People
 from wellkeep.assembly.home import Home
 from wellkeep.base.access_settings import MailSettings
@@ -155,6 +156,17 @@ async def test_what_is_not_taken_is_tried_again_or_given_up_and_told_of(
     await opened.findings.flush()
     found = [one for one in await opened.findings.list(tenant) if one.kind == "mail.failed"]
     assert [one.detail for one in found] == [{"job": str(job.id), "error": "mail-refused"}]
+
+
+async def test_a_relay_that_turns_to_tls_gets_it_where_the_settings_say_so(
+    opened: Stack, certificates: Certificates, tmp_path: Path
+) -> None:
+    job, said = await invited(opened, await opened.tenant("st-elsewhere")), list[bytes]()
+    async with serving(relay(said, certificates.context()), None) as server:
+        egress = way_out(Noted(), place(server, certificates), limits=PATIENT)
+        await jobs(opened, egress, tmp_path, tls="starttls").send(job, lambda: False)
+    assert b"invitation#" in said[-1]
+    assert said.index(b"TLS") == 2
 
 
 async def test_nothing_is_said_to_who_is_not_the_place(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -27,12 +27,14 @@ class MailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     `sender` is the address that mails come from; `user` signs in with the password in the file `password_file`,
     relative to the home or absolute. `site` is the host in links, with its port where that is not 443; default: `host`.
+    `tls`: `implicit` is TLS from the first byte (port 465), `starttls` a server that turns to it (port 587).
     """
 
     place: Code | None = None
     sender: Annotated[str, msgspec.Meta(pattern=r"^[!-?A-~]{1,64}@[0-9a-z.-]{1,189}\Z")] | None = None
     user: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     password_file: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    tls: Literal["implicit", "starttls"] = "implicit"
     site: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]{1,253}(:[0-9]{1,5})?\Z")] | None = None
 
 

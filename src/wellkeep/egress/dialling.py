@@ -3,7 +3,9 @@
 Rules: one forbidden address among those that came back refuses them all, since who can add one to an answer can choose
 which is used; what is dialled is an address that was judged, never the name again (DNS rebinding); TLS 1.2 at least,
 with forward-secret AEAD suites, against the place's own name and its own authorities, whatever a library above asks
-for; resolving, connecting and saying goodbye each have their bound.
+for; resolving, connecting and saying goodbye each have their bound. Where a protocol begins in clear and turns to TLS
+(STARTTLS), nothing but the asking for it is said in clear, there is no going on without it, and what was heard in clear
+after that is no part of the talk: bytes that somebody put there would be read as the server's (CVE-2011-0411).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +27,9 @@ _SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _MOST_ADDRESSES = 8
 _BUFFER_BYTES = 64 * 1024
 _GOODBYE_SECONDS = 2.0
+
+Before = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""What is said in clear to have the other side turn to TLS; it raises where that does not agree."""
 
 Trust = dict[tuple[Destination, tuple[str, ...]], ssl.SSLContext]
 """By a place as it is listed and the protocols that are offered to it (ALPN): what its certificate is checked with."""
@@ -92,14 +97,20 @@ class Dialler:
         if not self._listed(place):
             await self.refuse(place, Reason.UNKNOWN_PLACE)
 
-    async def open(self, place: Destination, port: int, *, tls: bool, alpn: tuple[str, ...] = ()) -> Line:
-        """Return a connection to `place`. Raises EgressRefused, EgressUnreachable."""
+    async def open(
+        self, place: Destination, port: int, *, tls: bool, alpn: tuple[str, ...] = (), before: Before | None = None
+    ) -> Line:
+        """Return a connection to `place`; with `before` it turns to TLS once that was said.
+
+        Raises EgressRefused, EgressUnreachable, and what `before` does.
+        """
         await self.must_be_listed(place)
         if port not in place.ports:
             await self.refuse(place, Reason.OTHER_PORT, port=port)
         if not tls and not place.clear:
             await self.refuse(place, Reason.CLEAR_TEXT, port=port)
-        return await self.connect(place, port, await self.resolved(place, port), tls=tls, alpn=alpn)
+        found = await self.resolved(place, port)
+        return await self.connect(place, port, found, tls=tls, alpn=alpn, before=before)
 
     async def resolved(self, place: Destination, port: int) -> list[Judged]:
         """Resolve the place's name once and judge every address. Raises EgressUnreachable."""
@@ -115,7 +126,14 @@ class Dialler:
         return found
 
     async def connect(
-        self, place: Destination, port: int, found: Sequence[Judged], *, tls: bool, alpn: tuple[str, ...] = ()
+        self,
+        place: Destination,
+        port: int,
+        found: Sequence[Judged],
+        *,
+        tls: bool,
+        alpn: tuple[str, ...] = (),
+        before: Before | None = None,
     ) -> Line:
         """Connect to one of the addresses that `resolved` found, where none of them is forbidden; raises as `open`."""
         for judged in found:
@@ -123,7 +141,7 @@ class Dialler:
             if reason is not None:
                 await self.refuse(place, reason, port=port)
         trust = self._context(place, alpn) if tls else None
-        return await self._dial(place, port, [judged.address for judged in found], trust)
+        return await self._dial(place, port, [judged.address for judged in found], trust, before)
 
     async def refuse(
         self, place: Destination, reason: Reason, *, host: str | None = None, port: int | None = None
@@ -134,13 +152,21 @@ class Dialler:
         raise EgressRefused(place=place.name, reason=reason)
 
     async def _dial(
-        self, place: Destination, port: int, addresses: Sequence[Address], trust: ssl.SSLContext | None
+        self,
+        place: Destination,
+        port: int,
+        addresses: Sequence[Address],
+        trust: ssl.SSLContext | None,
+        before: Before | None,
     ) -> Line:
         """Try the addresses in their order until one takes the connection; each has its share of the one bound."""
         trouble, tried = Trouble.NOT_CONNECTED, addresses[:_MOST_ADDRESSES]
         for address in tried:
             try:
                 async with asyncio.timeout(self.limits.connect / len(tried)):
+                    if trust is not None and before is not None:
+                        line = await self._connect(place, port, address, None)
+                        return await self._upgrade(place, line, trust, before)
                     return await self._connect(place, port, address, trust)
             except ssl.SSLCertVerificationError:
                 await self.refuse(place, Reason.CERTIFICATE, port=port)
@@ -165,6 +191,18 @@ class Dialler:
         )
         return Line(reader, writer, address)
 
+    async def _upgrade(self, place: Destination, line: Line, trust: ssl.SSLContext, before: Before) -> Line:
+        """Have a connection in clear turn to TLS, and be silent then until it is spoken to."""
+        try:
+            await before(line.reader, line.writer)
+            seconds = self.limits.connect
+            await line.writer.start_tls(trust, server_hostname=place.host, ssl_handshake_timeout=seconds)
+            await _must_be_silent(place, line.reader)
+        except BaseException:
+            line.writer.transport.abort()
+            raise
+        return line
+
     def _context(self, place: Destination, alpn: tuple[str, ...]) -> ssl.SSLContext:
         """Return what the place's certificate is checked with; made once for each use."""
         found = self._trust.get((place, alpn))
@@ -173,6 +211,16 @@ class Dialler:
             if alpn:
                 found.set_alpn_protocols(list(alpn))
         return found
+
+
+async def _must_be_silent(place: Destination, reader: asyncio.StreamReader) -> None:
+    """Raise EgressUnreachable where there is something to read before anything was said over TLS."""
+    heard = asyncio.ensure_future(reader.read(1))
+    await asyncio.sleep(0)  # what is there already is read in one step
+    if heard.done():
+        raise EgressUnreachable(place=place.name, trouble=Trouble.NO_TLS)
+    heard.cancel()
+    await asyncio.gather(heard, return_exceptions=True)
 
 
 def _trusting(place: Destination) -> ssl.SSLContext:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from wellkeep.base.errors import Misconfigured
 from wellkeep.base.settings import Place
-from wellkeep.egress.dialling import Dialler, Limits
+from wellkeep.egress.dialling import Before, Dialler, Limits
 from wellkeep.egress.errors import Denials, EgressRefused, Reason
 from wellkeep.egress.examination import Examined, examine
 from wellkeep.egress.places import Destination, destinations
@@ -108,15 +108,16 @@ class Egress:
             yield client
 
     async def stream(
-        self, place: str, *, port: int | None = None, tls: bool = True
+        self, place: str, *, port: int | None = None, tls: bool = True, before: Before | None = None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a reader and a writer of a connection to `place`, at its first port unless another of its is named.
 
-        Without TLS it is made only where the place says `clear` and lies in its own `networks`. Whoever asks bounds
-        what is read and written, and closes the writer. Raises EgressRefused, EgressUnreachable.
+        Without TLS it is made only where the place says `clear` and lies in its own `networks`. With `before` it begins
+        in clear, for that alone, and is returned over TLS. Whoever asks bounds what is read and written, and closes the
+        writer. Raises EgressRefused, EgressUnreachable, and what `before` does.
         """
         found = await self._place(place)
-        line = await self._dialler.open(found, found.ports[0] if port is None else port, tls=tls)
+        line = await self._dialler.open(found, found.ports[0] if port is None else port, tls=tls, before=before)
         return line.reader, line.writer
 
     async def examine(self, place: str) -> list[Examined]:

@@ -79,7 +79,13 @@ class MailJobs:
         text = _TEXT.format(host=host, link=link_to(where, token), until=until)
         message.set_content(text, cte="7bit")  # no line is folded: the link stays one
         await smtp.send(
-            self._core.egress, message, place=mail.place, sender=mail.sender, to=row["email"], sign=self._sign()
+            self._core.egress,
+            message,
+            place=mail.place,
+            sender=mail.sender,
+            to=row["email"],
+            sign=self._sign(),
+            starttls=mail.tls == "starttls",
         )
         async with self._core.app.tenant_transaction(tenant=job.tenant) as connection:
             await connection.execute(_SENT, job.resource)
