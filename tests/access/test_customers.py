@@ -110,9 +110,12 @@ async def test_two_invitations_at_once_found_it_once(door: Door, tenant: UUID) -
     assert sum(isinstance(one, Forbidden) for one in tried) == 3
 
 
-async def test_where_a_key_may_let_people_in_staff_do_not(door: Door, tenant: UUID) -> None:
+@pytest.mark.parametrize("role", ["administrator", "integration"])
+async def test_where_a_key_ever_was_there_are_patients_and_nothing_to_found(
+    door: Door, tenant: UUID, role: str
+) -> None:
     who = await staff(door, "person")
-    key = (await door.keys.create(door.operator, tenant=tenant, name="root", roles=["administrator"])).about.id
+    key = (await door.keys.create(door.operator, tenant=tenant, name="root", roles=[role])).about.id
     await door.keys.revoke(who, tenant=tenant, key_id=key)
     with pytest.raises(Forbidden, match="let in already"):
         await invited(door, who, tenant, "administrator")

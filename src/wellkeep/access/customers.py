@@ -1,11 +1,12 @@
 """What staff of the platform may not do in a customer's tenant: let anybody in.
 
 Rules: a key or a person of the platform makes no key there, invites nobody, gives no role, opens no account and
-registers no provider: the customer's own administrator does. Where nobody ever could, they found it: one invitation at
-a time, of an administrator whose roles open no PHI, until the first of them joined. A tenant that was founded stays
-founded when its administrators are gone, for whoever can take the last one away could found it anew for themselves; the
-operator at the machine lets them in again, as whoever has the host can anyhow. A refusal stands in the customer's own
-log. The threat is staff who give themselves, or a friend, an account that reads a customer's patients.
+registers no provider: the customer's own administrator does. Where nobody ever was, person or key, and so nothing is
+stored, they found it: one invitation at a time, of an administrator whose roles open no PHI, until the first of them
+joined. A tenant that was founded stays founded when its administrators are gone, for whoever can take the last one away
+could found it anew for themselves; the operator at the machine lets them in again, as whoever has the host can anyhow.
+A refusal stands in the customer's own log. The threat is staff who give themselves, or a friend, an account that reads
+a customer's patients.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import RoleSet
 
 _REMOTE: Final = frozenset({ActorType.API_KEY, ActorType.PERSON})
-_LETS_IN: Final = frozenset({Permission.USER_CREATE, Permission.USER_CHANGE, Permission.APIKEY_CREATE})
 _THEIRS: Final = "The customer's own administrator does this, or the operator at the machine"
 _HOLD: Final = """
 INSERT INTO access.tenant_rules (tenant_id, changed_at, changed_by) VALUES (wk.tenant(), clock_timestamp(), $1)
@@ -33,10 +33,9 @@ ON CONFLICT DO NOTHING
 _HELD: Final = "SELECT FROM access.tenant_rules FOR UPDATE"
 _FOUNDED: Final = """
 SELECT EXISTS (SELECT FROM access.person WHERE joined_at IS NOT NULL)
-  OR EXISTS (SELECT FROM access.api_key WHERE roles && $1::text[])
-  OR EXISTS (SELECT FROM access.custom_role)
+  OR EXISTS (SELECT FROM access.api_key)
   OR EXISTS (SELECT FROM access.invitation
-    WHERE used_at IS NULL AND expires_at > clock_timestamp() AND person_id IS DISTINCT FROM $2)
+    WHERE used_at IS NULL AND expires_at > clock_timestamp() AND person_id IS DISTINCT FROM $1)
 """
 _ROLES: Final = """
 SELECT role FROM access.role_grant WHERE person_id = $1 AND revoked_at IS NULL
@@ -84,6 +83,5 @@ async def must_found(
     runs = any(role is not None and Permission.USER_CREATE in role.permissions for role in given)
     if not (blind and runs):
         raise Forbidden(f"{_THEIRS}; you invite their first administrator, with no role that opens PHI")
-    letting_in = [name for name, role in known.roles.items() if role.permissions & _LETS_IN]
-    if await connection.fetchval(_FOUNDED, letting_in, person):
+    if await connection.fetchval(_FOUNDED, person):
         raise Forbidden(f"{_THEIRS}: somebody was let in already, or an invitation is open")
