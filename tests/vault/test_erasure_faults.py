@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -15,14 +16,18 @@ from jobs.killing import dying_house, in_a_fork, kill_myself
 from keys.rig import CompanyKms
 from vault.stack import Stack
 from vault.test_erasure import lived, replayed
+from wellkeep.access.approvals import Approvals
+from wellkeep.access.operators import operator
 from wellkeep.assembly.tombstones import Tombstones
-from wellkeep.base.errors import SubjectErased
+from wellkeep.base.errors import ApprovalNeeded, SubjectErased, Unavailable
+from wellkeep.base.ids import uuid7
 from wellkeep.base.secrets import Secret
 from wellkeep.db.pool import Limits
 from wellkeep.gate.acts import Caller
 from wellkeep.keys.kms import OneRoot
 from wellkeep.ledger.seal import SealKey
 from wellkeep.vault.erasure import Erasures
+from wellkeep.vault.erasure_tenant import TenantErasures
 
 _HOW_MANY = """
 SELECT (SELECT count(*) FROM keys.subject_key WHERE subject_id = $1) AS keys,
@@ -36,6 +41,15 @@ _SLOW = (
     "CREATE TRIGGER slow AFTER INSERT ON vault.tombstone FOR EACH ROW EXECUTE FUNCTION slow()",
     "CREATE TRIGGER slow AFTER UPDATE ON vault.subject FOR EACH ROW EXECUTE FUNCTION slow()",
 )
+_UNDOING = """
+CREATE SEQUENCE times;
+CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  IF nextval('public.times') <= {times} THEN RAISE EXCEPTION 'undone' USING ERRCODE = '{code}'; END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER undo AFTER INSERT ON vault.tombstone FOR EACH STATEMENT EXECUTE FUNCTION undo();
+"""
 _WHOLE, _GONE = (1, 2, 0, 0), (0, 0, 1, 5)
 
 
@@ -133,3 +147,59 @@ async def test_a_patient_of_many_records_is_given_more_time_than_the_pool_gives(
         stack.gate._pool = pool
         await Erasures(stack.vault.context, remember=stones.note).erase(officer, made.subject)
     assert await stored(stack, made.subject) == _GONE
+
+
+async def undoing(stack: Stack, code: str, times: int) -> None:
+    """Have the database undo so many erasures in their last step, as it undoes whoever it picks of two that wait."""
+    async with stack.database.connect() as connection:
+        await connection.execute(_UNDOING.format(code=code, times=times))
+
+
+def erasing(stack: Stack, stones: Tombstones, *, whole: bool) -> Callable[[UUID, Caller], Awaitable[None]]:
+    """Return what erases a patient, or the patient's whole tenant, closed and approved before."""
+    if not whole:
+        return lambda subject, officer: Erasures(stack.vault.context, remember=stones.note).erase(officer, subject)
+    approvals = Approvals(gate=stack.gate, clock=stack.clock)
+    tenants = TenantErasures(gate=stack.gate, approvals=approvals, clock=stack.clock, remember=stones.note)
+
+    async def erase(_subject: UUID, _officer: Caller) -> None:
+        ada, grace = (Caller(operator(name), None, uuid7()) for name in ("ada", "grace"))
+        await stack.as_superuser("UPDATE wk.tenants SET state = 'closed' WHERE id = $1", stack.tenant)
+        stack.gate.tenants.forget(stack.tenant)
+        with pytest.raises(ApprovalNeeded) as waiting:
+            await tenants.erase(ada, stack.tenant)
+        assert waiting.value.resource is not None
+        await approvals.decide(grace, waiting.value.resource, give=True)
+        await tenants.erase(ada, stack.tenant)
+
+    return erase
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["patient", "tenant"])
+@pytest.mark.parametrize("code", ["40P01", "40001"], ids=["deadlock", "serialisation"])
+async def test_what_the_database_undid_for_somebody_elses_sake_is_done_again(
+    stack: Stack, officer: Caller, stones: Tombstones, code: str, *, whole: bool
+) -> None:
+    made = await lived(stack)
+    assert made.subject is not None
+    await undoing(stack, code, 3)
+    await erasing(stack, stones, whole=whole)(made.subject, officer)
+    assert (await stored(stack, made.subject))[0] == 0
+    assert len(stones.load()) == 1
+    await stack.writer.drain_outbox(older_than=0.0)
+    entries = await stack.entries("tenant.erased" if whole else "subject.erased")
+    assert [row["outcome"] for row in entries].count("done") == 1
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["patient", "tenant"])
+async def test_what_is_undone_every_time_says_when_to_come_back(
+    stack: Stack, officer: Caller, stones: Tombstones, *, whole: bool
+) -> None:
+    made = await lived(stack)
+    assert made.subject is not None
+    await undoing(stack, "40P01", 1_000)
+    with pytest.raises(Unavailable) as refused:
+        await erasing(stack, stones, whole=whole)(made.subject, officer)
+    assert refused.value.retry_after
+    assert (await stored(stack, made.subject))[0] == 1
+    assert stones.load() == []

@@ -10,7 +10,7 @@ back. What an old backup still opens ends with the epoch's key: the certificate 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -37,7 +37,8 @@ WHERE t.event_id = (SELECT o.event_id FROM vault.tombstone AS o WHERE o.subject_
 _PATIENCE = "SET LOCAL statement_timeout = '100s'"
 _RESOURCE: Final = "subject"
 _TRIES = 5
-_DEADLOCK = "40P01"
+_UNDONE = ("40P01", "40001")
+"""A deadlock and a serialisation failure: rolled back as a whole, and likely to succeed when done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,20 @@ async def tell(remember: Remember, told: Sequence[Erased]) -> None:
         raise Unavailable(_FORGETFUL, retry_after=60) from None
 
 
+async def until_done(erase: Callable[[], Awaitable[None]]) -> None:
+    """Run an erasure that others write beside, again where the database undid it for their sake, five times at most.
+
+    Raises Unavailable where it was undone each time, and what `erase` raises.
+    """
+    for _ in range(_TRIES):
+        try:
+            return await erase()
+        except DatabaseUnavailable as lost:
+            if not any(code in note for note in getattr(lost, "__notes__", ()) for code in _UNDONE):
+                raise
+    raise Unavailable("What is to be erased is being written to by others; try again", retry_after=1)
+
+
 async def told_of(connection: Connection, tenant: UUID, subject: UUID) -> list[Erased]:
     """Return who was erased by the act that erased `subject`, as it is to be remembered; NIL is the whole tenant."""
     rows = await connection.fetch(_TOLD, subject)
@@ -92,14 +107,8 @@ class Erasures:
 
     async def erase_decided(self, decision: Decision, subject: UUID, *, again: bool = False) -> None:
         """Erase under a decision; `again` for an older database, whatever holds it knows of. Raises as `erase` does."""
-        for _ in range(_TRIES):
-            try:
-                return await self._erase(decision, subject, again=again)
-            except DatabaseUnavailable as lost:
-                # A change holds its record and waits for the person, as we do the other way round: one of us is undone.
-                if not any(_DEADLOCK in note for note in getattr(lost, "__notes__", ())):
-                    raise
-        raise Unavailable("The subject is being written to by others; try again", retry_after=1)
+        # A change holds its record and waits for the person, as we do the other way round: one of us is undone.
+        await until_done(lambda: self._erase(decision, subject, again=again))
 
     async def _erase(self, decision: Decision, subject: UUID, *, again: bool) -> None:
         now = self._context.clock.now()
@@ -164,4 +173,4 @@ async def _erase_people(
     return event
 
 
-__all__ = ["NIL", "AlreadyErased", "Erased", "Erasures", "Remember", "tell", "told_of"]
+__all__ = ["NIL", "AlreadyErased", "Erased", "Erasures", "Remember", "tell", "told_of", "until_done"]

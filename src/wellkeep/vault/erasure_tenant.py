@@ -19,7 +19,7 @@ from wellkeep.gate.gate import Gate
 from wellkeep.gate.transaction import GateTransaction
 from wellkeep.ledger.event import Action
 from wellkeep.vault.calls import NIL
-from wellkeep.vault.erasure import AlreadyErased, Erased, Remember, tell, told_of
+from wellkeep.vault.erasure import AlreadyErased, Erased, Remember, tell, told_of, until_done
 
 _STATE = "SELECT state FROM wk.tenants WHERE id = $1"
 _THERE = "SELECT EXISTS (SELECT FROM vault.tombstone WHERE subject_id = $1)"
@@ -60,6 +60,9 @@ class TenantErasures:
 
     async def erase_decided(self, decision: Decision, *, again: bool = False) -> None:
         """Take the keys under a decision; `again` for an older database: approved it was before. As `erase` raises."""
+        await until_done(lambda: self._erase(decision, again=again))
+
+    async def _erase(self, decision: Decision, *, again: bool) -> None:
         now = self._clock.now()
         tenant = decision.tenant
         told: list[Erased] = []
