@@ -188,6 +188,9 @@ async def test_from_elsewhere_altogether_it_ends_and_from_another_network_it_is_
         await enter(door, begun, ip=far, agent=OTHER_AGENT)
     with pytest.raises(Unauthenticated):
         await enter(door, begun)
+    await door.home.findings.flush()
+    found = [(one.kind, one.detail) for one in await door.home.findings.list(tenant)]
+    assert found == [("session.moved", {"person": str(begun.person)})], "a train is none"
     entry = (await door.home.events(tenant))[-1]
     assert (entry["action"], entry["outcome"], entry["source"]) == (
         "session.ended",

@@ -77,7 +77,7 @@ class Authenticator:
         self._clock = clock
         self._environment = environment
         self._failures = Failures(gate=gate, findings=findings, clock=clock)
-        self._sessions = SessionDoor(auth_pool=auth_pool, app_pool=app_pool, gate=gate, clock=clock)
+        self._sessions = SessionDoor(auth_pool=auth_pool, app_pool=app_pool, gate=gate, findings=findings, clock=clock)
         self._stepping_in = ImpersonationDoor(auth_pool=auth_pool, clock=clock)
         self._known: dict[bytes, _Known] = {}
         self._used: dict[UUID, tuple[UUID, float]] = {}

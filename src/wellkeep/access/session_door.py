@@ -29,6 +29,8 @@ from wellkeep.base.errors import Unauthenticated
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.db.connection import Record
 from wellkeep.db.pool import Pool
+from wellkeep.findings.findings import Findings
+from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.ledger.event import Action
@@ -108,9 +110,10 @@ class _Known:
 class SessionDoor:
     """Finds out whose session a cookie is; remembers it for a few seconds, and when each was last used."""
 
-    def __init__(self, *, auth_pool: Pool, app_pool: Pool, gate: Gate, clock: Clock) -> None:
+    def __init__(self, *, auth_pool: Pool, app_pool: Pool, gate: Gate, findings: Findings, clock: Clock) -> None:
         """Look sessions up over `auth_pool` (wk_auth), keep them from ending idle over `app_pool` (wk_app)."""
         self._gate = gate
+        self._findings = findings
         self._auth_pool = auth_pool
         self._app_pool = app_pool
         self._clock = clock
@@ -132,6 +135,7 @@ class SessionDoor:
         if not same_network and visitor.agent != known.agent:
             self._known.pop(digest, None)
             await self._end(principal, visitor, because="moved")
+            self._tell(principal)
             return None
         if principal.credential is not None:
             self._used[principal.credential] = (principal.tenant, now)
@@ -182,6 +186,16 @@ class SessionDoor:
             self._known.pop(next(iter(self._known)))
         known = self._known[digest] = _known(row, asked)
         return known
+
+    def _tell(self, principal: Principal) -> None:
+        """Report a cookie that came from elsewhere altogether; the entry of its end says from where."""
+        self._findings.note(
+            principal.tenant,
+            kind=Kind.SESSION_MOVED,
+            severity=Severity.MEDIUM,
+            key=finding_key(Kind.SESSION_MOVED, UUID(principal.id)),
+            detail={"person": principal.id},
+        )
 
     async def _end(self, principal: Principal, visitor: Visitor, *, because: str) -> None:
         """End a session. Raises Unauthenticated where it has ended already."""

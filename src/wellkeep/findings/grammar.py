@@ -77,6 +77,7 @@ class Kind(StrEnum):
     AUTH_LOCAL = "auth.local"
     PROVIDER_UNREACHABLE = "provider.unreachable"
     PROVIDER_FORGED = "provider.forged"
+    SESSION_MOVED = "session.moved"
     FACTOR_RECOVERED = "factor.recovered"
     GLASS_BROKEN = "glass.broken"
     GLASS_AGAIN = "glass.again"
