@@ -50,6 +50,18 @@ BEGIN
 END $$;
 CREATE TRIGGER undo AFTER INSERT ON vault.tombstone FOR EACH STATEMENT EXECUTE FUNCTION undo();
 """
+_STEP_DOWN = "UPDATE keys.tenant_key SET state = 'decrypt_only' WHERE tenant_id = $1 AND purpose = 'DATA'"
+_NEXT_KEY = """
+INSERT INTO keys.tenant_key (tenant_id, purpose, epoch, kid, commit_hash, wrapped, kms_epoch, root, state)
+SELECT tenant_id, purpose, 2, decode(repeat('ab', 16), 'hex'), decode(repeat('ab', 32), 'hex'), wrapped,
+  kms_epoch, root, 'active'
+FROM keys.tenant_key WHERE tenant_id = $1 AND purpose = 'DATA' AND epoch = 1
+"""
+_WAITING = """
+SELECT EXISTS (SELECT FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%erase_keys%')
+"""
+_KEYS_LEFT = "SELECT purpose, epoch FROM keys.tenant_key WHERE tenant_id = $1"
 _WHOLE, _GONE = (1, 2, 0, 0), (0, 0, 1, 5)
 
 
@@ -203,3 +215,25 @@ async def test_what_is_undone_every_time_says_when_to_come_back(
     assert refused.value.retry_after
     assert (await stored(stack, made.subject))[0] == 1
     assert stones.load() == []
+
+
+async def test_a_key_that_a_rotation_brought_meanwhile_goes_with_the_others(
+    stack: Stack, officer: Caller, stones: Tombstones
+) -> None:
+    """The erasure waits for the old key's row; the new one came after the statement that waits had begun."""
+    made = await lived(stack)
+    assert made.subject is not None
+    async with stack.database.connect() as rotation, stack.database.connect() as watch:
+        transaction = rotation.transaction()
+        await transaction.start()
+        await rotation.execute(_STEP_DOWN, stack.tenant)
+        await rotation.execute(_NEXT_KEY, stack.tenant)
+        erasure = asyncio.create_task(erasing(stack, stones, whole=True)(made.subject, officer))
+        for _ in range(600):
+            if erasure.done() or await watch.fetchval(_WAITING):
+                break
+            await asyncio.sleep(0.05)
+        assert not erasure.done()
+        await transaction.commit()
+    await erasure
+    assert await stack.as_superuser(_KEYS_LEFT, stack.tenant) == []

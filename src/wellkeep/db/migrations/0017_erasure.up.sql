@@ -294,6 +294,7 @@ DECLARE
   subjects bigint;
   files bigint;
   own bigint;
+  late bigint;
 BEGIN
   LOCK TABLE vault.tombstone IN ROW EXCLUSIVE MODE;
   DELETE FROM keys.subject_key AS k WHERE k.tenant_id = owner;
@@ -304,6 +305,10 @@ BEGIN
   SELECT coalesce(max(k.kms_epoch), 1) INTO epoch FROM keys.tenant_key AS k WHERE k.tenant_id = owner;
   DELETE FROM keys.tenant_key AS k WHERE k.tenant_id = owner;
   GET DIAGNOSTICS own = ROW_COUNT;
+  -- A rotation that we waited for left a new key, which the statement above began too early to see.
+  DELETE FROM keys.tenant_key AS k WHERE k.tenant_id = owner;
+  GET DIAGNOSTICS late = ROW_COUNT;
+  own := own + late;
   INSERT INTO vault.tombstone (tenant_id, subject_id, event_id, kms_epoch, erased_at, counts, again)
     VALUES (owner, '00000000-0000-0000-0000-000000000000', by_event, greatest(keys.current_epoch(), epoch), at,
       jsonb_build_object('keys', own + subjects, 'reasons', vault.forget_reasons(NULL),
