@@ -90,6 +90,7 @@ async def test_a_password_that_is_gone_when_the_session_begins_begins_none(
         waited = before(opened, Action.SESSION_STARTED, happens, monkeypatch)
         answer = await sign_in(thief)
     assert waited == [Action.SESSION_STARTED]
+    assert answer.json()["detail"].endswith("Sign in anew.")
     assert (answer.status_code, "set-cookie" in answer.headers) == (401, False), answer.text
     assert await live(opened) == (0 if how == "reset" else 1)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from wellkeep.access import session_format
@@ -30,6 +30,7 @@ from wellkeep.ledger.event import Action
 
 Method = Literal["password", "passkey", "provider"]
 _LISTED = 200
+_GONE: Final = "What you showed is not good any more. Sign in anew."
 
 _HOLD = "SELECT state = 'active' FROM access.person WHERE id = $1 FOR NO KEY UPDATE"
 _HOLD_PROVIDER = "SELECT id FROM access.provider WHERE id = $1 FOR SHARE"
@@ -210,22 +211,22 @@ async def begin_within(work: GateTransaction, caller: Caller, person: UUID, *, v
 async def hold(connection: Connection, person: UUID) -> None:
     """Lock the person's row to the end of the transaction. Raises Unauthenticated where they are not active."""
     if not await connection.fetchval(_HOLD, person):
-        raise Unauthenticated
+        raise Unauthenticated(_GONE)
 
 
 async def must_hold(connection: Connection, person: UUID, via: Via) -> None:
     """Lock the account, and check that what was shown is still what signs in. Raises Unauthenticated."""
     if via.since is not None:
         if await connection.fetchval(_HOLD_PROVIDER, via.provider) is None:
-            raise Unauthenticated
+            raise Unauthenticated(_GONE)
         about = (via.provider, via.provider_session, via.subject, via.since)
         if await connection.fetchval(_SIGNED_OUT, *about):
-            raise Unauthenticated
+            raise Unauthenticated(_GONE)
     await hold(connection, person)
     if via.password is not None and not await connection.fetchval(_SAME_PASSWORD, person, via.password):
-        raise Unauthenticated
+        raise Unauthenticated(_GONE)
     if via.passkey is not None and not await connection.fetchval(_HAS_PASSKEY, person, via.passkey):
-        raise Unauthenticated
+        raise Unauthenticated(_GONE)
 
 
 async def end_all(connection: Connection, person: UUID, *, because: str, but: UUID | None = None) -> int:
