@@ -27,6 +27,8 @@ from wellkeep.db.provision import connected
 from wellkeep.gate.acts import Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.transaction import GateTransaction
+from wellkeep.keys.local import LocalEpochKeys
+from wellkeep.keys.rotation import Tier
 from wellkeep.vault.calls import NIL
 from wellkeep.vault.erasure import Erased
 from wellkeep.vault.erasure_tenant import TenantErasures
@@ -147,3 +149,34 @@ async def test_killed_at_any_step_it_is_done_with_both_entries_or_it_is_not(inst
         assert await logs(installed, tenant) == [False, True]
         assert (await runtime.erasing.certificates.of_tenant(GRACE, tenant)).swept
     assert await left(installed, tenant) == {}
+
+
+async def destroy_and_die(installed: Installed, epoch: int) -> None:
+    async with open_runtime(installed.home, installed.settings, installed.database) as runtime:
+        die_around(LocalEpochKeys, "destroy", after=1)
+        await runtime.key_rotations.destroy(ADA, epoch)
+
+
+@pytest.mark.fault
+async def test_killed_between_the_end_of_an_epochs_key_and_its_record_the_job_makes_up_for_it(
+    installed: Installed,
+) -> None:
+    """Two people brought its day forward; the file is gone, and nobody asks again."""
+    where = (installed.home, installed.settings, installed.database)
+    async with open_runtime(*where) as runtime:
+        rotations = runtime.key_rotations
+        begun = await rotations.start(ADA, Tier.EPOCH)
+        await rotations.run(begun.id, lambda: False)
+        epoch = next(one.epoch for one in await rotations.epochs() if one.state == "retired")
+        asked = await rotations.destroy(ADA, epoch)
+        assert asked.approval is not None
+        await runtime.erasing.approvals.decide(GRACE, asked.approval, give=True)
+    assert in_a_fork(partial(destroy_and_die, installed, epoch)) == -9
+    async with open_runtime(*where) as runtime:
+        rotations = runtime.key_rotations
+        (found,) = [one for one in await rotations.epochs() if one.epoch == epoch]
+        assert (found.state, found.outside) == ("retired", "gone")
+        assert await rotations.epoch.destroy_due() == [epoch]
+        assert await rotations.epoch.destroy_due() == []
+        (found,) = [one for one in await rotations.epochs() if one.epoch == epoch]
+        assert found.state == "destroyed"

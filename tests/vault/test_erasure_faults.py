@@ -228,7 +228,7 @@ async def test_a_key_that_a_rotation_brought_meanwhile_goes_with_the_others(
         await transaction.start()
         await rotation.execute(_STEP_DOWN, stack.tenant)
         await rotation.execute(_NEXT_KEY, stack.tenant)
-        erasure = asyncio.create_task(erasing(stack, stones, whole=True)(made.subject, officer))
+        erasure = asyncio.ensure_future(erasing(stack, stones, whole=True)(made.subject, officer))
         for _ in range(600):
             if erasure.done() or await watch.fetchval(_WAITING):
                 break

@@ -20,9 +20,10 @@ from wellkeep.base.errors import Conflict, NotFound, Validation
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.permissions import Permission
 from wellkeep.db.queue import Stopping, enqueue
-from wellkeep.gate.acts import Act, Caller
+from wellkeep.gate.acts import Act, Caller, Decision
 from wellkeep.gate.transaction import GateTransaction
 from wellkeep.keys import epoch_end, rotation
+from wellkeep.keys.epoch_place import require_here
 from wellkeep.keys.inventory import KnownKey, current_epoch, known_epochs, known_keys
 from wellkeep.keys.kms import EpochState
 from wellkeep.keys.rewrap_pages import Pace
@@ -223,13 +224,20 @@ class KeyRotations:
                     return Destroyed(epoch, found.destroy_at, None)
                 asked = await self._approvals.request(decision, Needing.EPOCH_DESTROY, target=target)
                 return Destroyed(epoch, None, asked)
+        await self._order(decision, epoch, target=target, current=current_epoch(epochs).epoch, early=not due)
+        await self.epoch.destroy(epoch)
+        async with self.core.app.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
+            ended = next(one for one in await known_epochs(connection) if one.epoch == epoch)
+        return Destroyed(epoch, ended.destroyed_at or ended.destroy_at, None)
+
+    async def _order(self, decision: Decision, epoch: int, *, target: str, current: int, early: bool) -> None:
+        """Enter who ends an epoch, and with an approval bring its day forward: whoever dies now, the job destroys."""
+        await require_here(self.core.epochs, current)
         async with self._gate.transaction(decision) as work:
-            if not due:
+            if early:
                 await self._approvals.use(work.connection, decision, Needing.EPOCH_DESTROY, target=target)
-            end = await epoch_end.order(self.core.epochs, epoch, current=current_epoch(epochs).epoch)
-            await epoch_end.note(work.connection, end)
+                await epoch_end.note(work.connection, epoch_end.KeyEnd(epoch, self.core.clock.now(), gone=False))
             work.record()
-        return Destroyed(epoch, end.at, None)
 
     async def _start_resealing(self, caller: Caller, tier: Tier, tenant: UUID | None) -> Rotation:
         whose = caller.principal.tenant if tenant is None else tenant

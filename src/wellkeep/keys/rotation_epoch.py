@@ -11,6 +11,7 @@ from going on, and the old epoch from being retired. The threat is an old backup
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID, uuid5
 
@@ -43,6 +44,10 @@ _EPOCH = "epoch"
 _ROUNDS = 8
 _CHANGING = "Keys came under the old epoch again and again while it rolled. Try again."
 _log = structlog.get_logger("wellkeep.keys")
+
+
+class _Entered(Exception):
+    """Another worker did this at the same moment, and entered it: nothing is left to be done."""
 
 
 class EpochRoll:
@@ -121,9 +126,11 @@ class EpochRoll:
                     _log.info("epoch_destruction_ordered", epoch=epoch, until=end.at.isoformat())
             return False
         called = epoch_name(epoch)
-        async with self._acts.transaction(_named(epoch), Action.KEY_DESTROYED, _EPOCH, called=called) as work:
-            await epoch_end.note(work.connection, end)
-            work.record()
+        with suppress(_Entered):
+            async with self._acts.transaction(_named(epoch), Action.KEY_DESTROYED, _EPOCH, called=called) as work:
+                if not await epoch_end.note(work.connection, end):
+                    raise _Entered
+                work.record()
         return True
 
     async def _begin(self, roll: Rotation, target: int) -> None:
@@ -133,9 +140,11 @@ class EpochRoll:
             return
         await require_here(self._epochs, current)
         await self._epochs.create(target)
-        async with self._acts.transaction(roll.id, Action.EPOCH_ROLLED, _EPOCH, called=epoch_name(target)) as work:
-            await work.connection.fetchval(_BEGIN, target)
-            work.record(count=target)
+        with suppress(_Entered):
+            async with self._acts.transaction(roll.id, Action.EPOCH_ROLLED, _EPOCH, called=epoch_name(target)) as work:
+                if not await work.connection.fetchval(_BEGIN, target):
+                    raise _Entered
+                work.record(count=target)
 
     async def _round(self, roll: Rotation, behind: list[UUID], target: int, stopping: Stopping) -> list[WellkeepError]:
         """Have each tenant that is behind go as far as it gets; return what kept some of them."""
@@ -200,14 +209,19 @@ class EpochRoll:
         if any(one.rows for one in old):
             return False
         for one in old:
-            called = epoch_name(one.epoch)
             try:
-                async with self._acts.transaction(roll.id, Action.KEY_RETIRED, _EPOCH, called=called) as work:
-                    await work.connection.fetchval(_RETIRE, one.epoch, self._clock.now() + self._kept)
-                    work.record()
+                await self._retire(roll, one.epoch)
             except StillUsed:
                 return False
         return True
+
+    async def _retire(self, roll: Rotation, epoch: int) -> None:
+        """Retire one epoch, and say when its key is destroyed. Raises StillUsed."""
+        with suppress(_Entered):
+            async with self._acts.transaction(roll.id, Action.KEY_RETIRED, _EPOCH, called=epoch_name(epoch)) as work:
+                if not await work.connection.fetchval(_RETIRE, epoch, self._clock.now() + self._kept):
+                    raise _Entered
+                work.record()
 
 
 def _named(epoch: int) -> UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,12 @@ from wellkeep.vault.erasure_certificate import Certificate, Certificates
 
 _WAIT = timedelta(days=7)
 _PAST = "UPDATE keys.epoch SET destroy_at = now() - interval '1 second' WHERE epoch = 1"
+
+_ENTERED = """
+SELECT action, count(*) AS n FROM ledger.entry
+WHERE tenant_id = wk.platform() AND outcome = 'done' AND action IN ('epoch.rolled', 'key.retired', 'key.destroyed')
+GROUP BY action
+"""
 
 
 @dataclass
@@ -141,3 +148,15 @@ async def test_where_the_settings_name_another_place_nothing_is_called_destroyed
     roller.epochs = ours
     await roller.engine().run(await roller.state(begun.id), never)
     assert [one.epoch for one in await roller.known_epochs()] == [1, 2, 3]
+
+
+async def test_two_workers_at_once_enter_each_step_once(roller: Rolling) -> None:
+    """Whoever comes second finds it done: a ledger that says twice what was once misleads whoever counts."""
+    roll, workers = await roller.begun(), [roller.engine(kept=timedelta(0)) for _ in range(4)]
+    await asyncio.gather(*(one._begin(roll, 2) for one in workers))
+    await workers[0].run(roll, never)
+    await asyncio.gather(*(one.destroy_due() for one in workers))
+    (epoch, _) = await roller.known_epochs()
+    assert epoch.state == "destroyed"
+    rows = await roller.stack.as_superuser(_ENTERED)
+    assert {row["action"]: row["n"] for row in rows} == {"epoch.rolled": 1, "key.retired": 1, "key.destroyed": 1}
