@@ -16,15 +16,16 @@ from jobs.killing import dying_house, in_a_fork, kill_myself
 from keys.rig import CompanyKms
 from vault.stack import Stack
 from vault.test_erasure import lived, replayed
-from wellkeep.access.approvals import Approvals
+from wellkeep.access.approvals import Approval, Approvals
 from wellkeep.access.operators import operator
 from wellkeep.assembly.tombstones import Tombstones
-from wellkeep.base.errors import ApprovalNeeded, SubjectErased, Unavailable
-from wellkeep.base.ids import uuid7
+from wellkeep.base.errors import ApprovalNeeded, LegalHold, SubjectErased, Unavailable
+from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.secrets import Secret
 from wellkeep.db.pool import Limits
 from wellkeep.gate.acts import Caller
 from wellkeep.keys.kms import OneRoot
+from wellkeep.ledger.event import Action, system_event
 from wellkeep.ledger.seal import SealKey
 from wellkeep.vault.erasure import Erasures
 from wellkeep.vault.erasure_tenant import TenantErasures
@@ -237,3 +238,27 @@ async def test_a_key_that_a_rotation_brought_meanwhile_goes_with_the_others(
         await transaction.commit()
     await erasure
     assert await stack.as_superuser(_KEYS_LEFT, stack.tenant) == []
+
+
+async def test_a_hold_placed_after_the_approval_still_blocks_and_uses_nothing_up(
+    stack: Stack, officer: Caller, stones: Tombstones
+) -> None:
+    made = await lived(stack)
+    assert made.subject is not None
+    decide = Approvals.decide
+
+    async def decide_and_hold(self: Approvals, caller: Caller, approval: UUID, *, give: bool) -> Approval:
+        decided = await decide(self, caller, approval, give=give)
+        entry = system_event(
+            uuid7(), Action.HOLD_PLACED, actor="test", resource_type="hold", resource_id=str(stack.tenant)
+        )
+        await stack.gate.enter(entry, tenant=PLATFORM_TENANT)
+        return decided
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Approvals, "decide", decide_and_hold)
+        with pytest.raises(LegalHold):
+            await erasing(stack, stones, whole=True)(made.subject, officer)
+    assert (await stored(stack, made.subject))[0] == 1
+    assert [row["state"] for row in await stack.as_superuser("SELECT state FROM access.approval")] == ["given"]
+    assert stones.load() == []

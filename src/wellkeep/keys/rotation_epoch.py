@@ -40,6 +40,7 @@ _DESTROY_KEY = """
 UPDATE keys.tenant_key SET state = 'destroyed', wrapped = ''
 WHERE purpose = $1 AND epoch < $2 AND state <> 'destroyed' RETURNING epoch, kid
 """
+_NOW = "SELECT pg_catalog.clock_timestamp()"
 _EPOCH = "epoch"
 _ROUNDS = 8
 _CHANGING = "Keys came under the old epoch again and again while it rolled. Try again."
@@ -99,7 +100,8 @@ class EpochRoll:
         """Destroy the keys of retired epochs whose time has come, and return of which they are gone."""
         async with self._pool.tenant_transaction(tenant=PLATFORM_TENANT) as connection:
             epochs = await known_epochs(connection)
-        now = self._clock.now()
+            # What is destroyed does not come back: a machine whose clock jumped ahead does not destroy by itself.
+            now = min(self._clock.now(), await connection.fetchval(_NOW))
         due = [one.epoch for one in epochs if one.state == "retired" and one.destroy_at and one.destroy_at <= now]
         return [epoch for epoch in due if await self.destroy(epoch)]
 

@@ -13,6 +13,7 @@ import pytest
 
 from keys.rotation.rig import Rolling, never
 from local_keys import SCOPE
+from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import KeysUnavailable
 from wellkeep.keys.inventory import KnownEpoch
 from wellkeep.keys.keyfile import epochs_in
@@ -160,3 +161,19 @@ async def test_two_workers_at_once_enter_each_step_once(roller: Rolling) -> None
     assert epoch.state == "destroyed"
     rows = await roller.stack.as_superuser(_ENTERED)
     assert {row["action"]: row["n"] for row in rows} == {"epoch.rolled": 1, "key.retired": 1, "key.destroyed": 1}
+
+
+class _Ahead(SystemClock):
+    """A machine whose clock jumped a year ahead of the database's."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=365)
+
+
+async def test_a_clock_that_jumps_ahead_ends_no_epoch_early(roller: Rolling) -> None:
+    await roller.engine(kept=timedelta(days=30)).run(await roller.begun(), never)
+    jumped = roller.engine()
+    jumped._clock = _Ahead()
+    assert await jumped.destroy_due() == []
+    assert (await _epoch(roller)).state == "retired"
+    assert await roller.epochs.state(1) is EpochState.USABLE
