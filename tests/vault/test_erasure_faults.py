@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from wellkeep.gate.acts import Caller
 from wellkeep.keys.kms import OneRoot
 from wellkeep.ledger.event import Action, system_event
 from wellkeep.ledger.seal import SealKey
+from wellkeep.vault.calls import NIL
 from wellkeep.vault.erasure import Erasures
 from wellkeep.vault.erasure_tenant import TenantErasures
 
@@ -262,3 +264,26 @@ async def test_a_hold_placed_after_the_approval_still_blocks_and_uses_nothing_up
     assert (await stored(stack, made.subject))[0] == 1
     assert [row["state"] for row in await stack.as_superuser("SELECT state FROM access.approval")] == ["given"]
     assert stones.load() == []
+
+
+async def test_a_full_disk_keeps_a_customers_erasure_from_being_answered_and_asked_again_it_is(
+    stack: Stack, officer: Caller, stones: Tombstones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await lived(stack)
+    assert made.subject is not None
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stones, "note", full)
+        with pytest.raises(Unavailable) as refused:
+            await erasing(stack, stones, whole=True)(made.subject, officer)
+    assert refused.value.retry_after
+    assert stones.load() == []
+    approvals = Approvals(gate=stack.gate, clock=stack.clock)
+    again = TenantErasures(gate=stack.gate, approvals=approvals, clock=stack.clock, remember=stones.note)
+    await again.erase(Caller(operator("ada"), None, uuid7()), stack.tenant)
+    assert [(one.tenant, one.subject) for one in stones.load()] == [(stack.tenant, NIL)]
+    done = [row for row in await stack.entries("tenant.erased") if row["outcome"] == "done"]
+    assert len(done) == 1
