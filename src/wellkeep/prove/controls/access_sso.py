@@ -80,13 +80,16 @@ async def _honest(scratch: Scratch, notes: Notes, provider: IdentityProvider) ->
 
 
 async def _forged(scratch: Scratch, notes: Notes, provider: IdentityProvider) -> None:
-    through = []
+    through, untried = [], []
     for name, forge in FORGERIES.items():
         provider.forge = forge
         async with Browser(scratch) as browser:
             done = await browser.send("GET", f"{_CALLBACK}?{provider.page(await _sent(scratch, browser))}")
             through += [name] if done.status_code == _SEE_OTHER or await _inside(browser) else []
+            untried += [name] if done.status_code not in {_SEE_OTHER, httpx.codes.UNAUTHORIZED} else []
     provider.forge = None
+    if untried:  # something else refused it
+        raise Unseen(f"tokens were not judged: {', '.join(untried)}")
     notes.check(
         f"had the provider answer with {len(FORGERIES)} tokens: {', '.join(FORGERIES)}",
         held=not through,
@@ -103,10 +106,11 @@ async def _replayed(scratch: Scratch, notes: Notes, provider: IdentityProvider) 
         again = provider.page(await _sent(scratch, first))
         once = await first.send("GET", f"{_CALLBACK}?{again}")
         twice = await first.send("GET", f"{_CALLBACK}?{again}")
-    held = stolen.status_code != _SEE_OTHER and not stolen_in and twice.status_code != _SEE_OTHER
+    one_in = once.status_code == _SEE_OTHER and twice.status_code != _SEE_OTHER
+    held = stolen.status_code != _SEE_OTHER and not stolen_in and one_in
     notes.check(
         "sent a way back from another browser, and one twice",
-        held=held and once.status_code == _SEE_OTHER,
+        held=held,
         seen="each signed in once at most, in the browser that began"
         if held
         else f"HTTP {stolen.status_code}, {once.status_code}, {twice.status_code}",
