@@ -56,7 +56,7 @@ RETURNING provider_id, clock_timestamp() AS taken
 """
 _FORGET_TOKENS = "DELETE FROM access.logout_token WHERE expires_at < clock_timestamp()"
 _REMEMBER = """
-INSERT INTO access.logout_token (tenant_id, provider_id, digest, subject, provider_session, seen_at, expires_at)
+INSERT INTO access.logout_token (tenant_id, provider_id, digest, identity, provider_session, seen_at, expires_at)
 VALUES (wk.tenant(), $1, $2, $4, $5, clock_timestamp(), to_timestamp($3)) ON CONFLICT DO NOTHING RETURNING digest
 """
 _HOLD = "SELECT FROM access.provider WHERE id = $1 FOR NO KEY UPDATE"

@@ -37,7 +37,7 @@ _HOLD_PROVIDER = "SELECT id FROM access.provider WHERE id = $1 FOR SHARE"
 _SIGNED_OUT = """
 SELECT EXISTS (
   SELECT FROM access.logout_token WHERE provider_id = $1 AND seen_at >= $4
-    AND (provider_session = $2 OR (provider_session IS NULL AND subject = $3))
+    AND (provider_session = $2 OR (provider_session IS NULL AND identity = $3))
 )
 """
 _SAME_PASSWORD = "SELECT changed_at = $2 FROM access.password WHERE person_id = $1"  # noqa: S105 -- a statement

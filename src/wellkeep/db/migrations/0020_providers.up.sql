@@ -81,7 +81,7 @@ CREATE TABLE access.logout_token (
   tenant_id uuid NOT NULL,
   provider_id uuid NOT NULL,
   digest bytea NOT NULL CHECK (octet_length(digest) = 32),
-  subject bytea CHECK (octet_length(subject) = 32),
+  identity bytea CHECK (octet_length(identity) = 32),
   provider_session text,
   seen_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
