@@ -74,6 +74,7 @@ class TenantErasures:
                 work.record_elsewhere(PLATFORM_TENANT)
                 await work.connection.execute(_PATIENCE)
                 await work.connection.fetchval(_ERASE, event, now, again, timeout=_PATIENCE_SECONDS)
+                await work.renew()  # taking a million keys may have outlived the context, and the entries need one
                 told = [Erased(tenant, NIL, event, now)]
         except AlreadyErased as before:
             await tell(self._remember, before.told)
