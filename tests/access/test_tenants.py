@@ -108,6 +108,27 @@ async def test_a_closed_tenant_acts_no_more(door: Door, tenants: Tenants, tenant
     assert "tenant.close" in [event["action"] for event in await door.home.events(tenant)]
 
 
+@pytest.mark.parametrize("what", ["close", "demand_purpose"])
+async def test_what_is_done_to_a_tenant_is_owed_to_both_logs_once_it_is_committed(
+    door: Door, tenants: Tenants, tenant: UUID, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is killed between the commit and the entries leaves them to the outbox, which is emptied at the start."""
+
+    async def died(_: object) -> None:
+        raise LedgerUnavailable
+
+    monkeypatch.setattr(door.home.gate, "_chain", died)
+    with pytest.raises(LedgerUnavailable):
+        await (
+            tenants.close(door.operator, tenant=tenant)
+            if what == "close"
+            else tenants.demand_purpose(door.operator, tenant=tenant, demanded=True)
+        )
+    async with door.home.database.connect() as connection:
+        rows = await connection.fetch("SELECT tenant_id FROM ledger.outbox")
+    assert {row["tenant_id"] for row in rows} == {PLATFORM_TENANT, tenant}
+
+
 async def test_a_closing_holds_with_the_next_request_on_every_worker(
     door: Door, tenants: Tenants, tenant: UUID, other_tenant: UUID
 ) -> None:

@@ -117,8 +117,8 @@ class Tenants:
             if not await work.connection.fetchval(_CLOSE, tenant):
                 raise NotFound("There is no such tenant, or it is closed already")
             work.record()
+            work.record_elsewhere(tenant)
         self._gate.tenants.forget(tenant)
-        await self._gate.enter(event(decision, outcome=Outcome.DONE), tenant=tenant)
 
     async def demand_purpose(self, caller: Caller, *, tenant: UUID, demanded: bool) -> None:
         """Say whether reads in a tenant must declare a purpose of use; it holds everywhere within five seconds.
@@ -132,9 +132,8 @@ class Tenants:
             if not await work.connection.fetchval(_DEMAND_PURPOSE, tenant, demanded):
                 raise NotFound("There is no such tenant, or it is closed")
             work.record(fields=(_PURPOSE_REQUIRED,), count=int(demanded))
+            work.record_elsewhere(tenant, fields=(_PURPOSE_REQUIRED,), count=int(demanded))
         self._gate.tenants.forget(tenant)
-        entry = event(decision, outcome=Outcome.DONE, fields=(_PURPOSE_REQUIRED,), count=int(demanded))
-        await self._gate.enter(entry, tenant=tenant)
 
     async def _provide(self, decision: Decision, tenant: UUID) -> None:
         await self._provision(tenant)

@@ -79,11 +79,11 @@ async def lift(core: Core, caller: Caller, *, hold: UUID, reason: str) -> UUID:
             resource=waiting,
         )
     kept = await keep_reason(core, reason, request=caller.request)
-    if one.tenant != PLATFORM_TENANT:
-        await core.gate.enter(event(decision, outcome=Outcome.DONE, reason=kept), tenant=one.tenant)
     async with core.gate.transaction(decision) as work:
         await approvals.use(work.connection, decision, Needing.HOLD_LIFT, target=str(hold))
         work.record(reason=kept)
+        if one.tenant != PLATFORM_TENANT:
+            work.record_elsewhere(one.tenant, reason=kept)
     return one.tenant
 
 
