@@ -119,7 +119,7 @@ async def test_found_by_what_is_known_of_the_patient(here: Ward) -> None:
         ({"given": "Kim"}, 422),
         ({"note": "ill"}, 422),
         ({"unheard": "of"}, 422),
-        ({"balance": "10"}, 403),
+        ({"balance": "1031.17"}, 403),
         ({}, 422),
     ):
         answer = await broken(here, clinician, collection="patients", where=where)
