@@ -68,7 +68,7 @@ CREATE INDEX ON public.plain (encounter);
 """
 EMPTY = """
 TRUNCATE vault.record, vault.tag, vault.revision, vault.subject, keys.subject_key, vault.blob, vault.blob_segment,
-  vault.import, ledger.log, ledger.entry, ledger.seal, ledger.entry_subject, ledger.outbox
+  vault.import CASCADE
 """
 
 

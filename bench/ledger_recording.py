@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
@@ -32,7 +32,7 @@ async def recording(
     """Run both over wk_ledger's `pool`; `home` is where they remember. Unsigned where `signing` is false."""
     clock, reporter = SystemClock(), Loud()
 
-    def grown(heads: list[Head]) -> None:
+    def grown(heads: Iterable[Head]) -> None:
         if signing:
             checkpointer.grown(heads)
 

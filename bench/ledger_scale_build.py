@@ -14,7 +14,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -89,7 +91,7 @@ async def _past(deployment: Deployment, count: int) -> int:
     began, spliced, made = time.perf_counter(), [], 0
     for number in range(batches):
         moment = first + number * step
-        taken = accesses.take(PAST_BATCH, new_id=lambda moment=moment: _id_of(moment))
+        taken = accesses.take(PAST_BATCH, new_id=partial(_id_of, moment))
         batch = splicer.splice(heads, [Submitted(tenant, each, outbox=False) for tenant, each in taken], now=moment)
         heads |= batch.heads
         spliced.append(batch)
@@ -105,7 +107,9 @@ async def _past(deployment: Deployment, count: int) -> int:
 
 
 async def _store(administrator: Connection, spliced: list[Spliced]) -> None:
-    entries, seals, subjects = [], [], []
+    entries: list[tuple[Any, ...]] = []
+    seals: list[tuple[Any, ...]] = []
+    subjects: list[tuple[Any, ...]] = []
     for batch in spliced:
         times = [step[7] for step in batch.steps]
         for step, seq, event_id, *columns in batch.entries:
@@ -115,12 +119,12 @@ async def _store(administrator: Connection, spliced: list[Spliced]) -> None:
             seals.append((tenant, epoch, size, key_id, leaf, root, mac))
         subjects.extend(batch.subjects)
         await administrator.execute(_MONTH, times[0])
-    for table, columns, rows in (
+    for table, names, rows in (
         ("entry", _ENTRY_COLUMNS, entries),
         ("seal", _SEAL_COLUMNS, seals),
         ("entry_subject", _SUBJECT_COLUMNS, subjects),
     ):
-        await administrator.copy_records_to_table(table, schema_name="ledger", columns=columns, records=rows)
+        await administrator.copy_records_to_table(table, schema_name="ledger", columns=names, records=rows)
 
 
 # ---------------------------------------------------------------------------------------------------- the present

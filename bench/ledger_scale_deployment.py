@@ -83,7 +83,8 @@ class Accesses:
         chance = self._chance
         patient, luck = _patient(chance), chance.random()
         actor = made_up("actor", 0 if chance.random() < 0.4 else chance.randrange(ACTORS))
-        action, outcome, purpose, subjects = Action.RECORD_READ, Outcome.AUTHORISED, Purpose.TREATMENT, ()
+        action, outcome, purpose = Action.RECORD_READ, Outcome.AUTHORISED, Purpose.TREATMENT
+        subjects: tuple[UUID, ...] = ()
         if luck < 0.05:
             action = Action.RECORD_SEARCH
             subjects = tuple({made_up("patient", PATIENTS + chance.randrange(NAMED)) for _ in range(8)})

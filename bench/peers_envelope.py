@@ -71,7 +71,7 @@ def pymongocrypt() -> Trip:
             return document["_id"]
 
         def bson_encode(self, doc: object) -> bytes:
-            return bson.encode(doc)
+            return bytes(bson.encode(doc))
 
         def close(self) -> None:
             vault.clear()

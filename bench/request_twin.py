@@ -18,7 +18,8 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -33,6 +34,7 @@ from wellkeep.api.edge import Edge
 from wellkeep.api.listeners import ListenerServer, bind_one
 from wellkeep.api.metrics import Metrics
 from wellkeep.api.routes import Call, Route
+from wellkeep.api.runtime import Runtime
 from wellkeep.api.server import settle
 from wellkeep.assembly.tls import server_context
 from wellkeep.base.clock import SystemClock
@@ -84,10 +86,24 @@ def declared() -> Collection:
     made = numbered(spec.fields, first=1)
     now = datetime.now(UTC)
     definition = Definition(subject=SubjectMode(spec.subject), fields=made)
-    return Collection(number=1, name=spec.name, version=1, definition=definition, created_at=now, updated_at=now)
+    return Collection(
+        number=1,
+        name=spec.name,
+        version=1,
+        definition=definition,
+        created_at=now,
+        updated_at=now,
+        index_epochs=(1,),
+        data_epoch=1,
+    )
 
 
 CHARTS = declared()
+
+
+def _pool(call: Call) -> Any:
+    """Return the connections, which are all that the twin's runtime is."""
+    return cast("Any", call.runtime).pool
 
 
 def _id(call: Call, name: str) -> UUID:
@@ -114,7 +130,7 @@ async def create(call: Call) -> Answer:
     check_subject(CHARTS, body.subject)
     values = {field.name: payload.decode() for field, payload in payloads(CHARTS, body.fields)}
     tenant, record, now = _id(call, "tenant"), uuid7(), datetime.now(UTC)
-    pool: Any = call.runtime
+    pool = _pool(call)
     await pool.execute(_INSERT, tenant, record, body.subject, *(values.get(name) for name in _NAMES), now)
     made = Written(record, body.subject, 1, now, now)
     where = answers.location(f"/v1/tenants/{tenant}/charts", record)
@@ -122,7 +138,7 @@ async def create(call: Call) -> Answer:
 
 
 async def read(call: Call) -> Answer:
-    pool: Any = call.runtime
+    pool = _pool(call)
     row = await pool.fetchrow(_READ, _id(call, "tenant"), _id(call, "record_id"))
     if row is None:
         raise NotFound
@@ -133,22 +149,23 @@ async def search(call: Call) -> Answer:
     body: shapes.SearchInput = call.body
     ((name, value),) = body.where.items()
     text = encode(CHARTS.by_name[name], value).decode()
-    pool: Any = call.runtime
+    pool = _pool(call)
     rows = await pool.fetch(_SEARCH[name], _id(call, "tenant"), text, body.limit + 1)
     return answers.json(Page(tuple(_view(row) for row in rows[: body.limit]), None))
 
 
 ROUTES = (
     Route(
-        method="POST", path=_PATH, name="create", summary="", tag="twin", serve=create, open_because=_OPEN,
+        method="POST", path=_PATH, name="create", summary="", tag="twin", serve=create, open_because=_OPEN, weight=0,
         body=shapes.RecordInput, status=201,
     ),
     Route(
-        method="GET", path=_PATH + "/{record_id}", name="read", summary="", tag="twin", serve=read, open_because=_OPEN
+        method="GET", path=_PATH + "/{record_id}", name="read", summary="", tag="twin", serve=read, open_because=_OPEN,
+        weight=0,
     ),
     Route(
         method="POST", path=_PATH + "/search", name="search", summary="", tag="twin", serve=search, open_because=_OPEN,
-        body=shapes.SearchInput,
+        body=shapes.SearchInput, weight=0,
     ),
 )  # fmt: skip
 
@@ -171,7 +188,7 @@ async def main() -> None:
         connection_class=_Connection,
         server_settings={"jit": "off", "timezone": "UTC"},
     )
-    inner = assemble(ROUTES, pool)
+    inner = assemble(ROUTES, cast("Runtime", SimpleNamespace(pool=pool, limits=None)))
     edge = Edge(inner, listener="public", metrics=Metrics(("create", "read", "search")), clock=SystemClock())
     tls = server_context(certificate=home / "secrets/tls.crt", key=home / "secrets/tls.key")
     server = ListenerServer(edge, tls=tls)
