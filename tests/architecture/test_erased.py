@@ -26,6 +26,7 @@ from wellkeep.vault.erasure_tenant import TenantErasures
 STAYS = {
     "access.approval": "ids alone, and who the two people were who decided to erase",
     "access.egress_place": "the platform's own, as a constraint says",
+    "wk.evidence": "the platform's own, as a constraint says",
     "access.session_watch": "the platform's own",
     "findings.finding": "ids, codes and counts: what was noticed about the deployment",
     "keys.rotation": "ids and counts of what was done",

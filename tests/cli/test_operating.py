@@ -68,14 +68,23 @@ def test_a_root_key_that_others_can_read(made: Deployment) -> None:
     assert made.wk("tenant", "list").code == 0
 
 
-def test_a_setting_that_is_misspelt(made: Deployment) -> None:
+@pytest.mark.parametrize(
+    ("command", "old", "new", "told"),
+    [
+        ("doctor", "public =", 'pubic = "Xk9CanaryZq"\npublic =', "listen.pubic"),
+        ("serve", "[trust]", '[trust]\nclaims = ["rest.canary_field"]', "rest.canary_field"),
+        ("doctor", "[trust]", '[trust]\nname = "Xk9CanaryZq"\n[trust]', "not valid TOML at line"),
+    ],
+    ids=["a key", "a claim", "a table twice"],
+)
+def test_a_setting_that_is_misspelt(made: Deployment, command: str, old: str, new: str, told: str) -> None:
     text = made.home.settings_file.read_text()
-    made.home.settings_file.write_text(text.replace("public =", 'pubic = "Xk9CanaryZq"\npublic =', 1))
+    made.home.settings_file.write_text(text.replace(old, new, 1))
     try:
-        refused = made.wk("doctor")
+        refused = made.wk(command)
     finally:
         made.home.settings_file.write_text(text)
-    assert (refused.code, "listen.pubic" in refused.err, "Canary" in refused.all) == (1, True, False)
+    assert (refused.code, told in refused.err, "Xk9Canary" in refused.all) == (1, True, False), refused.all
 
 
 @pytest.fixture

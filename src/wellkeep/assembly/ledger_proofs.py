@@ -160,6 +160,17 @@ class LedgerProofs:
             await self._broken(tenant, "checkpoint")
         return TenantCheckpoint(signed, top, cover)
 
+    async def end(self) -> Signed | None:
+        """Return the root log's newest checkpoint, which is made to be known to everybody; None before the first.
+
+        Raises DatabaseUnavailable, and IntegrityBroken where it is none of ours.
+        """
+        try:
+            async with self._readers(PLATFORM_TENANT) as root:
+                return await newest(root, self._signers, PLATFORM_TENANT)
+        except BadNote:
+            await self._broken(PLATFORM_TENANT, "checkpoint")
+
     @asynccontextmanager
     async def _readers(self, tenant: UUID) -> AsyncIterator[Readers]:
         async with (

@@ -24,9 +24,11 @@ from wellkeep.assembly.key_rotations import KeyRotations
 from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.assembly.policies import Policies, open_policies
+from wellkeep.assembly.publishing import Publishing
 from wellkeep.assembly.readiness import Readiness
 from wellkeep.assembly.reviewing import Reviewing, open_reviewing
 from wellkeep.assembly.tombstones import FILE_NAME, Tombstones
+from wellkeep.assembly.trials import Trials
 from wellkeep.base.settings import Settings
 from wellkeep.findings.findings import Findings
 from wellkeep.keys.cursors import Cursors
@@ -73,6 +75,7 @@ class Runtime:
     reviewing: Reviewing
     key_rotations: KeyRotations
     policies: Policies
+    publishing: Publishing
     findings: Findings
     readiness: Readiness
 
@@ -92,7 +95,6 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
         cursors = Cursors(core.keys.cursors)
         vault = _vault(core, cursors)
         erasing = open_erasing(core, vault.context, _tombstones(home, core))
-        erased_again = await reconcile(core, erasing)
         yield Runtime(
             core=core,
             authenticator=authenticator,
@@ -116,10 +118,11 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             emergencies=open_emergencies(vault.context, reasons=core.reasons),
             erasing=erasing,
             egress_list=_egress_list(core, erasing),
-            erased_again=erased_again,
+            erased_again=await reconcile(core, erasing),
             reviewing=open_reviewing(gate=core.gate, findings=core.findings, clock=core.clock),
             key_rotations=KeyRotations(core, vault.context),
             policies=open_policies(core, vault.context),
+            publishing=_publishing(home, core),
             findings=core.findings,
             readiness=Readiness(core),
         )
@@ -139,6 +142,17 @@ def _vault(core: Core, cursors: Cursors) -> Vault:
         findings=core.findings,
         clock=core.clock,
         region=core.settings.default_region,
+    )
+
+
+def _publishing(home: Home, core: Core) -> Publishing:
+    return Publishing(
+        home,
+        core.settings,
+        trials=Trials(gate=core.gate, app=core.app, clock=core.clock),
+        proofs=_proofs(core),
+        anchoring=core.anchoring,
+        clock=core.clock,
     )
 
 

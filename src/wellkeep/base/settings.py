@@ -29,6 +29,7 @@ from wellkeep.base.listed import Code
 from wellkeep.base.listen_settings import ListenSettings, admin_networks
 from wellkeep.base.sink_settings import SinkSettings, check_sinks
 from wellkeep.base.tls_settings import TlsSettings, check_hosts
+from wellkeep.base.trust_settings import TrustSettings
 from wellkeep.base.volume_settings import VolumeSettings
 
 FILE_NAME = "wellkeep.toml"
@@ -109,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     access: AccessSettings = msgspec.field(default_factory=AccessSettings)
     mail: MailSettings = msgspec.field(default_factory=MailSettings)
+    trust: TrustSettings = msgspec.field(default_factory=TrustSettings)
 
 
 def default_home() -> Path:
@@ -127,14 +129,16 @@ def load(home: Path) -> Settings:
         raw = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise Misconfigured(f"No deployment in {home}. Make one with: wellkeep init {home}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise Misconfigured(f"{path} is not valid TOML. Mend it, or restore it from your backup.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = re.search(r"\(at (line \d+), column \d+\)\Z", str(error))
+        place = f" at {where[1]}" if where else ""
+        raise Misconfigured(f"{path} is not valid TOML{place}. Mend it, or restore it from your backup.") from None
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
-        place = re.search(r"at `\$\.?([a-z0-9_.\[\]]*)`", str(error))
+        found = re.search(r"at `\$\.?([a-z0-9_.\[\]]*)`", str(error))
         unknown = re.search(r"unknown field `([a-z_]+)`", str(error))
-        named = ".".join(part for part in (place and place[1], unknown and unknown[1]) if part) or "the file"
+        named = ".".join(part for part in (found and found[1], unknown and unknown[1]) if part) or "the file"
         raise Misconfigured(
             f"{path}: the setting {named} is not what it must be. See docs/reference/settings.md"
         ) from None

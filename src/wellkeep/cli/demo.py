@@ -72,6 +72,7 @@ async def _demo(home: Home, patients: int, *, keep: bool) -> list[Evidence]:
         await tour(deployment, tenants)
         out.rule("[bold]The proofs[/]", align="left")
         evidence = await prove.gather(home.path, list(PROBES.values()))
+        await prove.keep(home, deployment.settings, deployment.database, evidence)
         prove.show(evidence)
         if keep:
             _say_where(deployment, tenants)
@@ -172,7 +173,9 @@ def _say_where(deployment: Deployment, tenants: list[DemoTenant]) -> None:
     authority = deployment.home.resolve(deployment.settings.tls.certificate).with_suffix(".ca.crt")
     base = deployment.public_url.replace("127.0.0.1", "localhost")
     out.rule("[bold]Now you[/]", align="left")
-    out.print(f"It keeps running. API: {base}   docs: {base}/docs   files: {deployment.home.path}")
+    out.print(
+        f"It keeps running. API: {base}   docs: {base}/docs   trust page: {base}/trust   files: {deployment.home.path}"
+    )
     program = _program()
     out.print(f"Stop and remove it with: [bold]{program} demo --stop[/]\n")
     for tenant in tenants:

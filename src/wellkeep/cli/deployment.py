@@ -130,13 +130,14 @@ def serve(
     from wellkeep.api.server import serve as serve_http  # noqa: PLC0415 -- only a server pays for what serves
     from wellkeep.assembly.tls import server_context  # noqa: PLC0415 -- as above
     from wellkeep.assembly.tls_groups import assert_in_force  # noqa: PLC0415 -- as above
-    from wellkeep.cli.serving import worker_runtime  # noqa: PLC0415 -- as above
+    from wellkeep.cli.serving import check_published, worker_runtime  # noqa: PLC0415 -- as above
 
     home = locate(directory)
     log = None if log_to_stdout else home.log / LOG_NAME
     try:
         settings = home.settings()
         home.check()
+        check_published(settings)
         own = settings.tls
         pair = {"certificate": home.resolve(own.certificate), "key": home.resolve(own.key)}
         assert_in_force(server_context(**pair, profile=own.profile))

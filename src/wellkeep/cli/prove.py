@@ -5,6 +5,7 @@ The claims tried on the running deployment, a table of what was tried and seen, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +14,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from wellkeep.access.operators import this_operator
+from wellkeep.assembly.core import open_core
+from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
-from wellkeep.base.clock import SystemClock, iso
-from wellkeep.base.settings import PRODUCTION
+from wellkeep.assembly.trials import Trials
+from wellkeep.base.clock import SystemClock
+from wellkeep.base.settings import PRODUCTION, Settings
 from wellkeep.cli.console import err, out, print_json, refuse
 from wellkeep.cli.local import run, started
 from wellkeep.cli.options import HomeOption, Json, locate
 from wellkeep.cli.quiet import silenced
 from wellkeep.prove.claims import load_claims
+from wellkeep.prove.documents import document, written
 from wellkeep.prove.evidence import Evidence, State, fails
 from wellkeep.prove.probe import Probe, prove
 from wellkeep.prove.registry import PROBES
@@ -45,7 +51,8 @@ def prove_claims(
     """Try what the claims forbid, on the running deployment and on scratch ones; exit 1 where one fails.
 
     So it is in production where what wellkeep stands on (its disks, say) does not keep one; elsewhere that is shown.
-    Live probes act on two tenants marked synthetic; destructive ones on a scratch deployment of the same build.
+    Live probes act on two tenants marked synthetic; destructive ones on a scratch deployment of the same build. What
+    was seen is kept, with an entry in the root log for each claim, and shown by the trust page.
 
     Example: wellkeep prove rest.fields access.tenant_wall --json
     """
@@ -53,14 +60,16 @@ def prove_claims(
 
     async def work() -> list[Evidence]:
         where = locate(home)
-        async with started(where, apart=True):
-            return await gather(where.path, chosen, quiet=json)
+        async with started(where, apart=True) as (settings, database):
+            found = await gather(where.path, chosen, quiet=json)
+            if json:
+                print_json([document(one) for one in found])
+            else:
+                show(found)
+            await keep(where, settings, database, found)  # last: where it can't be, what was seen is told all the same
+            return found
 
     evidence = run(work())
-    if json:
-        print_json([_document(one) for one in evidence])
-    else:
-        show(evidence)
     production = locate(home).settings().environment == PRODUCTION
     raise typer.Exit(1 if fails(evidence, production=production) else 0)
 
@@ -97,6 +106,15 @@ async def _gathered(deployment: Home, probes: Sequence[Probe], *, quiet: bool) -
     return evidence
 
 
+async def keep(home: Home, settings: Settings, database: Database, evidence: Sequence[Evidence]) -> None:
+    """Keep what was seen for the trust page, on record. Raises WellkeepError where that can't be done."""
+    await asyncio.to_thread(database.start)  # a probe may have stopped what it started
+    async with open_core(home, settings, database) as core:
+        trials = Trials(gate=core.gate, app=core.app, clock=core.clock)
+        for one in evidence:
+            await trials.keep(this_operator(), one.claim, written(one), steps=len(one.steps))
+
+
 def show(evidence: Sequence[Evidence]) -> None:
     """Print each claim's sentence, its state, and every step that was taken."""
     says = load_claims()
@@ -122,16 +140,3 @@ def summary(evidence: Sequence[Evidence]) -> None:
     told = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     silent = len(load_claims()) - len(PROBES)
     out.print(f"\n[bold]{told}[/] · {silent} claims have no probe yet and are unknown")
-
-
-def _document(one: Evidence) -> dict[str, object]:
-    return {
-        "claim": one.claim,
-        "says": load_claims()[one.claim].says,
-        "state": one.state.value,
-        "where": one.where.value,
-        "at": iso(one.at),
-        "seconds": round(one.seconds, 3),
-        "missing": one.missing,
-        "steps": [{"tried": step.tried, "seen": step.seen, "held": step.held, "ours": step.ours} for step in one.steps],
-    }

@@ -21,7 +21,7 @@ from wellkeep.base.settings import Settings
 from wellkeep.db.connection import Connection
 from wellkeep.db.pool import Limits, Pool
 from wellkeep.db.queue import QueueBook
-from wellkeep.jobs import anchoring, index_leaks, reviews, rotation, verification
+from wellkeep.jobs import anchoring, index_leaks, proving, reviews, rotation, verification
 from wellkeep.jobs import erasure as erasure_jobs
 from wellkeep.jobs import ledger as ledger_jobs
 from wellkeep.jobs.anchoring import AnchoringJob
@@ -31,6 +31,7 @@ from wellkeep.jobs.housekeeping import PERIODIC, Housekeeping
 from wellkeep.jobs.index_leaks import IndexLeaks
 from wellkeep.jobs.ledger import LedgerJobs
 from wellkeep.jobs.mail import MailJobs
+from wellkeep.jobs.proving import Proving
 from wellkeep.jobs.resealing import ResealingJob
 from wellkeep.jobs.reviews import ReviewJobs
 from wellkeep.jobs.rotation import RotationJobs
@@ -38,6 +39,8 @@ from wellkeep.jobs.streaming import streaming
 from wellkeep.jobs.verification import Verification
 from wellkeep.jobs.watching import watching
 from wellkeep.jobs.worker import Worker
+from wellkeep.prove.claims import load_claims
+from wellkeep.prove.standing import published
 from wellkeep.vault import exports_table, imports_table
 from wellkeep.vault.exports_run import ExportRunner
 from wellkeep.vault.imports_run import ImportRunner
@@ -52,11 +55,17 @@ _PERIODIC = (
     *erasure_jobs.PERIODIC,
     *rotation.PERIODIC,
     *reviews.PERIODIC,
+    *proving.PERIODIC,
 )
 _JOB_CONNECTIONS = 3
 _CONNECT_SECONDS = 5.0
 
 _log = structlog.get_logger("wellkeep.jobs")
+
+
+def check_published(settings: Settings) -> None:
+    """Raise Misconfigured where the trust page is to publish what is no claim, or family of claims."""
+    published(load_claims(), settings.trust.claims)
 
 
 @asynccontextmanager
@@ -98,6 +107,7 @@ async def _working(runtime: Runtime, database: Database, home: Home) -> AsyncIte
         book = QueueBook(jobs)
         handlers, give_up = _handlers(runtime, database, jobs=jobs, book=book)
         mails = MailJobs(core, home)
+        handlers |= Proving(core, runtime.publishing, home.path).handlers()
         worker = Worker(
             connect=connect,
             book=book,

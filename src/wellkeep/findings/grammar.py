@@ -95,6 +95,7 @@ class Kind(StrEnum):
     IMPORT_FAILED = "import.failed"
     EXPORT_FAILED = "export.failed"
     CLAIM_FAILED = "claim.failed"
+    CLAIMS_UNTRIED = "claims.untried"
 
 
 _IDS = frozenset(

@@ -31,6 +31,8 @@ _SAMPLES: Final = (
     "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000",
     "arn:aws:iam::000000000000:role/probe",
     "probe@wk-probe.test",
+    "en",
+    "https://wk-probe.test",
     "probe+00000000+AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 )
 """One of these fits every text; the first that does stands where a table can't be without one."""
