@@ -34,25 +34,29 @@ from wellkeep.access.single_sign_on import SingleSignOn, open_single_sign_on
 from wellkeep.access.tenants import Tenants
 from wellkeep.api import logs
 from wellkeep.api.application import Application, build
+from wellkeep.assembly.anchors import policy_of
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.egress_denials import HeldDenials
 from wellkeep.assembly.egress_list import EgressList
 from wellkeep.assembly.emergencies import Emergencies, open_emergencies
 from wellkeep.assembly.erasing import Erasing
+from wellkeep.assembly.home import Home
 from wellkeep.assembly.key_rotations import KeyRotations
 from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.assembly.limiting import open_limiting
 from wellkeep.assembly.policies import Policies, open_policies
+from wellkeep.assembly.publishing import Publishing
 from wellkeep.assembly.reviewing import Reviewing, open_reviewing
 from wellkeep.assembly.sweeping import Sweeper
 from wellkeep.assembly.tombstones import Tombstones
+from wellkeep.assembly.trials import Trials
 from wellkeep.base.clock import Clock, SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.key_settings import KeySettings
 from wellkeep.base.permissions import Permission
 from wellkeep.base.secrets import Secret
-from wellkeep.base.settings import Settings
+from wellkeep.base.settings import LedgerSettings, Settings
 from wellkeep.db.pool import Pool
 from wellkeep.egress.egress import Egress
 from wellkeep.findings.findings import Findings
@@ -64,6 +68,8 @@ from wellkeep.keys.deployment import DeploymentKey
 from wellkeep.keys.kms import OneRoot
 from wellkeep.keys.reasons import Reasons
 from wellkeep.keys.ring import KeyRing
+from wellkeep.ledger.anchors.anchoring import Anchoring
+from wellkeep.ledger.anchors.book import AnchorBook
 from wellkeep.ledger.checkpoint import CheckpointSigner
 from wellkeep.ledger.checkpointer import Checkpointer
 from wellkeep.ledger.memory import Memory
@@ -147,6 +153,7 @@ class Stack:
     egress_list: EgressList
     key_rotations: KeyRotations
     policies: Policies
+    publishing: Publishing
     findings: Findings
     limits: RateLimits
     log: io.StringIO
@@ -266,6 +273,15 @@ async def stack(
             site=Site(host="localhost"),
         )
         opened.callback(accounts.stop)
+        proofs = LedgerProofs(gate=gate, app=app, ledger=ledger, signers=(signer,), findings=findings, clock=clock)
+        anchoring = Anchoring(
+            (),
+            book=AnchorBook(ledger, host="localhost"),
+            signers=(signer,),
+            policy=policy_of(LedgerSettings()),
+            reporter=findings,
+            clock=clock,
+        )
         log = opened.enter_context(logged())
         yield Stack(
             database=database,
@@ -286,13 +302,19 @@ async def stack(
             imports=Imports(context=vault.context),
             exports=Exports(context=vault.context),
             ledger_search=LedgerSearch(gate=gate, cursors=cursors),
-            ledger_proofs=LedgerProofs(
-                gate=gate, app=app, ledger=ledger, signers=(signer,), findings=findings, clock=clock
-            ),
+            ledger_proofs=proofs,
             checkpointer=checkpointer,
             disclosures=Disclosures(gate=gate, cursors=cursors, clock=clock),
             key_rotations=KeyRotations(core, vault.context),
             policies=open_policies(core, vault.context),
+            publishing=Publishing(
+                Home(memory.parent),
+                told,
+                trials=Trials(gate=gate, app=app, clock=clock),
+                proofs=proofs,
+                anchoring=anchoring,
+                clock=clock,
+            ),
             reviewing=open_reviewing(gate=gate, findings=findings, clock=clock),
             emergencies=open_emergencies(vault.context, reasons=Reasons([_deployment_key()])),
             erasing=_erasing(gate, vault.context, app, memory),

@@ -21,8 +21,9 @@ SIGN_IN = {
     "invitation_accept",
 }  # fmt: skip
 PROVIDERS = {"sign_in_begin", "sign_in_finish", "sign_in_logout"}
+TRUST = {"trust", "trust_claim", "trust_json", "trust_style", "trust_logo", "security_txt"}
 OPEN = {
-    "public": SIGN_IN | PROVIDERS | {"healthz", "readyz", "openapi", "docs", "docs_style", "problem_page"},
+    "public": SIGN_IN | PROVIDERS | TRUST | {"healthz", "readyz", "openapi", "docs", "docs_style", "problem_page"},
     "admin": SIGN_IN | {"healthz", "readyz", "metrics", "openapi", "docs", "docs_style", "problem_page"},
 }
 """Reviewed: the only addresses that answer without a key."""

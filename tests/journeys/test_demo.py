@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from database import scratch_home
+from wellkeep.prove.registry import PROBES
 
 _SECONDS = 400
 
@@ -73,6 +74,11 @@ def test_a_demo_comes_up_proves_itself_and_can_be_removed(state: Path) -> None:
         assert found["fields"]["ssn"], pasted.stderr
         checked = _pasted([*lines[:2], *lines[4:8], "echo verified and exported"], state)
         assert checked.stdout.rstrip().endswith("verified and exported"), checked.stdout + checked.stderr
+        shown = json.loads(_pasted([*lines[:2], "curl -s --cacert $CA $WK/trust.json"], state).stdout)
+        assert sum(len(one["steps"]) > 0 for one in shown["claims"]) == len(PROBES), (
+            "what was tried is on the trust page"
+        )
+        assert shown["counts"]["failed"] == 0
         assert "She reads it back" in made.stdout
         assert "demo-clinician” (role clinician) read" in (state / "who-saw.html").read_text("utf-8")
         assert (state / "ledger-copy" / "manifest.json").is_file()

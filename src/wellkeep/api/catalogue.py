@@ -31,6 +31,7 @@ from wellkeep.api.subjects import SUBJECTS
 from wellkeep.api.teams import TEAMS
 from wellkeep.api.tenants import TENANTS
 from wellkeep.api.transfers import TRANSFERS
+from wellkeep.api.trust import TRUST
 from wellkeep.api.users import TENANT_USERS, USERS
 
 _PUBLIC = (
@@ -53,6 +54,7 @@ _PUBLIC = (
     *POLICIES,
     *TEAMS,
     *EGRESS_SHOWN,
+    *TRUST,
     *HEALTH,
 )
 _ADMIN = (

@@ -27,6 +27,7 @@ from wellkeep.assembly.key_rotations import KeyRotations
 from wellkeep.assembly.ledger_proofs import LedgerProofs
 from wellkeep.assembly.ledger_search import LedgerSearch
 from wellkeep.assembly.policies import Policies
+from wellkeep.assembly.publishing import Publishing
 from wellkeep.assembly.reviewing import Reviewing
 from wellkeep.findings.findings import Findings
 from wellkeep.vault.batch import Batches
@@ -102,6 +103,8 @@ class Runtime(Protocol):
     def reviewing(self) -> Reviewing: ...  # noqa: D102
     @property
     def policies(self) -> Policies: ...  # noqa: D102
+    @property
+    def publishing(self) -> Publishing: ...  # noqa: D102
     @property
     def tenants(self) -> Tenants: ...  # noqa: D102
     @property
