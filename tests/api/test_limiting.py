@@ -90,6 +90,16 @@ async def test_nothing_is_opened_beyond_the_budget(opened: Stack) -> None:
     assert found.count == 1, "once an hour"
 
 
+async def test_what_never_fits_is_not_put_off(opened: Stack) -> None:
+    tenant, _ = await with_notes(opened, 4)
+    async with opened.client(await keyed(opened, tenant, "integration", bounds=Bounds(records=3))) as client:
+        refused = await client.post("/v1/collections/notes/records/search", json={"where": {}})
+        assert (refused.status_code, "retry-after" in refused.headers) == (429, False), "no wait would help"
+        assert "ask for fewer" in refused.json()["detail"]
+        page = await client.post("/v1/collections/notes/records/search", json={"where": {}, "limit": 3})
+        assert len(page.json()["records"]) == 3
+
+
 async def test_a_key_bound_to_a_collection_over_http(opened: Stack) -> None:
     tenant, (record, *_) = await with_notes(opened, 1)
     issued = await opened.api_keys.create(

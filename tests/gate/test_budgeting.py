@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gate.trial import House, caller, reading
+from wellkeep.base.budget import Short
 from wellkeep.base.errors import BudgetExceeded
 from wellkeep.base.ids import uuid7
 from wellkeep.base.permissions import Permission
@@ -24,10 +25,10 @@ class Purse:
         """Begin with `records`."""
         self.left = records
 
-    async def spend(self, principal: Principal, *, records: int, blocks: bool) -> int | None:  # noqa: ARG002 -- the port's
+    async def spend(self, principal: Principal, *, records: int, blocks: bool) -> Short | None:  # noqa: ARG002 -- the port's
         """Count them."""
         if blocks and records > self.left:
-            return 7
+            return Short(7)
         self.left -= records
         return None
 

@@ -8,6 +8,7 @@ from database import Database
 from limiting.clock import HandClock
 from wellkeep.access.budget import RecordBudget
 from wellkeep.access.limits import HOUR, Counts
+from wellkeep.base.budget import Short
 from wellkeep.base.ids import uuid7
 from wellkeep.base.limit_settings import LimitSettings
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
@@ -43,9 +44,11 @@ async def test_a_key_and_a_person_have_a_budget_and_the_deployments_own_have_non
         assert await budget.spend(key, records=10, blocks=True) is None
         wait = await budget.spend(key, records=1, blocks=True)
         assert wait is not None
+        assert wait.wait is not None
+        assert 1 <= wait.wait <= 2 * HOUR, "the window moves"
         assert await budget.spend(key, records=500, blocks=False) is None, "a broken glass"
         person = principal(tenant, ActorType.PERSON)
-        assert await budget.spend(person, records=11, blocks=True) is not None
+        assert await budget.spend(person, records=11, blocks=True) == Short(None), "never, however long one waits"
         assert await budget.spend(person, records=10, blocks=True) is None, "what was refused counts nothing"
         assert await budget.spend(principal(tenant, ActorType.API_KEY, 11), records=11, blocks=True) is None
         for kind in (ActorType.OPERATOR, ActorType.SYSTEM):
@@ -60,3 +63,17 @@ async def test_a_key_and_a_person_have_a_budget_and_the_deployments_own_have_non
             key.id: (1, {"credential": key.id, "count": 10}),
             person.id: (2, {"person": person.id, "count": 10}),
         }
+
+
+async def test_what_no_process_may_hand_out_at_once_is_told_as_never(database: Database, tenant: UUID) -> None:
+    async with database.pool("wk_app") as pool:
+        counts, findings = Counts(deployment=uuid7(), clock=HandClock()), Findings(pool)
+        budget = RecordBudget(counts, LimitSettings(records=10), findings=findings, clock=HandClock())
+        counts.workers = 2
+        key = principal(tenant, ActorType.API_KEY)
+        assert await budget.spend(key, records=6, blocks=True) == Short(None), "five is a worker's share"
+        assert await budget.spend(key, records=5, blocks=True) is None
+        short = await budget.spend(key, records=1, blocks=True)
+        assert short is not None
+        assert short.wait is not None
+        await findings.stop()

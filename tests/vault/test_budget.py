@@ -11,6 +11,7 @@ from database import Database
 from jobs.transfer import Transfer, joined, ndjson
 from vault.stack import open_stack
 from vault.test_identifiers import VISITS
+from wellkeep.base.budget import Short
 from wellkeep.base.errors import BudgetExceeded
 from wellkeep.base.ids import uuid7
 from wellkeep.base.principal import Principal
@@ -27,10 +28,10 @@ class Purse:
         self.records = records
         self.spent: list[int] = []
 
-    async def spend(self, principal: Principal, *, records: int, blocks: bool) -> int | None:  # noqa: ARG002 -- the port's
+    async def spend(self, principal: Principal, *, records: int, blocks: bool) -> Short | None:  # noqa: ARG002 -- the port's
         """Count them, where they fit."""
         if blocks and sum(self.spent) + records > self.records:
-            return 7
+            return Short(7)
         self.spent.append(records)
         return None
 

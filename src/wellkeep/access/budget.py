@@ -8,6 +8,7 @@ place have one. The counts are those of the rate limits, so several workers shar
 from __future__ import annotations
 
 from wellkeep.access.limits import HOUR, Counts, counted_as
+from wellkeep.base.budget import Short
 from wellkeep.base.clock import Clock
 from wellkeep.base.limit_settings import LimitSettings
 from wellkeep.base.principal import ActorType, Principal
@@ -29,8 +30,8 @@ class RecordBudget:
         self._clock = clock
         self._told: dict[str, float] = {}
 
-    async def spend(self, principal: Principal, *, records: int, blocks: bool) -> int | None:
-        """Count `records` and return None; or the seconds to wait, where they do not fit and it `blocks`."""
+    async def spend(self, principal: Principal, *, records: int, blocks: bool) -> Short | None:
+        """Count `records` and return None; or, where they do not fit and it `blocks`, how long they do not."""
         named = _COUNTED.get(principal.type)
         if named is None:
             return None
@@ -47,7 +48,7 @@ class RecordBudget:
         if taken.ok:
             return None
         self._tell(principal, named, limit)
-        return taken.wait
+        return Short(None if records > self._counts.most(limit) else taken.wait)
 
     def _tell(self, principal: Principal, named: str, limit: int) -> None:
         now = self._clock.monotonic()

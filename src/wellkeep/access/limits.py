@@ -89,6 +89,13 @@ class Counts:
         """How many counts are held in memory."""
         return sum(len(windows) for windows in self._windows.values())
 
+    def most(self, limit: int) -> int:
+        """Return how much of `limit` may be taken at once here, however long one waits."""
+        return limit if self.line is not None else self._share(limit)
+
+    def _share(self, limit: int) -> int:
+        return limit if self.workers == 1 else max(1, limit // self.workers)
+
     async def take(
         self,
         kind: _Kind,
@@ -112,7 +119,7 @@ class Counts:
             asked = min(weight, limit) if alone else weight
             with suppress(LineDown):
                 return await self._together(windows, kind, who, wider, weight=asked, limit=limit, blocks=blocks)
-        share = limit if self.workers == 1 else max(1, limit // self.workers)
+        share = self._share(limit)
         counted = min(weight, share) if alone else weight
         taken = windows.take(who, weight=counted, limit=share, blocks=blocks, wider=wider)
         return taken if share == limit else taken._replace(limit=limit)

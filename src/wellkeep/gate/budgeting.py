@@ -18,6 +18,8 @@ from wellkeep.base.purpose import Purpose
 from wellkeep.gate.acts import Decision
 from wellkeep.gate.events import Facts
 
+_TOO_MANY = "These are more records at once than the budget of an hour: ask for fewer, or have the budget widened"
+
 
 class Failed(Protocol):
     """Enters that a permitted act failed."""
@@ -34,7 +36,7 @@ async def must_fit(
     if not records or decision.act.permission not in phi:
         return
     blocks = decision.purpose is not Purpose.BREAK_GLASS
-    wait = await budget.spend(decision.caller.principal, records=records, blocks=blocks)
-    if wait is not None:
+    short = await budget.spend(decision.caller.principal, records=records, blocks=blocks)
+    if short is not None:
         await failed(decision, error=BudgetExceeded.code, count=records)
-        raise BudgetExceeded(retry_after=wait)
+        raise BudgetExceeded(_TOO_MANY if short.wait is None else None, retry_after=short.wait)
