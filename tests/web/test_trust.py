@@ -34,7 +34,7 @@ def standing(
 def told(*standings: Standing, name: str = "Example Health", hidden: int = 0, holds: bool | None = None) -> trust.Trust:
     anchor = AnchorState("git", "git", bool(holds), not holds, 1, 9, NOW, 60, 0, NOW, None, 0)
     anchors = AnchorStatus(1, 0, False, None, () if holds is None else (anchor,))
-    publisher = trust.Publisher(name, "health.example", "production", False, ("mailto:security@health.example",), None)
+    publisher = trust.Publisher(name, "health.example", "production", ("mailto:security@health.example",), None)
     return trust.Trust(publisher, NOW, standings, hidden, None, anchors)
 
 

@@ -110,7 +110,6 @@ def _publisher(publishing: Publishing) -> trust.Publisher:
         name=settings.name or publishing.host,
         host=publishing.host,
         environment=publishing.environment,
-        logo=publishing.logo() is not None,
         contacts=settings.contacts,
         policy=settings.policy,
     )
@@ -175,11 +174,8 @@ async def show_style(_call: Call) -> Answer:
 
 
 async def show_logo(call: Call) -> Answer:
-    """Return the deployment's logo; raises NotFound where it has none."""
-    found = call.runtime.publishing.logo()
-    if found is None:
-        raise NotFound
-    body, media = found
+    """Return the deployment's logo, or ours where it has none that can be shown."""
+    body, media = call.runtime.publishing.logo() or (rendering.static("logo.svg"), "image/svg+xml")
     return Answer(200, body, media=media.encode(), headers=(_LOGO_POLICY,))
 
 
@@ -256,7 +252,6 @@ TRUST = (
         weight=0,
         open_because=_OPEN,
         answer_media="image/svg+xml",
-        problems=(NotFound,),
     ),
     Route(
         method="GET",

@@ -44,7 +44,6 @@ class Publisher:
     name: str
     host: str
     environment: str
-    logo: bool
     contacts: tuple[str, ...]
     policy: str | None
 
