@@ -18,6 +18,7 @@ _PARAMETERS = {
     "number": "0",
     "external_id": "MRN-1",
     "code": "validation",
+    "claim": "rest.fields",
     "place": "identity",
     "tenant": "st-elsewhere",
     "provider": "keycloak",

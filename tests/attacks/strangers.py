@@ -55,8 +55,8 @@ PATH_KINDS = {
     "apikey_id": "apikey",
     "rotation_id": "rotation",
 }
-NOBODYS = {"number", "code", "place", "tenant", "provider"}
-"""Parameters that are no customer's: counts, our own pages, places of the deployment, the door to sign in by."""
+NOBODYS = {"number", "code", "place", "tenant", "provider", "claim"}
+"""Parameters that are no customer's: counts, our pages, claims, places of the deployment, the door to sign in by."""
 
 QUERY_KINDS = {"actor": "user", "subject": "subject"}
 OTHER_QUERIES = {
@@ -181,7 +181,13 @@ def example(route: Route, own: Customer, canary: str) -> Any:
 def request(place: Place, value: str, own: Customer, canary: str) -> dict[str, Any]:
     """Return the request to `place` with this id, all else being the customer's own."""
     given = {name: own.ids[kind] for name, kind in PATH_KINDS.items()} | {"collection": CHARTS, "number": "0"}
-    given |= {"code": "validation", "place": "nowhere", "tenant": "nobody", "provider": "nobody"}
+    given |= {
+        "code": "validation",
+        "place": "nowhere",
+        "tenant": "nobody",
+        "provider": "nobody",
+        "claim": "rest.fields",
+    }
     route = place.route
     params: dict[str, str] = {}
     headers: dict[str, str] = {}

@@ -6,6 +6,7 @@ The claims tried on the running deployment, a table of what was tried and seen, 
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +60,7 @@ def prove_claims(
     chosen = _choose(claims or [])
 
     async def work() -> list[Evidence]:
+        end_on_sigterm()
         where = locate(home)
         async with started(where, apart=True) as (settings, database):
             found = await gather(where.path, chosen, quiet=json)
@@ -69,9 +71,19 @@ def prove_claims(
             await keep(where, settings, database, found)  # last: where it can't be, what was seen is told all the same
             return found
 
-    evidence = run(work())
+    try:
+        evidence = run(work())
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     production = locate(home).settings().environment == PRODUCTION
     raise typer.Exit(1 if fails(evidence, production=production) else 0)
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this work as Ctrl-C does: what was started for it is stopped, and its end is on record."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _choose(ids: Sequence[str]) -> list[Probe]:

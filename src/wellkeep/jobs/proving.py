@@ -129,10 +129,10 @@ class Proving:
 
 
 async def _end(process: Process) -> None:
-    """Interrupt what still runs, so that it stops its scratch deployments; kill it where it does not end."""
+    """Have what still runs end, and stop its scratch deployments; kill it where it does not."""
     if process.returncode is not None:
         return
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     try:
         async with asyncio.timeout(_END_SECONDS):
             await process.wait()
