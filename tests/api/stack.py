@@ -313,6 +313,7 @@ async def stack(
                 trials=Trials(gate=gate, app=app, clock=clock),
                 proofs=proofs,
                 anchoring=anchoring,
+                findings=findings,
                 clock=clock,
             ),
             reviewing=open_reviewing(gate=gate, findings=findings, clock=clock),

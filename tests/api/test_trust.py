@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -23,9 +24,10 @@ from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.principal import ActorType, AuthMethod, Principal
 from wellkeep.base.trust_settings import TrustSettings
 from wellkeep.db.provision import connected
+from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.gate.acts import Caller
 from wellkeep.prove.claims import load_claims
-from wellkeep.prove.documents import written
+from wellkeep.prove.documents import read, written
 from wellkeep.prove.evidence import Evidence, Step, Where
 from wellkeep.prove.registry import PROBES
 from wellkeep.web.rendering import static
@@ -41,7 +43,8 @@ def seen(opened: Stack, *held: bool | None, claim: str = CLAIM, ago: timedelta =
 
 
 async def keep(opened: Stack, document: str, claim: str = CLAIM) -> UUID:
-    return await opened.publishing.trials.keep(opened.operator, claim, document, steps=1)
+    state = read(document).state.name.lower()
+    return await opened.publishing.trials.keep(opened.operator, claim, document, state=state, steps=1)
 
 
 def publish(opened: Stack, **settings: Any) -> None:
@@ -109,10 +112,25 @@ async def test_a_hand_at_the_database_makes_nothing_greener(opened: Stack, attac
     async with connected(opened.database.superuser) as connection:
         await connection.execute(f"{attack} WHERE document LIKE '%\"held\":false%'")
     shown = await show(opened)
-    assert shown["state"] == "unknown"
+    assert shown["state"] == "failed", "the entry says so"
     assert shown["doubt"] == "What was kept of its newest trial is not what the ledger holds of it."
-    assert shown["days"][-1] == "unknown"
+    assert shown["days"][-1] == "failed"
+    assert shown["steps"] == []
     assert (await show(opened, "rest.bound"))["state"] == "proven", "and what was left alone is believed"
+
+
+async def test_nothing_is_proven_while_the_ledgers_guards_are_altered(opened: Stack) -> None:
+    await keep(opened, seen(opened, True))
+    await keep(opened, seen(opened, False, claim="rest.bound"), "rest.bound")
+    key = finding_key(Kind.SCHEMA_CHANGED)
+    await opened.findings.report(
+        PLATFORM_TENANT, kind=Kind.SCHEMA_CHANGED, severity=Severity.CRITICAL, key=key, detail={"count": 1}
+    )
+    shown = await show(opened)
+    assert (shown["state"], shown["doubt"][:22]) == ("unknown", "What guards the ledger")
+    assert (await show(opened, "rest.bound"))["state"] == "failed"
+    await opened.findings.settle(PLATFORM_TENANT, keys=[key])
+    assert (await show(opened))["state"] == "proven"
 
 
 async def test_the_program_itself_can_take_nothing_back(opened: Stack) -> None:
@@ -138,7 +156,9 @@ async def test_nobody_of_a_customer_keeps_evidence(opened: Stack) -> None:
         type=ActorType.API_KEY, id=str(uuid7()), tenant=tenant, roles=("integration",), method=AuthMethod.API_KEY
     )
     with pytest.raises(Forbidden):
-        await opened.publishing.trials.keep(Caller(stranger, None, uuid7()), CLAIM, seen(opened), steps=1)
+        await opened.publishing.trials.keep(
+            Caller(stranger, None, uuid7()), CLAIM, seen(opened), state="proven", steps=1
+        )
     assert (await show(opened))["state"] == "unknown"
 
 
@@ -210,12 +230,12 @@ async def test_a_claim_that_is_none_is_not_found(opened: Stack, claim: str) -> N
 
 async def test_strangers_do_not_load_the_database(opened: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
-    read: Callable[[datetime], Any] = opened.publishing.trials.since
+    since: Callable[[datetime], Any] = opened.publishing.trials.since
 
-    async def counted(since: datetime) -> Any:
+    async def counted(begin: datetime) -> Any:
         nonlocal asked
         asked += 1
-        return await read(since)
+        return await since(begin)
 
     monkeypatch.setattr(opened.publishing.trials, "since", counted)
     publish(opened)
@@ -259,15 +279,18 @@ async def test_security_txt_names_whom_to_tell(opened: Stack) -> None:
         (b"<html><script>alert(1)</script>", None),
         (SVG + bytes(LOGO_BYTES), None),
         (b"", None),
+        (b"a pipe", None),
         (None, None),
     ],
-    ids=["svg", "png", "a page", "too large", "empty", "gone"],
+    ids=["svg", "png", "a page", "too large", "empty", "a pipe that nobody writes into", "gone"],
 )
 async def test_a_logo_is_a_picture_and_runs_nothing(
     opened: Stack, tmp_path: Path, body: bytes | None, media: str | None
 ) -> None:
     opened.publishing._logo = tmp_path / "logo"
-    if body is not None:
+    if body == b"a pipe":
+        os.mkfifo(tmp_path / "logo")
+    elif body is not None:
         (tmp_path / "logo").write_bytes(body)
     async with opened.client() as anybody:
         answer = await anybody.get("/trust/logo")

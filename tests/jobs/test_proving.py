@@ -18,10 +18,11 @@ from wellkeep.assembly.core import Core
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT
 from wellkeep.base.trust_settings import TrustSettings
+from wellkeep.db.provision import connected
 from wellkeep.db.queue import Interrupted, QueuedJob
 from wellkeep.jobs import proving
 from wellkeep.jobs.proving import SETTLED_SECONDS, Proving
-from wellkeep.prove.documents import written
+from wellkeep.prove.documents import read, written
 from wellkeep.prove.evidence import Evidence, Step, Where
 from wellkeep.prove.registry import PROBES
 
@@ -72,7 +73,8 @@ async def keep(opened: Stack, *, held: bool, claims: tuple[str, ...] = tuple(PRO
     for claim in claims:
         step = Step("tried", "seen", held=held, ours=ours)
         document = written(Evidence(claim, Where.LIVE, opened.publishing.clock.now(), 0.1, (step,), None))
-        await opened.publishing.trials.keep(opened.operator, claim, document, steps=1)
+        state = read(document).state.name.lower()
+        await opened.publishing.trials.keep(opened.operator, claim, document, state=state, steps=1)
 
 
 async def found(opened: Stack) -> list[tuple[str, str, dict[str, Any]]]:
@@ -101,37 +103,55 @@ async def test_a_run_that_leaves_no_evidence_is_a_finding_until_one_does(
     await job(*marked(ran, code=1)).prove(JOB, on)
     assert ran.read_text() == str(tmp_path)
     assert await found(opened) == [("claims.untried", "medium", {"count": len(PROBES)})]
-    one = job()
     await keep(opened, held=True)
-    await one._tell(begun=opened.publishing.clock.now() - timedelta(minutes=1))
+    await job().prove(JOB, on)
     assert await found(opened) == []
 
 
-async def test_a_claim_that_fails_is_a_finding_until_it_holds(opened: Stack, job: Callable[..., Proving]) -> None:
-    begun = opened.publishing.clock.now() - timedelta(minutes=1)
+@pytest.mark.parametrize("hours", [8, 0], ids=["by itself", "by hand alone"])
+async def test_a_claim_that_fails_is_a_finding_until_it_holds(
+    opened: Stack, job: Callable[..., Proving], hours: int
+) -> None:
     await keep(opened, held=True)
     await keep(opened, held=False, claims=("rest.fields",))
     await keep(opened, held=False, claims=("rest.volumes",), ours=False)
-    await job()._tell(begun=begun)
+    await job(hours=hours).prove(JOB, on)
     assert await found(opened) == [
         ("claim.failed:rest.fields", "high", {"claim": "rest.fields"}),
         ("claim.failed:rest.volumes", "medium", {"claim": "rest.volumes"}),
     ]
     await keep(opened, held=True)
-    await job()._tell(begun=begun)
+    await job(hours=hours).prove(JOB, on)
     assert await found(opened) == []
+
+
+async def test_evidence_that_was_altered_is_a_finding(opened: Stack, job: Callable[..., Proving]) -> None:
+    await keep(opened, held=True)
+    async with connected(opened.database.superuser) as connection:
+        await connection.execute("DELETE FROM wk.evidence WHERE claim = 'rest.fields'")
+    await job().prove(JOB, on)
+    assert await found(opened) == [("claim.failed:rest.fields", "high", {"claim": "rest.fields"})]
+
+
+async def test_one_trial_by_hand_puts_off_none_of_the_others(
+    opened: Stack, job: Callable[..., Proving], tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    await keep(opened, held=True, claims=("rest.fields",))
+    await job(*marked(ran)).prove(JOB, on)
+    assert ran.exists()
 
 
 @pytest.mark.parametrize(
     ("hours", "age", "runs"),
-    [(8, 7.9, False), (8, 8.1, True), (1, 1.1, True), (24, 23.9, False), (0, 40, False)],
+    [(8, 7.9, False), (8, 8.1, True), (1, 1.1, True), (20, 19.9, False), (0, 40, False)],
     ids=["not due", "due", "often", "once a day", "never by itself"],
 )
 async def test_they_are_tried_when_it_is_time(
     opened: Stack, clock: Shifted, job: Callable[..., Proving], tmp_path: Path, *, hours: int, age: float, runs: bool
 ) -> None:
     ran = tmp_path / "ran"
-    await keep(opened, held=True, claims=("rest.fields",))
+    await keep(opened, held=True)
     one = job(*marked(ran), hours=hours)
     clock.on = timedelta(hours=age)
     await one.prove(JOB, on)

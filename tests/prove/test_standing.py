@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from wellkeep.assembly.trials import Day, Trial
+from wellkeep.assembly.trials import Day, Trial, Tried
 from wellkeep.base.errors import Misconfigured
 from wellkeep.prove.claims import Claim, load_claims
 from wellkeep.prove.documents import document, read, written
@@ -28,12 +28,12 @@ def evidence(*steps: Step, ago: timedelta = timedelta(hours=1), missing: str | N
     return Evidence(CLAIM.id, Where.LIVE, NOW - ago, 1.25, steps or (HELD,), missing)
 
 
-def trial(one: Evidence | None, *, text: str | None = None, at: datetime = NOW) -> Trial:
-    return Trial(CLAIM.id, at, uuid4(), 1, 7, text if one is None else written(one))
+def trial(one: Evidence | None, *, text: str | None = None, at: datetime = NOW, entered: str = "proven") -> Trial:
+    return Trial(CLAIM.id, at, uuid4(), 1, 7, entered, text if one is None else written(one))
 
 
 def stands(*trials: Trial, days: tuple[Day, ...] = (), probed: bool = True, now: datetime = NOW) -> Standing:
-    (found,) = standings([CLAIM], trials, days, probed={CLAIM.id} if probed else (), now=now)
+    (found,) = standings([CLAIM], Tried(trials, days), probed={CLAIM.id} if probed else (), now=now)
     return found
 
 
@@ -90,6 +90,27 @@ def test_what_was_never_tried_is_unknown_and_says_whether_it_could_be() -> None:
 def test_what_is_not_what_was_entered_is_unknown(altered: Trial) -> None:
     found = stands(altered)
     assert (found.state, found.doubt, found.evidence) == (State.UNKNOWN, Doubt.ALTERED, None)
+
+
+def test_a_failure_outlives_its_evidence() -> None:
+    for entered, state in (("failed", State.FAILED), ("unmet", State.UNMET), ("partial", State.UNKNOWN)):
+        found = stands(trial(None, entered=entered))
+        assert (found.state, found.doubt, found.evidence) == (state, Doubt.ALTERED, None)
+
+
+def test_nothing_is_proven_on_ground_that_was_altered() -> None:
+    def state(one: Evidence) -> tuple[State, Doubt | None]:
+        (found,) = standings([CLAIM], Tried((trial(one),), ()), probed={CLAIM.id}, now=NOW, doubted=True)
+        return found.state, found.doubt
+
+    assert state(evidence()) == state(evidence(missing="backups")) == (State.UNKNOWN, Doubt.GROUND)
+    assert state(evidence(FELL)) == (State.FAILED, None)
+
+
+def test_evidence_of_the_future_proves_nothing() -> None:
+    ahead = evidence(ago=timedelta(minutes=-30))
+    assert stands(trial(ahead, at=NOW + timedelta(minutes=31))).state is State.UNKNOWN
+    assert stands(trial(evidence(ago=timedelta(minutes=-2)))).state is State.PROVEN, "clocks differ a little"
 
 
 def test_a_state_that_was_written_in_counts_for_nothing() -> None:

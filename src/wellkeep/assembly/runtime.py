@@ -152,6 +152,7 @@ def _publishing(home: Home, core: Core) -> Publishing:
         trials=Trials(gate=core.gate, app=core.app, clock=core.clock),
         proofs=_proofs(core),
         anchoring=core.anchoring,
+        findings=core.findings,
         clock=core.clock,
     )
 

@@ -31,4 +31,4 @@ class TrustSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     encryption: Url | None = None
     acknowledgments: Url | None = None
     languages: Annotated[tuple[Language, ...], msgspec.Meta(max_length=8)] = ()
-    prove_every_hours: Annotated[int, msgspec.Meta(ge=0, le=24)] = 8
+    prove_every_hours: Annotated[int, msgspec.Meta(ge=0, le=20)] = 8

@@ -64,11 +64,13 @@ def prove_claims(
         where = locate(home)
         async with started(where, apart=True) as (settings, database):
             found = await gather(where.path, chosen, quiet=json)
-            if json:
-                print_json([document(one) for one in found])
-            else:
-                show(found)
-            await keep(where, settings, database, found)  # last: where it can't be, what was seen is told all the same
+            try:
+                await keep(where, settings, database, found)
+            finally:  # where it can't be kept, what was seen is told all the same
+                if json:
+                    print_json([document(one) for one in found])
+                else:
+                    show(found)
             return found
 
     try:
@@ -124,7 +126,8 @@ async def keep(home: Home, settings: Settings, database: Database, evidence: Seq
     async with open_core(home, settings, database) as core:
         trials = Trials(gate=core.gate, app=core.app, clock=core.clock)
         for one in evidence:
-            await trials.keep(this_operator(), one.claim, written(one), steps=len(one.steps))
+            state = one.state.name.lower()
+            await trials.keep(this_operator(), one.claim, written(one), state=state, steps=len(one.steps))
 
 
 def show(evidence: Sequence[Evidence]) -> None:

@@ -28,7 +28,7 @@ from wellkeep.jobs.handlers import Handler, Periodic
 from wellkeep.prove.claims import load_claims
 from wellkeep.prove.evidence import State
 from wellkeep.prove.registry import PROBES
-from wellkeep.prove.standing import Standing, standings
+from wellkeep.prove.standing import Doubt, Standing, standings
 
 PROVE = "claims.prove"
 PERIODIC = (Periodic(PROVE, "17 * * * *"),)
@@ -37,7 +37,7 @@ SETTLED_SECONDS: Final = 1800.0
 """How long a process runs before it begins to have claims tried."""
 _LONGEST_SECONDS: Final = 3600.0
 _LOOK_SECONDS: Final = 0.5
-_END_SECONDS: Final = 30.0
+_END_SECONDS: Final = 12.0
 _LOOK_BACK: Final = timedelta(days=2)
 _RED: Final = frozenset({State.FAILED, State.UNMET})
 
@@ -60,19 +60,19 @@ class Proving:
         return {PROVE: self.prove}
 
     async def prove(self, _job: QueuedJob, stopping: Stopping) -> None:
-        """Have the claims tried where that is due, and report what does not hold."""
+        """Have the claims tried where that is due, and report what does not hold, whoever tried it."""
+        if self._core.clock.monotonic() - self._began < SETTLED_SECONDS:
+            return
         every = self._publishing.settings.prove_every_hours
-        if not every or self._core.clock.monotonic() - self._began < SETTLED_SECONDS:
-            return
-        now = self._core.clock.now()
-        if await self._newest(now) > now - timedelta(hours=every):
-            return
-        await self._run(stopping)
-        await self._tell(begun=now)
+        if every and await self._oldest() <= self._core.clock.now() - timedelta(hours=every):
+            await self._run(stopping)
+        await self._tell(expected=bool(every))
 
-    async def _newest(self, now: datetime) -> datetime:
-        tried = await self._publishing.trials.since(now - _LOOK_BACK)
-        return max((trial.at for trial in tried.newest), default=now - _LOOK_BACK)
+    async def _oldest(self) -> datetime:
+        """Return when that claim was tried which was not for longest: one trial by hand puts off none of the others."""
+        now = self._core.clock.now()
+        tried = {one.claim: min(one.at, now) for one in (await self._publishing.trials.since(now - _LOOK_BACK)).newest}
+        return min(tried.get(claim, now - _LOOK_BACK) for claim in PROBES)
 
     async def _run(self, stopping: Stopping) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -98,29 +98,30 @@ class Proving:
             await asyncio.sleep(_LOOK_SECONDS)
         _log.info("claims_tried", code=process.returncode)
 
-    async def _tell(self, *, begun: datetime) -> None:
+    async def _tell(self, *, expected: bool) -> None:
+        """Report what does not hold, and where it is `expected` also how many claims nobody tried for a day."""
         now = self._core.clock.now()
-        trials = (await self._publishing.trials.since(begun)).newest
-        claims = {trial.claim for trial in trials}
-        for one in standings(load_claims().values(), trials, (), probed=PROBES, now=now):
-            if one.claim.id in claims:
+        tried = await self._publishing.trials.since(now - _LOOK_BACK)
+        untried = 0
+        for one in standings(load_claims().values(), tried, probed=PROBES, now=now):
+            if one.claim.id in PROBES:
                 await self._report(one)
+                untried += one.doubt in (Doubt.NEVER, Doubt.LATE)
         key = finding_key(Kind.CLAIMS_UNTRIED)
-        missing = len(PROBES.keys() - claims)
-        if missing:
+        if untried and expected:
             await self._core.findings.report(
-                PLATFORM_TENANT, kind=Kind.CLAIMS_UNTRIED, severity=Severity.MEDIUM, key=key, detail={"count": missing}
+                PLATFORM_TENANT, kind=Kind.CLAIMS_UNTRIED, severity=Severity.MEDIUM, key=key, detail={"count": untried}
             )
         else:
             await self._core.findings.settle(PLATFORM_TENANT, keys=[key])
 
     async def _report(self, one: Standing) -> None:
         key = finding_key(Kind.CLAIM_FAILED, one.claim.id)
-        if one.state in _RED:
+        if one.state in _RED or one.doubt is Doubt.ALTERED:
             await self._core.findings.report(
                 PLATFORM_TENANT,
                 kind=Kind.CLAIM_FAILED,
-                severity=Severity.HIGH if one.state is State.FAILED else Severity.MEDIUM,
+                severity=Severity.MEDIUM if one.state is State.UNMET else Severity.HIGH,
                 key=key,
                 detail={"claim": one.claim.id},
             )
@@ -136,6 +137,8 @@ async def _end(process: Process) -> None:
     try:
         async with asyncio.timeout(_END_SECONDS):
             await process.wait()
-    except TimeoutError:
+    except (TimeoutError, asyncio.CancelledError) as ended:
         os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        if isinstance(ended, asyncio.CancelledError):
+            raise

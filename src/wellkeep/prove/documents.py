@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import orjson
@@ -35,7 +35,7 @@ class EvidenceDocument(msgspec.Struct, frozen=True):
     says: str
     state: State
     where: Where
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     seconds: float
     missing: str | None
     steps: tuple[StepDocument, ...]

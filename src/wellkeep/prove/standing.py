@@ -8,22 +8,26 @@ holds.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 
-from wellkeep.assembly.trials import Day, Trial
+from wellkeep.assembly.trials import Trial, Tried
 from wellkeep.base.errors import Misconfigured
 from wellkeep.prove import documents
 from wellkeep.prove.claims import Claim
 from wellkeep.prove.evidence import FRESH_FOR, Evidence, State
 
+_CLOCKS = timedelta(minutes=5)
+"""By how much two clocks may differ."""
 DAYS = 90
 """How many days are looked back."""
 
+_RED = frozenset({State.FAILED, State.UNMET})
+_NAMED = {state.name.lower(): state for state in State}
 _WORST_FIRST = (State.FAILED, State.UNMET, State.UNKNOWN, State.PARTIAL, State.PROVEN)
 
 
@@ -35,6 +39,7 @@ class Doubt(StrEnum):
     LATE = "Its newest evidence is older than a day."
     ALTERED = "What was kept of its newest trial is not what the ledger holds of it."
     BLIND = "Its probe could not observe everything."
+    GROUND = "What guards the ledger, or the ledger itself, was found altered: until that is settled nothing is proven."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +73,32 @@ def family_of(claim: str) -> str:
 
 
 def standings(
-    claims: Iterable[Claim], trials: Iterable[Trial], days: Iterable[Day], *, probed: Collection[str], now: datetime
+    claims: Iterable[Claim],
+    tried: Tried,
+    *,
+    probed: Collection[str],
+    now: datetime,
+    doubted: bool = False,
 ) -> list[Standing]:
-    """Return how each of `claims` stands at `now`, in their order; `probed` are the ids that have a probe."""
-    newest = {trial.claim: trial for trial in trials}
+    """Return how each of `claims` stands at `now`, in their order; `probed` are the ids that have a probe.
+
+    `doubted`: what the trials are read from was found altered, so nothing of it is proven.
+    """
+    newest = {trial.claim: trial for trial in tried.newest}
     past: dict[str, dict[date, list[str | None]]] = {}
-    for one in days:
+    for one in tried.days:
         past.setdefault(one.claim, {}).setdefault(one.day, []).append(one.state)
-    return [
+    found = [
         _standing(claim, newest.get(claim.id), _strip(past.get(claim.id, {}), now), probed=claim.id in probed, now=now)
         for claim in claims
     ]
+    return [_in_doubt(one) for one in found] if doubted else found
+
+
+def _in_doubt(one: Standing) -> Standing:
+    if one.evidence is None or one.state in _RED:
+        return one
+    return replace(one, state=State.UNKNOWN, doubt=Doubt.GROUND)
 
 
 def _standing(
@@ -88,9 +108,11 @@ def _standing(
         untried = Doubt.NEVER if probed else Doubt.NO_PROBE
         return Standing(claim, State.UNKNOWN, untried, None, None, None, days)
     place = (trial.epoch, trial.seq)
-    evidence = _read(trial)
+    evidence = _read(trial, now)
     if evidence is None:
-        return Standing(claim, State.UNKNOWN, Doubt.ALTERED, None, trial.event, place, days)
+        entered = _state(trial.state)  # a failure is one without its evidence, too
+        state = entered if entered in _RED else State.UNKNOWN
+        return Standing(claim, state, Doubt.ALTERED, None, trial.event, place, days)
     state = evidence.state_at(now)
     doubt = _doubt(evidence, now) if state is State.UNKNOWN else None
     return Standing(claim, state, doubt, documents.public(evidence), trial.event, place, days)
@@ -100,8 +122,8 @@ def _doubt(evidence: Evidence, now: datetime) -> Doubt:
     return Doubt.LATE if now - evidence.at > FRESH_FOR else Doubt.BLIND
 
 
-def _read(trial: Trial) -> Evidence | None:
-    """Return the evidence of a trial; None where it was altered, or tells another time than the ledger."""
+def _read(trial: Trial, now: datetime) -> Evidence | None:
+    """Return the evidence of a trial; None where it was altered, or tells a time that can't be."""
     if trial.document is None:
         return None
     try:
@@ -109,7 +131,7 @@ def _read(trial: Trial) -> Evidence | None:
     except msgspec.MsgspecError:
         return None
     # It is entered once all probes of a run have ended, so it may be older than its entry, and never newer.
-    fits = evidence.claim == trial.claim and evidence.at <= trial.at + timedelta(minutes=1)
+    fits = evidence.claim == trial.claim and evidence.at <= min(trial.at, now) + _CLOCKS
     return evidence if fits else None
 
 
@@ -126,8 +148,5 @@ def _worst(states: Sequence[str | None]) -> State | None:
 
 
 def _state(text: str | None) -> State:
-    """Return the state that was kept; one that is none of ours, or was altered, is unknown."""
-    try:
-        return State(text) if text is not None else State.UNKNOWN
-    except ValueError:
-        return State.UNKNOWN
+    """Return the state that an entry names; one that is none of ours is unknown."""
+    return _NAMED.get(text or "", State.UNKNOWN)

@@ -23,7 +23,7 @@ _CLASSES = {
     State.FAILED: "failed",
     None: "none",
 }
-_TALL = {"proven": (4, 16), "partial": (4, 16), "unknown": (7, 13), "failed": (0, 20), "none": (11, 13)}
+_TALL = {"proven": (4, 16), "partial": (8, 16), "unknown": (7, 13), "failed": (0, 20), "none": (11, 13)}
 _WORDS = {
     State.FAILED: "failed",
     State.UNMET: "not met",

@@ -56,11 +56,12 @@ async def _indexes(live: Stage, notes: Notes) -> None:
     tenants = [one.id for one in await live.operator.tenants.list(this_operator())]
     others = [one for one in tenants if one not in {live.a.id, live.b.id}]
     found = [one async for one in leaks(live.operator.core, others)]
-    skewed = [f"{one.collection}.{one.field} ({one.leak.verdict})" for one in found if one.leak.verdict.skewed]
+    skewed = sum(one.leak.verdict.skewed for one in found)
+    # Strangers read this: whose index it is, and what it is called, is in the finding.
     notes.check(
-        f"measured the frequencies of tags in {len(found)} indexes of {len(others)} tenants",
+        "measured the frequencies of tags in every index",
         held=not skewed,
-        seen=f"past a limit: {', '.join(skewed[:4])}" if skewed else "none has too few values, or one too often",
+        seen=f"{skewed} past a limit, each a finding" if skewed else "none has too few values, or one too often",
     )
 
 

@@ -89,12 +89,8 @@ async def run(world: World, notes: Notes) -> None:
     await asyncio.to_thread(_controls, notes)
     live = await world.live()
     for one in await underneath(live.home, live.settings):
-        where = "" if one.where is None else f", {one.where}"
-        notes.ground(
-            f"looked what lies beneath: {one.what}{where}",
-            held=one.footing.safe,
-            seen=f"{one.footing.ground}: {one.footing.by}",
-        )
+        # Strangers read this: paths, devices and who attested what are the doctor's to tell.
+        notes.ground(f"looked what lies beneath: {one.what}", held=one.footing.safe, seen=str(one.footing.ground))
 
 
 def _controls(notes: Notes) -> None:
