@@ -15,6 +15,7 @@ from wellkeep.access.tenants import Tenants
 from wellkeep.assembly.accounts import accounts
 from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.database import Database
+from wellkeep.assembly.desk import Desk
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.egress_list import EgressList
 from wellkeep.assembly.emergencies import Emergencies, open_emergencies
@@ -83,6 +84,11 @@ class Runtime:
     def limits(self) -> RateLimits:
         """What counts the requests of this process, or of all workers."""
         return self.core.limiting.requests
+
+    @property
+    def desk(self) -> Desk:
+        """What people begin their day with."""
+        return Desk(gate=self.core.gate, approvals=self.erasing.approvals, emergencies=self.emergencies)
 
 
 @asynccontextmanager

@@ -150,8 +150,7 @@ class Findings:
     async def list(self, tenant: UUID, *, open_only: bool = True, limit: int = _LIST_LIMIT) -> list[Finding]:
         """Return a tenant's findings, newest first, at most `limit` (1 to 1,000)."""
         async with self._pool.tenant_transaction(tenant=tenant) as connection:
-            rows = await connection.fetch(_LIST, open_only, max(1, min(limit, _LIST_LIMIT)))
-        return [_finding(row) for row in rows]
+            return await listed_within(connection, open_only=open_only, limit=limit)
 
     async def resolve(self, tenant: UUID, finding: UUID) -> bool:
         """Mark a finding as dealt with; False where it is not there or was resolved before."""
@@ -253,6 +252,11 @@ def _arguments(place: tuple[UUID, str], pending: _Pending) -> tuple[object, ...]
         *(tenant, uuid7(), key, pending.kind.value, pending.severity.value, detail),
         *(pending.count, pending.first_seen, pending.last_seen),
     )
+
+
+async def listed_within(connection: Connection, *, open_only: bool = True, limit: int = _LIST_LIMIT) -> list[Finding]:
+    """Return the findings of the entered tenant, newest first, at most `limit` (1 to 1,000)."""
+    return [_finding(row) for row in await connection.fetch(_LIST, open_only, max(1, min(limit, _LIST_LIMIT)))]
 
 
 def _finding(row: Record) -> Finding:
