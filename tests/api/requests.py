@@ -19,6 +19,7 @@ _PARAMETERS = {
     "external_id": "MRN-1",
     "code": "validation",
     "claim": "rest.fields",
+    "file": "console.css",
     "place": "identity",
     "tenant": "st-elsewhere",
     "provider": "keycloak",

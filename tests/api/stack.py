@@ -35,6 +35,7 @@ from wellkeep.access.tenants import Tenants
 from wellkeep.api import logs
 from wellkeep.api.application import Application, build
 from wellkeep.assembly.anchors import policy_of
+from wellkeep.assembly.desk import Desk
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.egress_denials import HeldDenials
 from wellkeep.assembly.egress_list import EgressList
@@ -163,6 +164,11 @@ class Stack:
     def operator(self) -> Caller:
         """Whoever runs the tests, as the operator of this deployment."""
         return this_operator()
+
+    @property
+    def desk(self) -> Desk:
+        """What people begin their day with."""
+        return Desk(gate=self.gate, approvals=self.erasing.approvals, emergencies=self.emergencies)
 
     async def tenant(self, name: str) -> UUID:
         """Make a tenant with keys and a log."""

@@ -21,10 +21,15 @@ SIGN_IN = {
     "invitation_accept",
 }  # fmt: skip
 PROVIDERS = {"sign_in_begin", "sign_in_finish", "sign_in_logout"}
+REFERENCE = {"openapi", "docs", "docs_style", "problem_page"}
 TRUST = {"trust", "trust_claim", "trust_json", "trust_style", "trust_logo", "security_txt"}
+CONSOLE = {
+    "console_sign_in", "console_sign_in_begin", "console_sign_in_factor", "console_sign_in_provider",
+    "console_invitation", "console_file",
+}  # fmt: skip
 OPEN = {
-    "public": SIGN_IN | PROVIDERS | TRUST | {"healthz", "readyz", "openapi", "docs", "docs_style", "problem_page"},
-    "admin": SIGN_IN | {"healthz", "readyz", "metrics", "openapi", "docs", "docs_style", "problem_page"},
+    "public": SIGN_IN | PROVIDERS | TRUST | CONSOLE | REFERENCE | {"healthz", "readyz"},
+    "admin": SIGN_IN | REFERENCE | {"healthz", "readyz", "metrics"},
 }
 """Reviewed: the only addresses that answer without a key."""
 

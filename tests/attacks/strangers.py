@@ -55,14 +55,14 @@ PATH_KINDS = {
     "apikey_id": "apikey",
     "rotation_id": "rotation",
 }
-NOBODYS = {"number", "code", "place", "tenant", "provider", "claim"}
+NOBODYS = {"number", "code", "place", "tenant", "provider", "claim", "file"}
 """Parameters that are no customer's: counts, our pages, claims, places of the deployment, the door to sign in by."""
 
 QUERY_KINDS = {"actor": "user", "subject": "subject"}
 OTHER_QUERIES = {
     *("fields", "revision", "limit", "cursor", "action", "purpose", "outcome", "format", "since", "until", "waiting"),
     *("state", "code", "iss", "error", "error_description", "error_uri", "error_subcode", "session_state", "scope"),
-    *("authuser", "hd", "prompt", "client_info", "correlation_id"),
+    *("authuser", "hd", "prompt", "client_info", "correlation_id", "tenant", "provider"),
 }
 
 Where = tuple[str | int, ...]
@@ -187,6 +187,7 @@ def request(place: Place, value: str, own: Customer, canary: str) -> dict[str, A
         "tenant": "nobody",
         "provider": "nobody",
         "claim": "rest.fields",
+        "file": "console.css",
     }
     route = place.route
     params: dict[str, str] = {}

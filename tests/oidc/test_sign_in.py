@@ -94,7 +94,7 @@ async def test_somebody_signs_in_and_is_known_the_next_time(scene: Scene) -> Non
     for _ in range(2):
         async with scene.client() as client:
             answer = await scene.whole(client)
-            assert (answer.status_code, answer.headers["location"]) == (303, "/v1/session"), answer.text
+            assert (answer.status_code, answer.headers["location"]) == (303, "/console"), answer.text
             now = (await client.get("/v1/session")).json()
             assert now["roles"] == ["clinician"]
             assert now["second_factor"] is False
@@ -357,3 +357,24 @@ async def test_without_a_registered_word_no_word_of_the_providers_is_a_second_fa
     async with scene.client() as client:
         await scene.whole(client)
         assert (await client.get("/v1/session")).json()["second_factor"] is False
+
+
+async def test_a_browser_is_shown_pages_where_a_program_gets_json(scene: Scene) -> None:
+    """The second factor is asked for on a page that leads to the console; a refusal is a page to sign in on anew."""
+    async with scene.client() as client:
+        await scene.whole(client)
+        async with scene.opened.database.connect() as connection:
+            await connection.execute(
+                "INSERT INTO access.factor (tenant_id, id, person_id, kind, name, sealed, created_at, confirmed_at)"
+                " SELECT tenant_id, gen_random_uuid(), id, 'totp', 'app', decode(repeat('00', 64), 'hex'),"
+                " clock_timestamp(), clock_timestamp() FROM access.person"
+            )
+        client.headers["Accept"] = "text/html"
+        asked = await scene.whole(client)
+        refused = await scene.finish(client, {"state": "0" * 8, "code": "x"})
+    assert (asked.status_code, 'action="/sign-in/factor"' in asked.text) == (200, True)
+    assert 'name="back" value="/console"' in asked.text
+    assert 'name="ticket" value=""' not in asked.text
+    assert (refused.status_code, 'action="/sign-in"' in refused.text) == (401, True)
+    for page in (asked, refused):
+        assert len(page.headers.get_list("content-security-policy")) == 1

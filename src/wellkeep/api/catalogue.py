@@ -10,9 +10,13 @@ from wellkeep.api.apikeys import APIKEYS
 from wellkeep.api.approvals import APPROVALS
 from wellkeep.api.break_glass import BREAK_GLASS
 from wellkeep.api.collections import COLLECTIONS
+from wellkeep.api.console.files import FILES
+from wellkeep.api.console.pages import PAGES
+from wellkeep.api.console.signing_in import SIGNING_IN
 from wellkeep.api.disclosures import DISCLOSURES
 from wellkeep.api.egress import EGRESS, EGRESS_SHOWN
 from wellkeep.api.erasure import ERASURE, TENANT_ERASURE
+from wellkeep.api.findings import FINDINGS
 from wellkeep.api.health import HEALTH, metrics_route
 from wellkeep.api.impersonation import IMPERSONATIONS, STEPPING_IN
 from wellkeep.api.keys import KEYS
@@ -54,7 +58,11 @@ _PUBLIC = (
     *POLICIES,
     *TEAMS,
     *EGRESS_SHOWN,
+    *FINDINGS,
     *TRUST,
+    *SIGNING_IN,
+    *PAGES,
+    *FILES,
     *HEALTH,
 )
 _ADMIN = (

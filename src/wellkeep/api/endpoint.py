@@ -58,7 +58,7 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
                 if isinstance(answer, Stream):
                     await answer.prepare()
         except Exception as error:  # noqa: BLE001  # the edge is where every error becomes a problem document
-            return refused(error, exchange)
+            return _refused(error, exchange, route, request)
         return answer
 
     return handle
@@ -66,11 +66,22 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
 
 def refused(error: Exception, exchange: Exchange, *, allow: str | None = None) -> Answer:
     """Return the problem document of `error`, and log it where the fault is ours."""
+    return problems.answer(_noted(error, exchange), request=exchange.request, allow=allow)
+
+
+def _noted(error: Exception, exchange: Exchange) -> errors.WellkeepError:
     known = problems.translate(error)
     exchange.code = known.code
     if known.status == errors.Internal.status:
         log.error("request.failed", error=error, request=exchange.request)
-    return problems.answer(known, request=exchange.request, allow=allow)
+    return known
+
+
+def _refused(error: Exception, exchange: Exchange, route: Route, request: Request) -> Answer:  # type: ignore[type-arg]
+    """Return a page for a browser that asked for one, else the problem document."""
+    if route.refuse is None or not headers.from_a_page(request.scope["headers"]):
+        return refused(error, exchange)
+    return route.refuse(_noted(error, exchange), request.scope["path"], exchange.request)
 
 
 async def _identify(runtime: Runtime, exchange: Exchange, request: Request, found: dict[bytes, bytes]) -> Caller:  # type: ignore[type-arg]

@@ -78,6 +78,11 @@ def wants_html(found: dict[bytes, bytes]) -> bool:
     return _prefers(found, b"text/html")
 
 
+def from_a_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Say whether `Accept` asks for a page, of headers that nothing else may be known of: for refusals."""
+    return wants_html({b"accept": b",".join(value for name, value in headers if name == b"accept")})
+
+
 def wants_text(found: dict[bytes, bytes]) -> bool:
     """Say whether `Accept` asks for plain text rather than JSON."""
     return _prefers(found, b"text/plain")

@@ -19,13 +19,16 @@ from wellkeep.access.sign_in import SignedIn
 from wellkeep.api import account_shapes as shapes
 from wellkeep.api import answers, browser
 from wellkeep.api.answers import Answer
+from wellkeep.api.console.shown import refused
+from wellkeep.api.console.signing_in import ask_factor
+from wellkeep.api.headers import wants_html
 from wellkeep.api.problems import MalformedRequest
 from wellkeep.api.query import Parameter
 from wellkeep.api.routes import Call, Route
 from wellkeep.api.session import entered, visitor
 from wellkeep.base.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenticated
 
-HOME: Final = "/v1/session"
+HOME: Final = "/console"
 """Where a browser goes once it is signed in: always here."""
 
 _FORM = "application/x-www-form-urlencoded"
@@ -70,6 +73,8 @@ async def finish(call: Call) -> Answer:
     gone = browser.no_cookie(oidc_request.COOKIE)
     if isinstance(done, SignedIn):
         return Answer(_SEE_OTHER, headers=(_location(HOME), gone, *await entered(call, done)))
+    if wants_html(call.found):
+        return ask_factor(done, HOME, headers=(gone,))
     asked = shapes.SignedIn(ticket=done.ticket.reveal(), factors=list(done.factors))
     return answers.json(asked, headers=(gone,))
 
@@ -122,7 +127,9 @@ SIGN_IN = (
         open_because="whoever signs in has no credential yet; the state is one, good once, in one browser",
         query=_PARAMETERS,
         returns=shapes.SignedIn,
+        also_media="text/html",
         also=(_SEE_OTHER,),
+        refuse=refused,
         problems=(Unauthenticated, Forbidden, Conflict, RateLimited),
     ),
     Route(

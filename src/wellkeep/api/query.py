@@ -7,7 +7,7 @@ not filter, and a name of a patient typed into an address.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import parse_qsl
 
@@ -74,6 +74,11 @@ FORMAT = Parameter("format", re.compile("json|html"), "json, or a page to print"
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 SINCE = Parameter("since", _MOMENT, "not before this time (RFC 3339, UTC)", "2026-01-01T00:00:00Z")
 UNTIL = Parameter("until", _MOMENT, "before this time (RFC 3339, UTC)", "2027-01-01T00:00:00Z")
+
+
+def optional(parameter: Parameter) -> Parameter:
+    """Return `parameter` as a form sends it, where what was left empty comes as an empty text."""
+    return replace(parameter, pattern=re.compile(f"({parameter.pattern.pattern})?"))
 
 
 def moment(given: dict[str, str], parameter: Parameter) -> datetime | None:

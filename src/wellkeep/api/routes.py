@@ -84,6 +84,8 @@ class Call:
 
 
 Serve = Callable[[Call], Awaitable[Answer | Stream]]
+Refuse = Callable[[WellkeepError, str, UUID], Answer]
+"""Makes a page of an error, of the address that was asked for and of the request's id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,8 @@ class Route:
     `permission` is what the gate will demand; where it is None, `open_because` says why. `body` is the Struct that the
     body decodes to, or bytes with `media`. `returns` is the Struct of the answer's body, where it is JSON; `also_media`
     is what else the same address answers in. `weight` is what a request counts for against the rate limit; 0: nothing.
-    An open one is `counted` with all others of its address, or apart from them.
+    An open one is `counted` with all others of its address, or apart from them. `refuse` makes the page that a browser
+    is shown in the place of a problem document.
     """
 
     method: Method
@@ -119,6 +122,7 @@ class Route:
     seconds: float = limits.REQUEST_SECONDS
     weight: int = 1
     counted: Open = "address"
+    refuse: Refuse | None = None
     example: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.limits import RateLimits
 from wellkeep.access.single_sign_on import SingleSignOn
 from wellkeep.access.tenants import Tenants
+from wellkeep.assembly.desk import Desk
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.egress_list import EgressList
 from wellkeep.assembly.emergencies import Emergencies
@@ -105,6 +106,8 @@ class Runtime(Protocol):
     def policies(self) -> Policies: ...  # noqa: D102
     @property
     def publishing(self) -> Publishing: ...  # noqa: D102
+    @property
+    def desk(self) -> Desk: ...  # noqa: D102
     @property
     def tenants(self) -> Tenants: ...  # noqa: D102
     @property

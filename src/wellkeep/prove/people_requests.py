@@ -55,3 +55,12 @@ def own_account() -> list[Line]:
         ("account_session_end", enrol, "DELETE", f"{account}/sessions/{uuid7()}", None, True),
         ("account_sessions_end", enrol, "DELETE", f"{account}/sessions", None, True),
     ]
+
+
+def own_pages() -> list[Line]:
+    """Return one request for each page that everybody may open who is signed in."""
+    enrol = "account:enrol"
+    return [
+        ("console_now", enrol, "GET", "/console", None, False),
+        ("console_account", enrol, "GET", "/console/account", None, False),
+    ]

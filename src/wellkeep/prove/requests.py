@@ -111,7 +111,8 @@ def personal() -> list[Request]:
     """Return one request for each operation about one's own account, on each listener: no key may do any of them."""
     lines = people_requests.own_account()
     own = [_line(line, admin=admin) for admin in (False, True) for line in lines]
-    return [*own, _line(emergency_requests.own_glass(), admin=False)]
+    pages = [_line(line, admin=False) for line in people_requests.own_pages()]
+    return [*own, *pages, _line(emergency_requests.own_glass(), admin=False)]
 
 
 def _people(place: Place) -> Iterator[Request]:
@@ -169,6 +170,9 @@ def _reading(place: Place) -> Iterator[Request]:
     yield _request("ledger_proof", "ledger:read", "GET", f"/v1/ledger/entries/{place.event}/proof")
     yield _request("ledger_checkpoint", "ledger:read", "GET", "/v1/ledger/checkpoint")
     yield _request("egress_list", "egress:read", "GET", "/v1/egress")
+    yield _request("finding_list", "finding:read", "GET", "/v1/findings")
+    yield _request("console_ledger", "ledger:read", "GET", "/console/ledger")
+    yield _request("console_entry", "ledger:read", "GET", f"/console/ledger/{place.event}")
 
 
 def _policies(place: Place) -> Iterator[Request]:

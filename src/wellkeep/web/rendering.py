@@ -25,6 +25,7 @@ def _environment() -> Environment:
     )
     made.filters["moment"] = moment
     made.filters["day"] = day
+    made.filters["instant"] = instant
     made.filters["number"] = number
     return made
 
@@ -44,6 +45,11 @@ def moment(at: datetime) -> str:
     """Write a time for people: `23 Nov 2026, 10:41 UTC`."""
     utc = at.astimezone(UTC)
     return f"{day(utc)}, {utc:%H:%M} UTC"
+
+
+def instant(at: datetime) -> str:
+    """Write a time to the second, for tables: `2026-11-23 10:41:07`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def day(at: datetime) -> str:
