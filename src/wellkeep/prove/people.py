@@ -29,13 +29,14 @@ _SECONDS = 30.0
 
 @dataclass(slots=True)
 class Member:
-    """Somebody who took an invitation; `app` is their authenticator app, once there is one."""
+    """Somebody who took an invitation; `app` is their authenticator app, once there is one, `shown` its first code."""
 
     id: UUID
     tenant: str
     email: str
     password: Secret[str]
     app: pyotp.TOTP | None = None
+    shown: str = ""
 
 
 class Browser:
@@ -90,7 +91,8 @@ class Browser:
         if not planned.is_success:
             raise Unseen(f"no second factor could be set up (HTTP {planned.status_code})")
         member.app = pyotp.TOTP(planned.json()["secret"])
-        body = {"id": planned.json()["id"], "code": code(self._stage, member.app)}
+        member.shown = code(self._stage, member.app)
+        body = {"id": planned.json()["id"], "code": member.shown}
         return await self.send("POST", "/v1/account/totp/confirm", json=body)
 
 
