@@ -36,7 +36,9 @@ LOCKED = {
 }
 
 
-def anchor(port: int, bucket: str, *, token: str | None = None, **changes: object) -> S3:
+def anchor(
+    port: int, bucket: str, *, token: str | None = None, handler: Handler | None = None, **changes: object
+) -> S3:
     told: dict[str, Any] = {
         "name": "bucket",
         "place": "anchor",
@@ -46,7 +48,8 @@ def anchor(port: int, bucket: str, *, token: str | None = None, **changes: objec
     }
     credentials = Credentials("AKIATEST", Secret("secret"), None if token is None else Secret(token))
     settings = S3Anchor(**(told | changes))
-    return S3(outside(port), settings=settings, credentials=lambda: credentials, signers=[SIGNER], clock=SystemClock())
+    way = outside(port, handler=handler)
+    return S3(way, settings=settings, credentials=lambda: credentials, signers=[SIGNER], clock=SystemClock())
 
 
 def store(*, lock: Reply | None = None, listing: Reply | None = None, kept: Reply | None = None) -> Handler:
@@ -259,7 +262,7 @@ async def test_what_lies_there_already_must_be_ours_and_locked(
 )
 async def test_a_store_that_lies_or_fails(handler: Handler, expected: Trouble) -> None:
     async with answering(handler) as server:
-        assert await trouble_of(anchor(server.port, "wk-bucket")) is expected
+        assert await trouble_of(anchor(server.port, "wk-bucket", handler=handler)) is expected
 
 
 async def test_nothing_answers() -> None:

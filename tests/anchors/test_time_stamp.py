@@ -22,9 +22,12 @@ _REJECTED = bytes.fromhex("30053003020102")
 _EMPTY = bytes.fromhex("30053003020100")
 
 
-def anchor(port: int, authority: Authority, clock: SetClock | None = None) -> TimeStamp:
+def anchor(
+    port: int, authority: Authority, clock: SetClock | None = None, *, handler: Handler | None = None
+) -> TimeStamp:
     chain = read_chain(authority.chain, name="stamp")
-    return TimeStamp(outside(port), name="stamp", path="/tsr", chain=chain, clock=clock or SetClock())
+    way = outside(port, handler=handler)
+    return TimeStamp(way, name="stamp", path="/tsr", chain=chain, clock=clock or SetClock())
 
 
 def stamping(authority: Authority, *, instead: bytes | None = None) -> Handler:
@@ -135,7 +138,7 @@ async def test_a_time_that_is_not_ours(authority: Authority) -> None:
 )
 async def test_an_authority_that_does_not_stamp(authority: Authority, handler: Handler, expected: Trouble) -> None:
     async with answering(handler) as server:
-        assert await trouble_of(anchor(server.port, authority)) is expected
+        assert await trouble_of(anchor(server.port, authority, handler=handler)) is expected
 
 
 def test_a_chain_that_is_none_stops_the_start(authority: Authority, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from anchors.world import (
     ORIGIN,
     REDIRECT,
     Asked,
+    Handler,
     Reply,
     always,
     answering,
@@ -39,9 +40,9 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wellkeep.ledger.anchors.webhook._PAUSES", (0.0, 0.0))
 
 
-def anchor(port: int) -> Webhook:
+def anchor(port: int, *, handler: Handler | None = None) -> Webhook:
     secret = read_key(Secret(SECRET.encode()), name="hook")
-    return Webhook(outside(port), name="hook", path="/in", secret=secret, clock=SystemClock())
+    return Webhook(outside(port, handler=handler), name="hook", path="/in", secret=secret, clock=SystemClock())
 
 
 async def test_a_receiver_verifies_it_with_its_own_library() -> None:
@@ -90,7 +91,7 @@ async def test_a_receiver_that_does_not_take_it(reply: Reply, attempts: int, exp
 
 async def test_a_receiver_that_says_nothing() -> None:
     async with answering(never) as server:
-        assert await trouble_of(anchor(server.port)) is Trouble.UNREACHABLE
+        assert await trouble_of(anchor(server.port, handler=never)) is Trouble.UNREACHABLE
 
 
 async def test_a_receipt_is_for_one_note_and_bears_our_signature() -> None:

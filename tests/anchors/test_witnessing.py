@@ -51,9 +51,10 @@ NAME, SEED = "w.example.org", Secret(b"w" * 32)
 VKEY = vkey(NAME, NoteSigner(name=NAME, seed=SEED).public, algorithm=COSIGNATURE_V1)
 
 
-def anchor(port: int, key: str = VKEY, clock: SetClock | None = None) -> Witnessing:
+def anchor(port: int, key: str = VKEY, clock: SetClock | None = None, *, handler: Handler | None = None) -> Witnessing:
     verifier = read_vkey(key, name="witness")
-    return Witnessing(outside(port), name="witness", path="", verifier=verifier, clock=clock or SetClock())
+    way = outside(port, handler=handler)
+    return Witnessing(way, name="witness", path="", verifier=verifier, clock=clock or SetClock())
 
 
 @dataclass
@@ -202,7 +203,7 @@ def line(text: str, *, timestamp: float | None = None, name: str = NAME) -> byte
 )
 async def test_a_witness_that_lies_or_fails(handler: Handler, expected: Trouble) -> None:
     async with answering(handler) as server:
-        assert await trouble_of(anchor(server.port)) is expected
+        assert await trouble_of(anchor(server.port, handler=handler)) is expected
 
 
 async def test_lines_of_others_are_passed_over() -> None:

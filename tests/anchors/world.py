@@ -22,7 +22,9 @@ from wellkeep.ledger.anchors.outside import Outside
 from wellkeep.ledger.checkpoint import Checkpoint, note
 from wellkeep.ledger.seal import origin
 
+PATIENT = Limits(resolve=20.0, connect=20.0, read=20.0, total=40.0, answer=256 * 1024)
 QUICK = Limits(resolve=1.0, connect=1.0, read=1.0, total=1.5, answer=256 * 1024)
+"""For whoever never answers."""
 ORIGIN = origin(HOST, PLATFORM_TENANT, 1)
 _SIGNED = """
 SELECT EXISTS (SELECT FROM ledger.log JOIN ledger.checkpoint USING (tenant_id, epoch, size) WHERE tenant_id = $1)
@@ -116,9 +118,9 @@ def place(name: str, port: int, **changes: object) -> Place:
     return Place(**(told | changes))  # type: ignore[arg-type]
 
 
-def outside(port: int, *, limits: Limits = QUICK) -> Outside:
-    """Return the way to a test's server."""
-    return Outside(way_out(place("anchor", port)), "anchor", limits=limits)
+def outside(port: int, *, handler: Handler | None = None) -> Outside:
+    """Return the way to a test's server; who `never` answers is given up soon."""
+    return Outside(way_out(place("anchor", port)), "anchor", limits=QUICK if handler is never else PATIENT)
 
 
 def way_out(*places: Place) -> Egress:

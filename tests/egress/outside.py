@@ -20,7 +20,10 @@ from wellkeep.egress.resolving import NotResolved
 
 HOST = "siem.example.org"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
+PATIENT = Limits(resolve=20.0, connect=20.0, read=20.0, total=40.0, answer=64 * 1024)
+"""For whoever answers at all, however slow the machine that both run on."""
 QUICK = Limits(resolve=0.4, connect=1.0, read=0.5, total=1.0, answer=64 * 1024)
+"""For whoever never answers, and is to be given up."""
 
 Manner = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -213,6 +216,6 @@ def place(server: Server, certificates: Certificates | None, **changes: object) 
     return Place(**(told | changes))  # type: ignore[arg-type]
 
 
-def way_out(noted: Noted, *places: Place, names: Names | None = None, limits: Limits = QUICK) -> Egress:
+def way_out(noted: Noted, *places: Place, names: Names | None = None, limits: Limits = PATIENT) -> Egress:
     """Return a way out to `places`; every name resolves to 127.0.0.1 unless `names` says otherwise."""
     return Egress(places=places, denials=noted, resolver=names or Names([["127.0.0.1"]]), limits=limits)

@@ -14,13 +14,11 @@ import uvloop
 from egress.outside import QUICK, Certificates, Manner, Noted, place, serving, way_out
 from wellkeep.base.secrets import Secret
 from wellkeep.egress import smtp
-from wellkeep.egress.dialling import Limits
 from wellkeep.egress.egress import Egress
 from wellkeep.egress.errors import EgressRefused, EgressUnreachable, Reason, Trouble
 from wellkeep.egress.smtp import Sign
 
 OFFERED = b"250-mail.example.org\r\n250-SIZE 1000\r\n250 STARTTLS\r\n"
-PATIENT = Limits(resolve=5, connect=20, read=20, total=40, answer=64 * 1024)
 
 
 def relay(
@@ -72,7 +70,7 @@ async def mail(egress: Egress) -> None:
 async def through(certificates: Certificates, noted: Noted) -> list[bytes]:
     said = list[bytes]()
     async with serving(relay(said, certificates.context()), None) as server:
-        await mail(way_out(noted, place(server, certificates), limits=PATIENT))
+        await mail(way_out(noted, place(server, certificates)))
     return said
 
 
@@ -115,7 +113,7 @@ async def test_what_does_not_turn_to_tls_gets_nothing(how: str, certificates: Ce
     said = list[bytes]()
     async with serving(HOSTILE[how](said, certificates), None) as server:
         with pytest.raises(EgressUnreachable) as failed:
-            await mail(way_out(noted, place(server, certificates), limits=PATIENT))
+            await mail(way_out(noted, place(server, certificates)))
     assert failed.value.trouble is Trouble.NO_TLS
     heard = {line for line in said if line != b"TLS"}
     assert heard <= {b"EHLO wellkeep\r\n", b"STARTTLS\r\n"}, "no sign-in, no address, no mail"
@@ -129,7 +127,7 @@ async def test_the_certificate_is_checked_as_everywhere(
         said = list[bytes]()
         async with serving(relay(said, other.context()), None) as server:
             with pytest.raises(EgressRefused) as refused:
-                await mail(way_out(noted, place(server, certificates), limits=PATIENT))
+                await mail(way_out(noted, place(server, certificates)))
         assert refused.value.reason is Reason.CERTIFICATE
         assert said == [b"EHLO wellkeep\r\n", b"STARTTLS\r\n"]
     assert noted.reasons == [Reason.CERTIFICATE] * 2

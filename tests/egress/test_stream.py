@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from egress.outside import HOST, QUICK, Certificates, Names, Noted, place, serving, silent, way_out
+from egress.outside import HOST, PATIENT, QUICK, Certificates, Names, Noted, place, serving, silent, way_out
 from egress.test_networks import KNOWN
 from wellkeep.base.settings import Place
 from wellkeep.egress.dialling import Limits
@@ -95,7 +95,7 @@ async def test_no_spelling_of_the_machine_itself_gets_through(
 ) -> None:
     """With the system's own resolver, which takes them all."""
     async with serving(silent, certificates.context()) as server:
-        egress = Egress(places=[place(server, certificates, host=host, networks=())], denials=noted, limits=QUICK)
+        egress = Egress(places=[place(server, certificates, host=host, networks=())], denials=noted, limits=PATIENT)
         with pytest.raises(EgressRefused):
             await egress.stream("siem")
         assert not server.connections
@@ -108,7 +108,7 @@ async def test_a_dot_behind_the_machine_itself_does_not_either(
 ) -> None:
     """Some systems take it for the machine, others for a name that nobody has."""
     async with serving(silent, certificates.context()) as server:
-        egress = Egress(places=[place(server, certificates, host=host, networks=())], denials=noted, limits=QUICK)
+        egress = Egress(places=[place(server, certificates, host=host, networks=())], denials=noted, limits=PATIENT)
         with pytest.raises((EgressRefused, EgressUnreachable)):
             await egress.stream("siem")
         assert not server.connections
@@ -145,7 +145,7 @@ async def test_who_resolves_too_slowly_is_not_waited_for(certificates: Certifica
             raise AssertionError(host, port)
 
     async with serving(silent, certificates.context()) as server:
-        egress = way_out(noted, place(server, certificates), names=Slow())  # type: ignore[arg-type]
+        egress = way_out(noted, place(server, certificates), names=Slow(), limits=QUICK)  # type: ignore[arg-type]
         with pytest.raises(EgressUnreachable) as failed:
             await egress.stream("siem")
     assert failed.value.trouble is Trouble.TIMED_OUT
@@ -193,8 +193,8 @@ async def test_a_handshake_that_never_ends_is_left(noted: Noted) -> None:
     async with serving(silent, None) as server:
         began = asyncio.get_running_loop().time()
         with pytest.raises(EgressUnreachable) as failed:
-            await way_out(noted, place(server, None)).stream("siem")
-        assert asyncio.get_running_loop().time() - began < QUICK.connect + 1.0
+            await way_out(noted, place(server, None), limits=QUICK).stream("siem")
+        assert asyncio.get_running_loop().time() - began < PATIENT.connect / 2
     assert failed.value.trouble is Trouble.TIMED_OUT
 
 

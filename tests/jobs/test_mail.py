@@ -16,7 +16,7 @@ import pytest
 from api.stack import Stack, entries, stack
 from database import Database
 from egress.outside import Certificates, Manner, Names, Noted, place, serving, way_out
-from egress.test_starttls import PATIENT, relay
+from egress.test_starttls import relay
 from wellkeep.access.people import People
 from wellkeep.assembly.home import Home
 from wellkeep.base.access_settings import MailSettings
@@ -163,7 +163,7 @@ async def test_a_relay_that_turns_to_tls_gets_it_where_the_settings_say_so(
 ) -> None:
     job, said = await invited(opened, await opened.tenant("st-elsewhere")), list[bytes]()
     async with serving(relay(said, certificates.context()), None) as server:
-        egress = way_out(Noted(), place(server, certificates), limits=PATIENT)
+        egress = way_out(Noted(), place(server, certificates))
         await jobs(opened, egress, tmp_path, tls="starttls").send(job, lambda: False)
     assert b"invitation#" in said[-1]
     assert said.index(b"TLS") == 2

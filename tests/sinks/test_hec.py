@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from egress.outside import (
+    PATIENT,
     Certificates,
     Noted,
     drip,
@@ -29,6 +30,7 @@ from sinks.making import entry, gap
 from sinks.receivers import TOKEN, Collector
 from sinks.streaming import OUT
 from wellkeep.base.sink_settings import HecSink
+from wellkeep.egress.dialling import Limits
 from wellkeep.egress.errors import EgressRefused, EgressUnreachable
 from wellkeep.ledger.sinks.hec import HecReceiver
 from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
@@ -44,6 +46,7 @@ async def receiver(
     home: Path,
     *,
     trusted: Certificates | None = None,
+    limits: Limits = PATIENT,
     **more: Any,
 ) -> AsyncIterator[HecReceiver]:
     token = home / "token"
@@ -52,7 +55,7 @@ async def receiver(
     async with serving(manner, certificates.context()) as server:
         made = HecReceiver(
             HecSink(name="splunk", place="siem", token="token", **more),
-            egress=way_out(noted, place(server, trusted or certificates), limits=OUT),
+            egress=way_out(noted, place(server, trusted or certificates), limits=limits),
             host=HOST,
             token=token,
             clock=SetClock(),
@@ -160,7 +163,7 @@ async def test_a_token_that_others_can_read_is_not_used(
 async def test_a_collector_without_manners_is_left(
     certificates: Certificates, noted: Noted, tmp_path: Path, manner: Any
 ) -> None:
-    async with receiver(manner, certificates, noted, tmp_path) as made:
+    async with receiver(manner, certificates, noted, tmp_path, limits=OUT) as made:
         with pytest.raises(EgressUnreachable):
             await made.send([entry(0)])
 

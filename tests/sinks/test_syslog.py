@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import uvloop
 
-from egress.outside import Certificates, Noted, place, serving, silent, way_out
+from egress.outside import PATIENT, Certificates, Noted, place, serving, silent, way_out
 from ledger.making import HOST
 from sinks.making import LOG, entry, gap
 from sinks.receivers import Manner, Syslog
 from sinks.streaming import OUT
 from wellkeep.base.ids import uuid7
 from wellkeep.base.sink_settings import SyslogSink
+from wellkeep.egress.dialling import Limits
 from wellkeep.egress.errors import EgressRefused, EgressUnreachable
 from wellkeep.ledger.actions import Outcome
 from wellkeep.ledger.sinks.syslog import SyslogReceiver
@@ -27,12 +28,18 @@ from wellkeep.ledger.sinks.trouble import SinkTrouble, Trouble
 
 @asynccontextmanager
 async def receiver(
-    manner: Manner, certificates: Certificates, noted: Noted, *, trusted: Certificates | None = None, **more: Any
+    manner: Manner,
+    certificates: Certificates,
+    noted: Noted,
+    *,
+    trusted: Certificates | None = None,
+    limits: Limits = PATIENT,
+    **more: Any,
 ) -> AsyncIterator[SyslogReceiver]:
     async with serving(manner, certificates.context()) as server:
         made = SyslogReceiver(
             SyslogSink(name="siem", place="siem", **more),
-            egress=way_out(noted, place(server, trusted or certificates), limits=OUT),
+            egress=way_out(noted, place(server, trusted or certificates), limits=limits),
             host=HOST,
         )
         yield made
@@ -102,7 +109,7 @@ async def test_what_was_not_read_to_the_end_has_not_arrived(
 ) -> None:
     """Few entries fit into the kernels' buffers as a whole, many do not."""
     batch = [entry(seq) for seq in range(count)]
-    async with receiver(manner, certificates, noted) as to:
+    async with receiver(manner, certificates, noted, limits=OUT) as to:
         with pytest.raises((SinkTrouble, TimeoutError)) as failed:
             async with asyncio.timeout(3.5):
                 await to.send(batch)
@@ -116,7 +123,8 @@ def test_the_server_s_own_event_loop_sees_the_same(certificates: Certificates, m
     syslog = Syslog()
 
     async def whole() -> None:
-        async with receiver(manner or syslog.manner, certificates, Noted()) as to:
+        limits = OUT if manner else PATIENT
+        async with receiver(manner or syslog.manner, certificates, Noted(), limits=limits) as to:
             await to.send([entry(seq) for seq in range(5)])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -132,9 +140,8 @@ async def test_who_never_shakes_hands_or_proves_nothing(
     certificates: Certificates, other_certificates: Certificates, noted: Noted
 ) -> None:
     async with serving(silent, None) as server:
-        to = SyslogReceiver(
-            SyslogSink(name="siem", place="siem"), egress=way_out(noted, place(server, certificates)), host=HOST
-        )
+        egress = way_out(noted, place(server, certificates), limits=OUT)
+        to = SyslogReceiver(SyslogSink(name="siem", place="siem"), egress=egress, host=HOST)
         with pytest.raises(EgressUnreachable):
             await to.send([entry(0)])
     syslog = Syslog()

@@ -31,7 +31,9 @@ from wellkeep.keys.pkcs11_token import Token
 from wellkeep.keys.scope import Scope
 from wellkeep.keys.transit import TransitCalls, TransitEpochKeys, TransitKms
 
+PATIENT = Limits(resolve=20.0, connect=20.0, read=20.0, total=40.0, answer=64 * 1024)
 QUICK = Limits(resolve=0.5, connect=0.5, read=0.5, total=0.6, answer=64 * 1024)
+"""For whoever never answers."""
 REGION = "eu-central-1"
 SECRET = "wJalrXUtnFEMI"
 
@@ -57,10 +59,21 @@ def credentials() -> Credentials:
     return Credentials("AKIATEST", Secret(SECRET))
 
 
-def aws_calls(port: int, clock: Clock | None = None, *, limits: Limits = QUICK) -> AwsCalls:
+def service_on(port: int) -> Service:
+    """Return the way to a KMS on loopback."""
+    return Service(way_out(place("kms", port)), "kms", limits=PATIENT)
+
+
+def hurry(service: Service) -> None:
+    """Have it give up soon on whoever does not answer from now on."""
+    service._limits = QUICK
+
+
+def aws_calls(port: int, clock: Clock | None = None, *, service: Service | None = None) -> AwsCalls:
     """Return the calls of a KMS on loopback."""
-    service = Service(way_out(place("kms", port)), "kms", limits=limits)
-    return AwsCalls(service, region=REGION, identity=StoredIdentity(credentials), clock=clock or SystemClock())
+    return AwsCalls(
+        service or service_on(port), region=REGION, identity=StoredIdentity(credentials), clock=clock or SystemClock()
+    )
 
 
 def local(folder: Path) -> Driver:
@@ -88,19 +101,23 @@ async def aws_fake(_: Path) -> AsyncIterator[Driver]:
     """Run on our own stand-in."""
     fake = FakeAws()
     keys = fake.add(), fake.add()
-    async with answering(fake.handle) as server, aws(aws_calls(server.port), keys[0].arn, keys[1].arn) as driver:
+    async with answering(fake.handle) as server:
+        service = service_on(server.port)
+        calls = aws_calls(server.port, service=service)
 
         async def revoke() -> None:
             keys[0].state = "Disabled"
 
         async def silence() -> None:
             fake.slow = 30
+            hurry(service)
 
         def say(reply: Reply | None) -> None:
             fake.replies = {} if reply is None else {"*": reply}
 
-        driver.revoke, driver.silence, driver.say, driver.credentials = revoke, silence, say, (SECRET,)
-        yield driver
+        async with aws(calls, keys[0].arn, keys[1].arn) as driver:
+            driver.revoke, driver.silence, driver.say, driver.credentials = revoke, silence, say, (SECRET,)
+            yield driver
 
 
 @asynccontextmanager
@@ -120,8 +137,7 @@ async def aws_moto(moto: Moto) -> AsyncIterator[Driver]:
     async def revoke() -> None:
         ask("DisableKey", KeyId=arns[0].rpartition("/")[2])  # moto knows no ARN here
 
-    slowly = Limits(resolve=2, connect=2, read=5, total=8, answer=64 * 1024)
-    async with aws(aws_calls(moto.port, limits=slowly), *arns) as driver:
+    async with aws(aws_calls(moto.port), *arns) as driver:
         driver.revoke, driver.mistakes_keys = revoke, True
         yield driver
 
@@ -158,7 +174,7 @@ async def transit(folder: Path) -> AsyncIterator[Driver]:
     fake.add("one")
     fake.add("other")
     async with answering(fake.handle) as server:
-        service = Service(way_out(place("vault", server.port)), "vault", limits=QUICK)
+        service = Service(way_out(place("vault", server.port)), "vault", limits=PATIENT)
 
         def calls(scope: Scope) -> TransitCalls:
             return TransitCalls(service, mount="transit", namespace=None, token=token, scope=scope, clock=SystemClock())
@@ -168,6 +184,7 @@ async def transit(folder: Path) -> AsyncIterator[Driver]:
 
         async def silence() -> None:
             fake.slow = 30
+            hurry(service)
 
         def say(reply: Reply | None) -> None:
             fake.replies = {} if reply is None else {"*": reply}

@@ -10,18 +10,17 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from anchors.world import Asked, Reply, answering, place, way_out
+from anchors.world import Asked, Reply, answering
 from keys.providers.aws_fake import Error, FakeAws, Key
-from keys.providers.drivers import QUICK, REGION, aws_calls, credentials
+from keys.providers.drivers import REGION, aws_calls, credentials, service_on
 from keys.rig import SetClock
 from local_keys import SCOPE, epoch_keys
 from wellkeep.base.clock import SystemClock
 from wellkeep.base.errors import IntegrityBroken, KeysRevoked, KeysUnavailable, Misconfigured
-from wellkeep.egress.dialling import Limits
 from wellkeep.keys.aws import AwsEpochKeys, AwsKms
 from wellkeep.keys.aws_calls import AwsCalls
 from wellkeep.keys.aws_identity import StoredIdentity, WebIdentity
-from wellkeep.keys.calling import Counted, Service
+from wellkeep.keys.calling import Counted
 from wellkeep.keys.kms import EpochState, KeyPurpose, key_context
 from wellkeep.keys.ring_calls import KeyCalls
 from wellkeep.keys.rows import new_row, open_row
@@ -282,7 +281,7 @@ async def test_a_role_is_assumed_by_a_token_and_anew_before_it_ends(tmp_path: Pa
     token.write_text("eyJhbGciOi.one\n")
     fake.expires = "2026-01-01T01:00:00Z"
     async with answering(fake.handle) as server:
-        calls = AwsCalls(_service(server.port), region=REGION, identity=_web(server.port, token, clock), clock=clock)
+        calls = AwsCalls(service_on(server.port), region=REGION, identity=_web(server.port, token, clock), clock=clock)
         kms = AwsKms(calls, arn=key.arn, scope=SCOPE, clock=clock)
         for _ in range(3):
             await kms.wrap(PLAIN, context=CONTEXT)
@@ -332,12 +331,8 @@ async def test_credentials_that_went_bad_while_it_runs_are_unavailable() -> None
     assert (await StoredIdentity(credentials).credentials()).access_key_id == "AKIATEST"
 
 
-def _service(port: int, limits: Limits = QUICK) -> Service:
-    return Service(way_out(place("kms", port)), "kms", limits=limits)
-
-
 def _web(port: int, token: Path, clock: SetClock | SystemClock) -> WebIdentity:
-    return WebIdentity(_service(port), role="arn:aws:iam::123456789012:role/wellkeep", token=token, clock=clock)
+    return WebIdentity(service_on(port), role="arn:aws:iam::123456789012:role/wellkeep", token=token, clock=clock)
 
 
 def _encrypted(key: Key, blob: bytes) -> bytes:
@@ -350,7 +345,7 @@ async def test_looks_at_a_key_are_counted_among_the_calls() -> None:
     key = fake.add()
     identity = StoredIdentity(credentials)
     async with answering(fake.handle) as server:
-        service = _service(server.port)
+        service = service_on(server.port)
         calls = AwsCalls(service, region=REGION, identity=identity, clock=SystemClock(), counted=counted)
         kms = AwsKms(calls, arn=key.arn, scope=SCOPE, clock=clock)
         for _ in range(2):

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from anchors.world import Reply, answering, place, way_out
-from keys.providers.drivers import QUICK
+from keys.providers.drivers import PATIENT
 from keys.providers.transit_fake import TOKEN, FakeTransit
 from keys.rig import SetClock
 from local_keys import SCOPE
@@ -36,7 +36,7 @@ async def engine(
     token.write_text(TOKEN)
     token.chmod(0o600)
     async with answering(fake.handle) as server:
-        service = Service(way_out(place("vault", server.port)), "vault", limits=QUICK)
+        service = Service(way_out(place("vault", server.port)), "vault", limits=PATIENT)
         yield (
             TransitCalls(service, mount=mount, namespace=namespace, token=token, scope=SCOPE, clock=clock),
             clock,
