@@ -25,9 +25,9 @@ from wellkeep.assembly.pinning import pinned
 from wellkeep.base.listen_settings import ListenSettings
 from wellkeep.prove.server import free_addresses
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 40.0
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 300.0
 WELLKEEP = (sys.executable, "-m", "wellkeep")
 
 
@@ -116,7 +116,7 @@ class Deployment:
             base_url=self.url,
             headers=headers,
             verify=pinned(self.home.resolve("secrets/tls.crt")),
-            timeout=30,
+            timeout=120,
             trust_env=False,
         )
 

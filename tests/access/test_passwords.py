@@ -113,7 +113,7 @@ async def test_who_leaves_gives_the_place_back_when_the_thread_has_ended(monkeyp
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     assert hasher._under_way == 1
-    for _ in range(200):
+    for _ in range(3000):
         if hasher._under_way == 0:
             break
         await asyncio.sleep(0.01)

@@ -25,7 +25,7 @@ from wellkeep.jobs.anchoring import ANCHOR
 from wellkeep.ledger.anchors.gathering import gather
 from wellkeep.prove.server import free_addresses
 
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

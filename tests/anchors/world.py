@@ -173,7 +173,7 @@ class Root:
     async def grow(self, count: int = 1) -> None:
         """Append to the root log, and wait until its end is signed."""
         await self.parts.writer.append(PLATFORM_TENANT, prepared(count))
-        async with asyncio.timeout(10), self.database.connect() as connection:
+        async with asyncio.timeout(60), self.database.connect() as connection:
             while not await connection.fetchval(_SIGNED, PLATFORM_TENANT):  # noqa: ASYNC110  # another one's work
                 await asyncio.sleep(0.02)
 

@@ -30,7 +30,7 @@ async def test_a_hold_waits_for_the_erasure_that_did_not_see_it(installed: Insta
             erasing = asyncio.create_task(
                 runtime.erasing.subjects.erase(caller(scene.tenant, "privacy_officer"), scene.gone)
             )
-            for _ in range(200):
+            for _ in range(1500):
                 if await connection.fetchval(_UNDER_WAY):
                     break
                 await asyncio.sleep(0.02)

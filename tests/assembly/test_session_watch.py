@@ -182,7 +182,7 @@ async def test_a_ledger_that_is_away_delays_the_entry_and_not_the_finding(watche
             assert await watched.found("wk_admin") == found + 1
         finally:
             await mending.execute(_ACCEPT)
-        for _ in range(50):
+        for _ in range(300):
             try:
                 await watched.watch.look()
                 break
@@ -211,7 +211,7 @@ async def test_a_thousand_sessions_at_once(watched: Watched, tmp_path: Path) -> 
     watch = watched.another()
     began = asyncio.get_running_loop().time()
     await watch.look()
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 20
     await watch.look()
     entered = (await watched.unannounced())[before:]
     assert len({one["id"] for one in entered if one["resource"]["id"] == "other"}) == 1_000

@@ -40,7 +40,7 @@ def test_work_is_done_in_its_order_and_the_thread_ends_with_it() -> None:
     for future in futures:
         future.result(5)
     assert done == list(range(50))
-    for _ in range(100):
+    for _ in range(3000):
         if not threads():
             break
         time.sleep(0.01)

@@ -30,7 +30,7 @@ $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '53100'; END $$;
 CREATE TRIGGER wk_test_refuse BEFORE INSERT ON ledger.entry EXECUTE FUNCTION ledger.wk_test_refuse();
 """
 _ACCEPT = "DROP TRIGGER wk_test_refuse ON ledger.entry; DROP FUNCTION ledger.wk_test_refuse();"
-_SECONDS = 10.0
+_SECONDS = 60.0
 NOBODY = ("--tenant", "nobody-of-this-name")
 COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, str | None]]] = {
     "tenant.create": (("tenant", "create", "on-record"), ("done", None)),

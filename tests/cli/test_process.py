@@ -48,7 +48,7 @@ def test_server_workers_and_postgresql_leave_no_core() -> None:
         before = cores(served.path)
         os.kill(workers[0], signal.SIGSEGV)
         os.kill(supervisor, signal.SIGSEGV)
-        status = served.process.wait(timeout=30)
+        status = served.process.wait(timeout=120)
         assert status == -signal.SIGSEGV
         assert cores(served.path) == before
 

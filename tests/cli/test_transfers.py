@@ -190,7 +190,7 @@ def test_stopped_with_ctrl_c_and_resumed(vault: Deployment, key: str, many: Path
     )
     _wait_for_progress(vault, key)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "It is stopped" in said
     assert "same command again" in said

@@ -159,7 +159,7 @@ async def test_the_embedded_server_writes_it(database: Database) -> None:
         pid = connection.get_server_pid()
         await connection.close()
     seen: list[connection_log.Session] = []
-    for _ in range(50):
+    for _ in range(600):
         found = log.read(place, begun=begun, since=None)
         place = found.place
         seen += found.sessions

@@ -145,7 +145,7 @@ async def test_server_that_is_stopping_is_started_again(server: EmbeddedServer) 
     assert first is not None
     connection = await asyncpg.connect(**server.endpoint(database="postgres").arguments())
     os.kill(first, signal.SIGTERM)
-    for _ in range(200):
+    for _ in range(3000):
         found = postmaster.running(server.data)
         if found is not None and found.stopping:
             break

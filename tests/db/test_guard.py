@@ -82,7 +82,7 @@ async def test_lost_durability_is_refused(pg_server: Server, name: str) -> None:
 
 
 async def _until(connection: Connection, name: str, value: str) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if await connection.fetchval("SELECT current_setting($1)", name) == value:
             return
         await connection.fetchval("SELECT pg_sleep(0.01)")

@@ -30,7 +30,7 @@ from wellkeep.db import postmaster
 from wellkeep.db.pool import Limits, Pool
 
 _CANARY = "canary-7c1f"
-_SHORT = Limits(max_size=2, acquire_seconds=1.5, connect_seconds=1.5, command_seconds=1.5, lock_seconds=1.0)
+_SHORT = Limits(max_size=2, acquire_seconds=3.0, connect_seconds=3.0, command_seconds=3.0, lock_seconds=2.0)
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ async def test_server_without_connections_left(faulty: Database) -> None:
             pool = faulty.pool("wk_jobs", limits=_SHORT)
             with pytest.raises(DatabaseUnavailable):
                 await pool.open()
-        for _ in range(50):
+        for _ in range(1500):
             busy = await superuser.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename = 'wk_jobs'")
             if not busy:
                 break

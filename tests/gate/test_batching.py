@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from database import Database
-from gate.trial import READ, House, ReadNote, WriteNote, caller, house, reading, writing
+from gate.trial import READ, SLOW, House, ReadNote, WriteNote, caller, house, reading, writing
 from wellkeep.base.errors import DatabaseUnavailable, Internal, TenantContextRefused, WellkeepError
 from wellkeep.base.ids import uuid7
 from wellkeep.db.connection import Connection
@@ -112,7 +112,7 @@ async def test_a_connection_that_dies_while_a_call_boards_costs_nobody_an_error(
         if not killed:
             async with database.connect() as administrator:
                 killed.extend(await administrator.fetch(_KILL_ALL, database.name))
-            await asyncio.sleep(0.1)  # for the driver to hear of it
+            await asyncio.sleep(0.5)  # for the driver to hear of it
         return batch
 
     monkeypatch.setattr(batching.Lane, "_boarded", boarded)
@@ -199,7 +199,7 @@ async def test_whoever_leaves_before_its_single_run_is_skipped(home: House, tena
         asyncio.create_task(home.gate.change(decision, call))
         for call in (WriteNote(uuid7(), mood="slow"), WriteNote(note), WriteNote(uuid7(), mood="poison"))
     ]
-    await asyncio.sleep(0.45)
+    await asyncio.sleep(1.5 * SLOW)
     tasks[1].cancel()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers[0], list)
@@ -279,7 +279,7 @@ async def test_whoever_leaves_a_read_in_the_air_is_forgotten(home: House, tenant
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
             await going
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.4 * SLOW)
     assert await home.gate.read(decision, ReadNote(uuid7())) == []
 
 

@@ -30,6 +30,8 @@ from wellkeep.ledger.seal import SealKey
 from wellkeep.ledger.splice import Appended
 from wellkeep.ledger.writer import LedgerWriter
 
+SLOW = 1.0
+"""How long a slow one takes, in seconds."""
 SCHEMA = """
 CREATE SCHEMA trial;
 GRANT USAGE ON SCHEMA trial TO wk_app;
@@ -56,8 +58,8 @@ BEGIN
     WHEN 'die_alone' THEN
       IF nextval('trial.tries') = 1 THEN RAISE EXCEPTION 'first' USING ERRCODE = '22012'; END IF;
       PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5);
-    WHEN 'slow_poison' THEN PERFORM pg_sleep(0.3); RAISE EXCEPTION 'late' USING ERRCODE = '22012';
-    WHEN 'slow' THEN PERFORM pg_sleep(0.3);
+    WHEN 'slow_poison' THEN PERFORM pg_sleep(1.0); RAISE EXCEPTION 'late' USING ERRCODE = '22012';
+    WHEN 'slow' THEN PERFORM pg_sleep(1.0);
     ELSE NULL;
   END CASE;
 END $$;

@@ -16,7 +16,7 @@ import pytest
 from database import scratch_home
 from wellkeep.prove.registry import PROBES
 
-_SECONDS = 400
+_SECONDS = 1200
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def _processes(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(1300)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="what is to be pasted needs curl (Debian package: curl)")
 def test_a_demo_comes_up_proves_itself_and_can_be_removed(state: Path) -> None:
     try:

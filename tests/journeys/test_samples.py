@@ -117,7 +117,7 @@ class Journey:
             base_url=self.served.url,
             headers={"Authorization": f"Bearer {self.key}"},
             verify=pinned(self.served.home.resolve("secrets/tls.crt")),
-            timeout=60,
+            timeout=300,
             trust_env=False,
         )
 

@@ -127,12 +127,12 @@ async def test_a_no_is_an_answer(trouble: Exception, outcome: str) -> None:
 
 
 async def test_a_service_that_hangs_is_let_go_in_time_and_never_met_by_a_crowd() -> None:
-    scene = Scene(seconds=0.2)
+    scene = Scene(seconds=0.5)
     scene.service.hangs = True
     began = asyncio.get_running_loop().time()
     results = await asyncio.gather(*(scene.call() for _ in range(300)), return_exceptions=True)
     assert all(isinstance(result, KeysUnavailable) for result in results)
-    assert asyncio.get_running_loop().time() - began < 1.0
+    assert asyncio.get_running_loop().time() - began < 5.0
     assert scene.service.asked == scene.service.most == 16
     assert scene.calls == {("test", "timeout"): 16}
 

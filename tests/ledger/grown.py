@@ -52,7 +52,7 @@ class Grown:
 
     async def signed(self) -> None:
         """Wait until a checkpoint of every log's end is stored: by us, or by the round that is under way."""
-        async with asyncio.timeout(5), self.database.connect() as connection:
+        async with asyncio.timeout(60), self.database.connect() as connection:
             while await connection.fetchval("SELECT count(*) FROM ledger.sealed_heads(false)") > self.never_signed:
                 assert await self.parts.checkpointer.sign_now()
                 await asyncio.sleep(0.01)

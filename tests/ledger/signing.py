@@ -75,7 +75,7 @@ def checkpoint_of(row: Record, origin: str) -> Checkpoint:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds, for five seconds at most."""
-    async with asyncio.timeout(5):
+    """Wait until `condition` holds, for a minute at most."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # what is waited for is another task's state
             await asyncio.sleep(0.02)

@@ -56,16 +56,21 @@ async def test_each_entry_is_signed_within_moments_while_a_log_grows(
     database: Database, tenant: UUID, tmp_path: Path
 ) -> None:
     """Within a second on a machine of its own, as the specification says; on one that is shared, not much later."""
+    loop, late = asyncio.get_running_loop(), 0.0
     async with signing(database, tmp_path, period=checkpointer.PERIOD_SECONDS) as parts:
+        began = loop.time()
         for _ in range(12):
+            step = loop.time()
             await parts.writer.append(tenant, prepared(1))
             await asyncio.sleep(0.2)
+            late = max(late, loop.time() - step - 0.2)
+        took = loop.time() - began
     async with database.connect() as connection:
         waited = [row["waited"].total_seconds() for row in await connection.fetch(_WAITED, tenant)]
         rounds = await connection.fetchval("SELECT count(*) FROM ledger.checkpoint WHERE tenant_id = $1", tenant)
     assert len(waited) == 13
-    assert 0 <= max(waited) < 2
-    assert rounds <= 6, "one signature for all entries of a round"
+    assert 0 <= max(waited) < 2 + 2 * late, "as late as the machine itself, and not more"
+    assert rounds <= took / checkpointer.PERIOD_SECONDS + 3, "one signature for all entries of a round"
 
 
 async def test_a_note_of_one_log_is_none_of_another(tenant: UUID) -> None:

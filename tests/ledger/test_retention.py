@@ -152,11 +152,11 @@ async def test_who_appends_does_not_wait_for_what_a_drop_takes_long_for(database
         [march, _] = await months(connection)
         runs = await runs_of(connection, march)
     await said(database, runs)
-    async with writing(database, seconds=2.0) as writer:
+    async with writing(database, seconds=10.0) as writer:
         async with database.connect() as connection, connection.transaction():
             await connection.execute("SELECT FROM ledger.entry_subject FOR UPDATE")
             dropping = asyncio.create_task(dropped(database, march))
-            async with asyncio.timeout(5), database.connect() as observer:
+            async with asyncio.timeout(60), database.connect() as observer:
                 while not await observer.fetchval(_WAITING):  # noqa: ASYNC110  # for a lock in the database
                     await asyncio.sleep(0.01)
             await writer.append(tenant, prepared())

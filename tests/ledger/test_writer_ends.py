@@ -38,7 +38,7 @@ async def test_a_stop_that_can_not_wait_refuses_everybody(
 
 
 async def test_a_caller_who_left_while_the_database_failed(database: Database, tenant: UUID) -> None:
-    async with writing(database, seconds=0.5) as writer:
+    async with writing(database, seconds=2.0) as writer:
         await writer.append(tenant, prepared())
         async with database.connect() as blocker, blocker.transaction():
             await blocker.execute(LOCKED, tenant)

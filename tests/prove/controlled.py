@@ -32,7 +32,7 @@ from wellkeep.prove.server import free_addresses
 SOURCE = Path(wellkeep.__file__).parent
 VERIFIER = Path(__file__).parents[2] / "verifiers/python/wellkeep_verify.py"
 """Stands beside the package where it is installed, and so in a copy."""
-_SECONDS, _EVERY_SECONDS = 150, 400
+_SECONDS, _EVERY_SECONDS = 400, 1200
 """How long one command takes at most, and one that runs every probe there is."""
 
 

@@ -146,18 +146,20 @@ async def test_two_writers_never_write_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_file_system_that_hangs_takes_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
+    met, release = threading.Event(), threading.Event()
     sync = os.fsync
 
     def hang(descriptor: int) -> None:
-        release.wait(10)
+        met.set()
+        release.wait(60)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", hang)
     made = receiver(tmp_path / "ledger.jsonl")
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await made.send([gap(1)])
+    hanging = asyncio.create_task(made.send([gap(1)]))
+    assert await asyncio.to_thread(met.wait, 60)
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
     with pytest.raises(SinkTrouble) as failed:
         await made.send([gap(2)])
     assert failed.value.code == Trouble.TIMED_OUT

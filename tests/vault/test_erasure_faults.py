@@ -39,7 +39,7 @@ SELECT (SELECT count(*) FROM keys.subject_key WHERE subject_id = $1) AS keys,
        (SELECT count(*) FROM vault.erased_state) AS states
 """
 _SLOW = (
-    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END'",
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.2); RETURN NEW; END'",
     "CREATE TRIGGER slow BEFORE INSERT ON vault.erased_state FOR EACH ROW EXECUTE FUNCTION slow()",
     "CREATE TRIGGER slow AFTER INSERT ON vault.tombstone FOR EACH ROW EXECUTE FUNCTION slow()",
     "CREATE TRIGGER slow AFTER UPDATE ON vault.subject FOR EACH ROW EXECUTE FUNCTION slow()",
@@ -157,7 +157,7 @@ async def test_a_patient_of_many_records_is_given_more_time_than_the_pool_gives(
     assert made.subject is not None
     for statement in _SLOW:
         await stack.as_superuser(statement)
-    hurried = Limits(min_size=0, max_size=2, command_seconds=0.5)
+    hurried = Limits(min_size=0, max_size=2, command_seconds=2.0)
     async with stack.database.pool("wk_app", limits=hurried) as pool:
         stack.gate._pool = pool
         await Erasures(stack.vault.context, remember=stones.note).erase(officer, made.subject)

@@ -323,7 +323,7 @@ async def test_new_writes_use_the_next_key_before_anything_is_sealed_anew(stack:
 
 async def _waiting(stack: Stack) -> None:
     """Wait until a write waits for a lock."""
-    for _ in range(200):
+    for _ in range(1500):
         if await stack.as_superuser(_LOCKED):
             return
         await asyncio.sleep(0.02)

@@ -121,15 +121,15 @@ def test_a_refused_pin_is_not_tried_again_until_the_file_holds_another(hsm: Soft
 
 
 async def test_a_library_that_hangs_keeps_nobody_waiting_and_piles_nothing_up(hsm: SoftHsm) -> None:
-    token = Token(module=MODULE, label=hsm.label, pin=hsm.pin, seconds=0.2)
+    token = Token(module=MODULE, label=hsm.label, pin=hsm.pin, seconds=1.0)
     await token.run(_nothing)
     began = time.monotonic()
     hanging = [asyncio.create_task(token.run(_hangs))]
     hanging += [asyncio.create_task(token.run(_nothing)) for _ in range(100)]
     ended = await asyncio.gather(*hanging, return_exceptions=True)
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 3.5
     assert all(isinstance(one, KeysUnavailable) for one in ended)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(4.0)
     await token.run(_nothing)
 
 
@@ -243,4 +243,4 @@ def _nothing(_: pkcs11.Session) -> None:
 
 
 def _hangs(_: pkcs11.Session) -> None:
-    time.sleep(1.0)
+    time.sleep(4.0)
