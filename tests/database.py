@@ -137,7 +137,11 @@ class Database:
         limits: Limits | None = None,
         codes: Codes | None = None,
     ) -> Pool:
-        """Return a pool of `role`'s, to be opened: `async with database.pool("wk_app") as pool`."""
+        """Return a pool of `role`'s, to be opened: `async with database.pool("wk_app") as pool`.
+
+        Unless `limits` says otherwise it waits for its server as long as a slow machine may take.
+        """
+        limits = limits or Limits(acquire_seconds=60.0, connect_seconds=60.0)
         return Pool(self.endpoint(role), context_key=self.context_key, clock=clock, limits=limits, codes=codes)
 
     def token(self, connection: Connection, tenant: UUID) -> str:

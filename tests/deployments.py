@@ -120,11 +120,11 @@ class Deployment:
             trust_env=False,
         )
 
-    def start(self, *options: str, output: Path | None = None) -> None:
-        """Serve it, and wait until it answers."""
+    def start(self, *options: str, output: Path | None = None, program: Sequence[str | Path] = WELLKEEP) -> None:
+        """Serve it by `program`, and wait until it answers."""
         with (output or self.home.log / "serve.out").open("ab") as stream:
             self.process = subprocess.Popen(  # noqa: S603 -- our own program
-                [*WELLKEEP, "serve", str(self.path), *options],
+                [*program, "serve", str(self.path), *options],
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import httpx
@@ -61,6 +62,7 @@ from wellkeep.base.settings import LedgerSettings, Settings
 from wellkeep.db.pool import Pool
 from wellkeep.egress.egress import Egress
 from wellkeep.findings.findings import Findings
+from wellkeep.gate import brake
 from wellkeep.gate.acts import Caller
 from wellkeep.gate.gate import Gate
 from wellkeep.gate.policy import Policy
@@ -217,6 +219,7 @@ async def stack(
     """Open everything that the edge stands on."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
+        opened.enter_context(patch.object(brake, "OLDEST", 60.0))  # a slow machine is none whose ledger is away
         app = await opened.enter_async_context(database.pool("wk_app"))
         auth = await opened.enter_async_context(database.pool("wk_auth"))
         ledger = await opened.enter_async_context(database.pool("wk_ledger"))

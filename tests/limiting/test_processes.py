@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from wellkeep.base.limit_settings import LimitSettings
 from wellkeep.base.settings import EgressSettings, Place
 
 LIMIT = 60
+PATIENT = Path(__file__).with_name("patient.py")
 _CONNECTIONS = 16
 
 
@@ -74,7 +76,7 @@ async def test_exactly_the_limit_passes_on_both_workers_and_no_more_without_redi
     try:
         with deployment() as made:
             settled(made, redis.port)
-            made.start("--workers", "2")
+            made.start("--workers", "2", program=(sys.executable, PATIENT))
             assert made.wk("tenant", "create", "limited").code == 0
             told = await asked(made, limited(made), 160)
             assert told == {200: LIMIT, 429: 160 - LIMIT}

@@ -134,7 +134,7 @@ async def open_stack(database: Database, tenant: UUID, other: UUID) -> AsyncIter
     kms, epochs = a_root(), epoch_keys(1)
     async with database.connect("wk_migrate") as connection:
         deployment = await provision_deployment(connection, OneRoot(kms))
-    limits = Limits(min_size=0, max_size=8)
+    limits = Limits(min_size=0, max_size=8, acquire_seconds=60.0, connect_seconds=60.0)
     async with database.pool("wk_app", limits=limits) as pool, database.pool("wk_ledger") as ledger_pool:
         findings = Findings(pool, clock=clock)
         seal = SealKey(deployment.seal.key_id, deployment.seal.secret)
