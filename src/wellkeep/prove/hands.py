@@ -42,6 +42,7 @@ _SENDERS: Final = {
     "provider": "administrator",
     "impersonation": "privacy_officer",
     "glass": "privacy_officer",
+    "finding": "privacy_officer",
 }
 """Which role's key sends requests of which permission, or kind of permission; all others the integration."""
 _WHY: Final = "a probe does every act once"
