@@ -49,6 +49,11 @@ _WHY: Final = "a probe does every act once"
 _HOUR: Final = timedelta(hours=1)
 
 
+def key_role(permission: str) -> str:
+    """Return the role whose key sends requests of `permission`."""
+    return _SENDERS.get(permission) or _SENDERS.get(permission.partition(":")[0], "integration")
+
+
 @dataclass(frozen=True, slots=True)
 class Hands:
     """A key of the platform's administrator, and people's clients."""
@@ -69,7 +74,7 @@ class Hands:
         if request.permission in persons:
             return persons[request.permission]
         kind = request.permission.partition(":")[0]
-        role = _SENDERS.get(request.permission) or _SENDERS.get(kind, "integration")
+        role = key_role(request.permission)
         ours = kind == "tenant" or request.operation == "tenant_erasure" or request.permission == "egress:change"
         ours = ours or request.operation.startswith("tenant_review") or request.operation == "tenant_user_leave"
         return await stage.client(self.platform if ours else stage.a.keys[role], admin=request.admin)
