@@ -51,7 +51,7 @@ layers: .venv/test.stamp ## import-linter
 	$(BIN)/lint-imports
 
 test: .venv/test.stamp .venv-servers/test.stamp ## pytest with coverage floors
-	@scripts/provider
+	@scripts/node-packages
 	scripts/test
 
 soak: .venv/test.stamp ## the crash and fault tests with their full counts

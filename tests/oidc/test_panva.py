@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import pytest
 from api.stack import stack
 from database import Database
 from egress.outside import Certificates, Names, Noted
+from node_packages import missing, modules
 from oidc.conftest import ROLES
 from oidc.hostile import BACK, CLIENT, HOST, PLACE, SECRET
 from wellkeep.access.providers import NewProvider
@@ -27,28 +27,19 @@ from wellkeep.base.settings import Place
 from wellkeep.egress.egress import Egress
 
 HERE = Path(__file__).parent
-MODULES = HERE.parents[1] / ".node" / "node_modules"
-
-
-def installed() -> str | None:
-    """Return why it can't run here, or None; what is installed is, to the byte, what was reviewed."""
-    if shutil.which("node") is None or not MODULES.is_dir():
-        return "node and oidc-provider are not installed (scripts/provider)"
-    found = json.loads((MODULES / ".package-lock.json").read_text())["packages"]
-    lines = {f"{name} {one['version']} {one['integrity']}" for name, one in found.items()}
-    return None if lines == set((HERE / "panva.lock").read_text().split("\n")[:-1]) else "other packages than reviewed"
+LOCK = HERE / "panva.lock"
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[int, Certificates]]:
-    reason = installed()
+    reason = missing(LOCK)
     if reason is not None:
         pytest.skip(reason)
     certificates = Certificates.make(tmp_path, HOST)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = MODULES / "wellkeep-panva.mjs"
+    script = modules(LOCK) / "wellkeep-panva.mjs"
     shutil.copy(HERE / "panva.mjs", script)
     command = ["node", str(script), str(certificates.chain), str(certificates.key), str(port), HOST, BACK]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ) as process:  # noqa: S603
