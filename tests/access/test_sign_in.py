@@ -73,6 +73,7 @@ async def with_app(opened: Stack, client: httpx.AsyncClient) -> tuple[dict[str, 
     planned = (await client.post("/v1/account/totp", json={}, headers=headers)).json()
     app = pyotp.TOTP(planned["secret"])
     assert pyotp.parse_uri(planned["uri"]).secret == planned["secret"]
+    assert planned["qr"].startswith("data:image/svg+xml;")
     body = {"id": planned["id"], "code": app.now()}
     confirmed = await client.post("/v1/account/totp/confirm", json=body, headers=headers)
     assert (await client.get("/v1/session", headers=headers)).status_code == 401, "the id is new"

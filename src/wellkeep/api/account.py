@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import segno
+
 from wellkeep.api import account_shapes as shapes
 from wellkeep.api import answers, browser
 from wellkeep.api.answers import Answer
@@ -31,7 +33,8 @@ async def plan_totp(call: Call) -> Answer:
     """Begin to set up an app."""
     body: shapes.TotpInput = call.body
     planned = await call.runtime.accounts.account.plan_totp(call.caller, name=body.name)
-    return answers.json(shapes.TotpPlanned(id=planned.id, secret=planned.secret, uri=planned.uri))
+    qr = segno.make_qr(planned.uri, error="m").svg_data_uri(scale=4, light="#fff")
+    return answers.json(shapes.TotpPlanned(id=planned.id, secret=planned.secret, uri=planned.uri, qr=qr))
 
 
 async def confirm_totp(call: Call) -> Answer:

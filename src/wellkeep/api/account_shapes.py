@@ -189,11 +189,12 @@ class AccountNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotpPlanned(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authenticator app is told, this once; `uri` is what a QR code shows."""
+    """What an authenticator app is told, this once; `qr` is a picture of `uri` as a QR code, an SVG as a data URL."""
 
     id: UUID
     secret: str
     uri: str
+    qr: str
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True):

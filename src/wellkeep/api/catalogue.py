@@ -12,6 +12,7 @@ from wellkeep.api.break_glass import BREAK_GLASS
 from wellkeep.api.collections import COLLECTIONS
 from wellkeep.api.console.files import FILES
 from wellkeep.api.console.pages import PAGES
+from wellkeep.api.console.people import PEOPLE
 from wellkeep.api.console.signing_in import SIGNING_IN
 from wellkeep.api.disclosures import DISCLOSURES
 from wellkeep.api.egress import EGRESS, EGRESS_SHOWN
@@ -62,6 +63,7 @@ _PUBLIC = (
     *TRUST,
     *SIGNING_IN,
     *PAGES,
+    *PEOPLE,
     *FILES,
     *HEALTH,
 )

@@ -122,6 +122,8 @@ def _people(place: Place) -> Iterator[Request]:
         called = name and f"{prefix}-{name}"
         for line in people_requests.users(user, base=base, prefix=prefix, name=called):
             yield _line(line, admin=prefix == "tenant_user")
+    yield _request("console_people", "user:read", "GET", "/console/people")
+    yield _request("console_person", "user:read", "GET", f"/console/people/{place.users[0]}")
 
 
 def _looked(place: Place) -> Iterator[Request]:

@@ -47,17 +47,23 @@
 
   function fields(form, by) {
     const body = Object.fromEntries([...new FormData(form, by?.name ? by : undefined)].filter(([, value]) => value !== ""));
+    for (const one of form.querySelectorAll("[data-flag]")) body[one.name] = one.checked;
+    for (const one of form.querySelectorAll("[data-list]")) body[one.name] = new FormData(form).getAll(one.name);
     if ("token" in form.dataset) body.token = token;
     return Object.keys(body).length ? body : undefined;
   }
 
   function show(id, told) {
     const place = document.getElementById(id);
-    for (const slot of place.querySelectorAll("[data-slot]")) slot.textContent = told[slot.dataset.slot];
+    for (const slot of place.querySelectorAll("[data-slot]")) slot.textContent = told[slot.dataset.slot] ?? slot.dataset.else ?? "";
     for (const slot of place.querySelectorAll("[data-slot-value]")) slot.value = told[slot.dataset.slotValue];
     for (const slot of place.querySelectorAll("[data-slot-href]")) {
       const address = String(told[slot.dataset.slotHref]);
       if (address.startsWith("otpauth://")) slot.href = address;
+    }
+    for (const slot of place.querySelectorAll("[data-slot-picture]")) {
+      const src = String(told[slot.dataset.slotPicture]);
+      if (src.startsWith("data:image/svg+xml;")) slot.replaceChildren(Object.assign(new Image(), { src, alt: slot.dataset.alt }));
     }
     for (const slot of place.querySelectorAll("[data-slot-list]")) {
       slot.replaceChildren(...told[slot.dataset.slotList].map((text) => Object.assign(document.createElement("li"), { textContent: text })));
