@@ -6,6 +6,7 @@
   const said = document.getElementById("said");
   const dialog = document.getElementById("step-up");
   const passkeys = Boolean(window.PublicKeyCredential?.parseRequestOptionsFromJSON);
+  const WATCHED = 12 * 3600;
   const BACK = /^\/console(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
 
   async function send(method, path, body) {
@@ -53,8 +54,7 @@
     return Object.keys(body).length ? body : undefined;
   }
 
-  function show(id, told) {
-    const place = document.getElementById(id);
+  function fill(place, told) {
     for (const slot of place.querySelectorAll("[data-slot]")) slot.textContent = told[slot.dataset.slot] ?? slot.dataset.else ?? "";
     for (const slot of place.querySelectorAll("[data-slot-value]")) slot.value = told[slot.dataset.slotValue];
     for (const slot of place.querySelectorAll("[data-slot-href]")) {
@@ -68,6 +68,11 @@
     for (const slot of place.querySelectorAll("[data-slot-list]")) {
       slot.replaceChildren(...told[slot.dataset.slotList].map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     }
+  }
+
+  function show(id, told) {
+    const place = document.getElementById(id);
+    fill(place, told);
     place.hidden = false;
     place.focus();
   }
@@ -186,6 +191,23 @@
     }
   }
 
+  // Asks each second how far something is, and fills what stands there; when it is over, the page is made anew.
+  async function watch(place) {
+    const over = place.dataset.over.split(" ");
+    for (let tries = 0; tries < WATCHED; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, document.hidden ? 5000 : 1000));
+      const answer = await send("GET", place.dataset.watch);
+      if (!answer.ok) {
+        if (answer.status === 401) return location.reload();
+        continue;
+      }
+      fill(place, answer.told);
+      if (over.includes(answer.told.state)) return location.reload();
+    }
+  }
+
+  globalThis.wellkeep = Object.freeze({ send, words, code, complain, say, fill, show, stepUp });
+
   let token = "";
   if (document.querySelector("form[data-token]")) {
     token = location.hash.slice(1);
@@ -209,5 +231,6 @@
     if (button.type === "button") button.addEventListener("click", () => byPasskey(button));
   }
   for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => dialog.close());
+  for (const place of document.querySelectorAll("[data-watch]")) watch(place);
   countDown();
 })();
