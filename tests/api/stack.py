@@ -36,6 +36,7 @@ from wellkeep.access.tenants import Tenants
 from wellkeep.api import logs
 from wellkeep.api.application import Application, build
 from wellkeep.assembly.anchors import policy_of
+from wellkeep.assembly.condition import Conditions
 from wellkeep.assembly.desk import Desk
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.egress_denials import HeldDenials
@@ -53,6 +54,7 @@ from wellkeep.assembly.reviewing import Reviewing, open_reviewing
 from wellkeep.assembly.sweeping import Sweeper
 from wellkeep.assembly.tombstones import Tombstones
 from wellkeep.assembly.trials import Trials
+from wellkeep.assembly.verdict import Verdict
 from wellkeep.base.clock import Clock, SystemClock
 from wellkeep.base.ids import PLATFORM_TENANT, uuid7
 from wellkeep.base.key_settings import KeySettings
@@ -123,6 +125,14 @@ class StackReadiness:
         return "wellkeep_more 1\n"
 
 
+class StackConditions(Conditions):
+    """As it is, but for the doctor: that one looks at a home, and these tests have none."""
+
+    async def examine(self, caller: Caller) -> list[Verdict]:
+        await self._enter(caller)
+        return [Verdict("It is looked at", fine=True), Verdict("It is fit", fine=False, mend="Make it so")]
+
+
 _Core: Any = SimpleNamespace
 """What of a core the rotations stand on."""
 
@@ -159,6 +169,7 @@ class Stack:
     publishing: Publishing
     findings: Findings
     limits: RateLimits
+    conditions: Conditions
     log: io.StringIO
     readiness: StackReadiness = field(default_factory=StackReadiness)
 
@@ -331,6 +342,14 @@ async def stack(
             egress_list=_egress_list(gate),
             findings=findings,
             limits=limiting.requests,
+            conditions=StackConditions(
+                gate=gate,
+                pool=app,
+                parts=StackReadiness(),
+                home=Home(memory.parent),
+                settings=told,
+                database=_Core(embedded=None),
+            ),
             log=log,
         )
 

@@ -29,7 +29,7 @@ CONSOLE = {
 }  # fmt: skip
 OPEN = {
     "public": SIGN_IN | PROVIDERS | TRUST | CONSOLE | REFERENCE | {"healthz", "readyz"},
-    "admin": SIGN_IN | REFERENCE | {"healthz", "readyz", "metrics"},
+    "admin": SIGN_IN | CONSOLE | REFERENCE | {"healthz", "readyz", "metrics"},
 }
 """Reviewed: the only addresses that answer without a key."""
 

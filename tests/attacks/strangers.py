@@ -58,7 +58,7 @@ PATH_KINDS = {
 NOBODYS = {"number", "code", "place", "tenant", "provider", "claim", "file"}
 """Parameters that are no customer's: counts, our pages, claims, places of the deployment, the door to sign in by."""
 
-QUERY_KINDS = {"actor": "user", "subject": "subject"}
+QUERY_KINDS = {"actor": "user", "subject": "subject", "whose": "tenant"}
 OTHER_QUERIES = {
     *("fields", "revision", "limit", "cursor", "action", "purpose", "outcome", "format", "since", "until", "waiting"),
     *("state", "code", "iss", "error", "error_description", "error_uri", "error_subcode", "session_state", "scope"),

@@ -127,6 +127,7 @@ class Window:
 
     def look(self, name: str) -> None:
         """Look at the page as it is now, in both colours, wide and on a phone: axe finds nothing, nothing is cut."""
+        assert self.complaints == [], name
         schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
         for scheme in schemes:
             self.page.emulate_media(color_scheme=scheme)
@@ -140,9 +141,10 @@ class Window:
 
 
 @contextmanager
-def window(browser: Browser, served: Deployment) -> Iterator[Window]:
+def window(browser: Browser, served: Deployment, *, administration: bool = False) -> Iterator[Window]:
     """Open a window with a cookie jar of its own; whatever the browser complains of is kept."""
-    port = served.home.settings().listen.public.rpartition(":")[2]
+    listen = served.home.settings().listen
+    port = (listen.admin if administration else listen.public).rpartition(":")[2]
     # What passkeys ask of an address is a name; and the deployment's certificate is a development's.
     context = browser.new_context(ignore_https_errors=True, viewport=WIDE)
     context.set_default_timeout(_SECONDS * 1000)

@@ -12,9 +12,13 @@ from pages.conftest import TENANT
 from pages.looking import WIDE, Member, Window, invalid, window
 
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
-OUTSIDE = ("/trust", "/sign-in", "/invitation", "/sign-in/provider?tenant=st-elsewhere&provider=keycloak", "/console")
+OUTSIDE = (
+    *("/trust", "/trust/claims/rest.fields", "/trust/claims/none", "/sign-in", "/invitation", "/console"),
+    "/sign-in/provider?tenant=st-elsewhere&provider=keycloak",
+)
 INSIDE = (
-    *("/console", "/console/ledger", "/console/people", "/console/account", "/console/ledger?action=nonsense"),
+    *("/console", "/console/ledger", "/console/people", "/console/account", "/console/design"),
+    "/console/ledger?action=nonsense",
     *(
         "/console/ledger?since=2026-01-01T00:00&outcome=authorised",
         "/console/ledger/00000000-0000-7000-8000-000000000000",
@@ -37,8 +41,10 @@ def looked_at(seen: Window, path: str) -> None:
     seen.open(path)
     seen.look(path)
     assert seen.page.title() != "run"
-    assert len(seen.documents) == 1
-    assert invalid(seen.documents) == ""
+    # The answer to a reload that came before may be told of late.
+    documents = {name: text for name, text in seen.documents.items() if name.endswith(" " + seen.base + path)}
+    assert len(documents) == 1
+    assert invalid(documents) == ""
     assert seen.complaints == []
 
 

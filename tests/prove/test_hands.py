@@ -7,7 +7,7 @@ from wellkeep.base.permissions import Permission
 from wellkeep.prove.hands import key_role
 
 PERSONS = {"account:enrol", "account:use", "impersonation:start", "impersonation:permit", "glass:break"}
-PLATFORMS = {"tenant:create", "tenant:read", "tenant:change", "tenant:erase", "egress:change"}
+PLATFORMS = {"tenant:create", "tenant:read", "tenant:change", "tenant:erase", "egress:change", "deployment:read"}
 OVER_NO_API = {"record:reseal", "prove:run", "deployment:operate"}
 
 

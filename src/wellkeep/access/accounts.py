@@ -22,10 +22,14 @@ from wellkeep.gate.gate import Gate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where people find this deployment: `host` is what passkeys are for, `port` the public listener's."""
+    """Where people find this deployment: `host` is what passkeys are for, `port` the public listener's.
+
+    `administration` is the port of the other listener that people sign in at.
+    """
 
     host: str
     port: int = 443
+    administration: int | None = None
     mails: bool = False
 
     @property
@@ -36,7 +40,8 @@ class Site:
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of our own pages: behind a proxy that takes 443, and reached as we listen."""
-        return tuple(dict.fromkeys((f"https://{self.host}", f"https://{self.authority}")))
+        other = () if self.administration is None else (f"https://{self.host}:{self.administration}",)
+        return tuple(dict.fromkeys((f"https://{self.host}", f"https://{self.authority}", *other)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,12 @@ def build(
     """Return the application of `listener`; raises Misconfigured where a route is neither protected nor open."""
     counters = metrics or Metrics(catalogue.names())
     routes = catalogue.routes(listener, counters)
-    inner = assemble(routes, runtime)
+    inner = assemble(routes, runtime, listener)
     edge = Edge(inner, listener=listener, metrics=counters, clock=clock or SystemClock())
     return Application(edge, inner, routes)
 
 
-def assemble(routes: Sequence[Route], runtime: Runtime) -> Litestar:
+def assemble(routes: Sequence[Route], runtime: Runtime, listener: Listener = "public") -> Litestar:
     """Return the Litestar application that serves `routes` and nothing of its own."""
 
     def on_error(request: Request, error: Exception) -> Response:  # type: ignore[type-arg]  # Litestar resolves the names
@@ -59,7 +59,7 @@ def assemble(routes: Sequence[Route], runtime: Runtime) -> Litestar:
                 status_code=200,  # the answer brings its own
                 name=route.name,
                 opt={"route": route},
-            )(endpoint(route, runtime))
+            )(endpoint(route, runtime, listener))
             for route in routes
         ],
         openapi_config=None,

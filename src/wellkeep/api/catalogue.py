@@ -10,10 +10,14 @@ from wellkeep.api.apikeys import APIKEYS
 from wellkeep.api.approvals import APPROVALS
 from wellkeep.api.break_glass import BREAK_GLASS
 from wellkeep.api.collections import COLLECTIONS
+from wellkeep.api.console.administration import ADMINISTRATION
 from wellkeep.api.console.files import FILES
-from wellkeep.api.console.pages import PAGES
+from wellkeep.api.console.keys import KEY_PAGES
+from wellkeep.api.console.pages import EVERYWHERE, PAGES
 from wellkeep.api.console.people import PEOPLE
+from wellkeep.api.console.search import SEARCH
 from wellkeep.api.console.signing_in import SIGNING_IN
+from wellkeep.api.deployment import DEPLOYMENT
 from wellkeep.api.disclosures import DISCLOSURES
 from wellkeep.api.egress import EGRESS, EGRESS_SHOWN
 from wellkeep.api.erasure import ERASURE, TENANT_ERASURE
@@ -64,6 +68,7 @@ _PUBLIC = (
     *SIGNING_IN,
     *PAGES,
     *PEOPLE,
+    *SEARCH,
     *FILES,
     *HEALTH,
 )
@@ -80,6 +85,13 @@ _ADMIN = (
     *APPROVALS,
     *EGRESS,
     *STEPPING_IN,
+    *DEPLOYMENT,
+    *SIGNING_IN,
+    *EVERYWHERE,
+    *ADMINISTRATION,
+    *KEY_PAGES,
+    *SEARCH,
+    *FILES,
     *HEALTH,
 )
 _UNTABLED = ("metrics", "openapi", "docs", "docs_style", "problem_page")

@@ -19,7 +19,7 @@ from wellkeep.api.answers import Answer, Stream
 from wellkeep.api.exchange import Exchange, exchange_of
 from wellkeep.api.limits import read_body
 from wellkeep.api.logs import log
-from wellkeep.api.routes import Call, Route
+from wellkeep.api.routes import Call, Listener, Route
 from wellkeep.api.runtime import Runtime
 from wellkeep.base import errors
 from wellkeep.gate.acts import Caller
@@ -29,8 +29,8 @@ Endpoint = Callable[[Request], Awaitable[ASGIApp]]  # type: ignore[type-arg]  # 
 _UNDECODED = (None, bytes)
 
 
-def endpoint(route: Route, runtime: Runtime) -> Endpoint:
-    """Return the handler that Litestar calls for `route`."""
+def endpoint(route: Route, runtime: Runtime, listener: Listener = "public") -> Endpoint:
+    """Return the handler that Litestar calls for `route` of `listener`."""
     protected = route.permission is not None
 
     async def handle(request: Request) -> ASGIApp:  # type: ignore[type-arg]  # Litestar resolves the bare name
@@ -53,7 +53,7 @@ def endpoint(route: Route, runtime: Runtime) -> Endpoint:
                 body = raw if route.body in _UNDECODED else await decoding.decode_aside(raw, route.body)
                 path = scope["path_params"]
                 asked = (runtime, exchange.request, found, path, scope["raw_path"], parameters, body, caller)
-                call = Call(*asked, peer.address(scope))
+                call = Call(*asked, peer.address(scope), listener)
                 answer: Answer | Stream = await route.serve(call)
                 if isinstance(answer, Stream):
                     await answer.prepare()

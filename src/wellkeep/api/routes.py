@@ -33,7 +33,8 @@ class Call:
     """One request, decoded: what a route's function gets.
 
     `body` is what the route declares (a Struct, or bytes); `found` are the known headers,
-    `query` the declared parameters, `path` those of the address as they were sent, `ip` the peer's address.
+    `query` the declared parameters, `path` those of the address as they were sent, `ip` the peer's address,
+    `listener` the one that was asked.
     """
 
     runtime: Runtime
@@ -45,6 +46,7 @@ class Call:
     body: Any
     identified: Caller | None
     ip: str | None = None
+    listener: Listener = "public"
 
     @property
     def caller(self) -> Caller:

@@ -19,6 +19,7 @@ from wellkeep.access.authenticator import Authenticator
 from wellkeep.access.limits import RateLimits
 from wellkeep.access.single_sign_on import SingleSignOn
 from wellkeep.access.tenants import Tenants
+from wellkeep.assembly.condition import Conditions
 from wellkeep.assembly.desk import Desk
 from wellkeep.assembly.disclosures import Disclosures
 from wellkeep.assembly.egress_list import EgressList
@@ -120,6 +121,8 @@ class Runtime(Protocol):
     def findings(self) -> Findings: ...  # noqa: D102
     @property
     def readiness(self) -> Readiness: ...  # noqa: D102
+    @property
+    def conditions(self) -> Conditions: ...  # noqa: D102
 
 
 RuntimeFactory = Callable[[], AbstractAsyncContextManager[Runtime]]

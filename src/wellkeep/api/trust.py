@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -15,7 +16,7 @@ from wellkeep.api import answers
 from wellkeep.api.answers import CSS, HTML, PLAIN, Answer
 from wellkeep.api.routes import Call, Route
 from wellkeep.assembly.publishing import Publishing
-from wellkeep.base.errors import NotFound
+from wellkeep.base.errors import NotFound, WellkeepError
 from wellkeep.prove.claims import load_claims
 from wellkeep.prove.documents import StepDocument
 from wellkeep.prove.evidence import State, Where
@@ -126,6 +127,12 @@ async def show_claim(call: Call) -> Answer:
     raise NotFound
 
 
+def _no_claim(error: WellkeepError, _path: str, request: UUID) -> Answer:
+    """Return the page for a claim that is not there, or that is not published."""
+    body = trust.missing_page(title=type(error).title, request=str(request))
+    return Answer(error.status, body, media=HTML, headers=(POLICY,))
+
+
 async def show_json(call: Call) -> Answer:
     """Return what the page shows, for programs."""
     told = await _trust(call)
@@ -222,6 +229,7 @@ TRUST = (
         open_because=_OPEN,
         answer_media="text/html",
         problems=(NotFound,),
+        refuse=_no_claim,
     ),
     Route(
         method="GET",

@@ -30,5 +30,5 @@ def accounts(home: Home, core: Core, authenticator: Authenticator) -> Accounts:
 
 def site(settings: Settings) -> Site:
     """Return where people find the deployment of these settings."""
-    port = int(settings.listen.public.rsplit(":", 1)[1])
-    return Site(host=settings.host, port=port, mails=settings.mail.place is not None)
+    port, administration = (int(one.rpartition(":")[2]) for one in (settings.listen.public, settings.listen.admin))
+    return Site(host=settings.host, port=port, administration=administration, mails=settings.mail.place is not None)

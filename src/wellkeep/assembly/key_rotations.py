@@ -82,6 +82,11 @@ class KeyRotations:
         )
         self._approvals = Approvals(gate=core.gate, clock=core.clock)
 
+    @property
+    def limit(self) -> timedelta:
+        """How old a key that is replaced by new ones may become."""
+        return timedelta(days=self.core.settings.keys.rotate_days)
+
     async def start(self, caller: Caller, tier: Tier, *, tenant: UUID | None = None) -> Rotation:
         """Begin a rotation and queue its job; return it, or the one of its tier that runs already.
 

@@ -13,6 +13,7 @@ from wellkeep.access.limits import RateLimits
 from wellkeep.access.single_sign_on import SingleSignOn, open_single_sign_on
 from wellkeep.access.tenants import Tenants
 from wellkeep.assembly.accounts import accounts
+from wellkeep.assembly.condition import Conditions
 from wellkeep.assembly.core import Core, open_core
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.desk import Desk
@@ -79,6 +80,7 @@ class Runtime:
     publishing: Publishing
     findings: Findings
     readiness: Readiness
+    conditions: Conditions
 
     @property
     def limits(self) -> RateLimits:
@@ -97,9 +99,8 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(home, settings, database))
         authenticator = await _authenticator(core, stack)
-        people = _people(home, core, authenticator, stack)
-        cursors = Cursors(core.keys.cursors)
-        vault = _vault(core, cursors)
+        cursors, readiness = Cursors(core.keys.cursors), Readiness(core)
+        vault, people = _vault(core, cursors), _people(home, core, authenticator, stack)
         erasing = open_erasing(core, vault.context, _tombstones(home, core))
         yield Runtime(
             core=core,
@@ -130,8 +131,13 @@ async def open_runtime(home: Home, settings: Settings, database: Database) -> As
             policies=open_policies(core, vault.context),
             publishing=_publishing(home, core),
             findings=core.findings,
-            readiness=Readiness(core),
+            readiness=readiness,
+            conditions=_conditions(home, database, core, readiness),
         )
+
+
+def _conditions(home: Home, database: Database, core: Core, parts: Readiness) -> Conditions:
+    return Conditions(gate=core.gate, pool=core.app, parts=parts, home=home, settings=core.settings, database=database)
 
 
 def _people(home: Home, core: Core, authenticator: Authenticator, stack: AsyncExitStack) -> Accounts:

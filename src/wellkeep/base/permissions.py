@@ -68,4 +68,5 @@ class Permission(StrEnum):
     EGRESS_CHANGE = "egress:change"
     FINDING_READ = "finding:read"
     PROVE_RUN = "prove:run"
+    DEPLOYMENT_READ = "deployment:read"
     DEPLOYMENT_OPERATE = "deployment:operate"

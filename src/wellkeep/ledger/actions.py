@@ -110,6 +110,7 @@ class Action(StrEnum):
     DEPLOYMENT_STARTED = "deployment.started"
     DEPLOYMENT_STOPPED = "deployment.stopped"
     DEPLOYMENT_INIT = "deployment.init"
+    DEPLOYMENT_READ = "deployment.read"
     MIGRATION_APPLIED = "migration.applied"
     PROVE_RUN = "prove.run"
     FINDING_READ = "finding.read"

@@ -75,8 +75,9 @@ class Hands:
             return persons[request.permission]
         kind = request.permission.partition(":")[0]
         role = key_role(request.permission)
-        ours = kind == "tenant" or request.operation == "tenant_erasure" or request.permission == "egress:change"
-        ours = ours or request.operation.startswith("tenant_review") or request.operation == "tenant_user_leave"
+        ours = kind in {"tenant", "deployment"} or request.permission == "egress:change"
+        ours = ours or request.operation in {"tenant_user_leave", "tenant_erasure"}
+        ours = ours or request.operation.startswith("tenant_review")
         return await stage.client(self.platform if ours else stage.a.keys[role], admin=request.admin)
 
     async def scene(self, stage: Stage, subject: UUID) -> Scene:

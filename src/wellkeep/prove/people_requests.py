@@ -63,4 +63,6 @@ def own_pages() -> list[Line]:
     return [
         ("console_now", enrol, "GET", "/console", None, False),
         ("console_account", enrol, "GET", "/console/account", None, False),
+        ("console_design", enrol, "GET", "/console/design", None, False),
+        ("console_search", enrol, "POST", "/console/search", {"text": "ledger"}, False),
     ]

@@ -111,7 +111,7 @@ def personal() -> list[Request]:
     """Return one request for each operation about one's own account, on each listener: no key may do any of them."""
     lines = people_requests.own_account()
     own = [_line(line, admin=admin) for admin in (False, True) for line in lines]
-    pages = [_line(line, admin=False) for line in people_requests.own_pages()]
+    pages = [_line(line, admin=admin) for admin in (False, True) for line in people_requests.own_pages()]
     return [*own, *pages, _line(emergency_requests.own_glass(), admin=False)]
 
 
@@ -268,7 +268,20 @@ def _administration(place: Place) -> Iterator[Request]:
     for step in ("approve", "withdraw"):
         url = f"/v1/egress/{place.way_out}/{step}"
         yield _request(f"egress_{step}", "egress:change", "POST", url, admin=True)
+    yield from _platform_pages(tenant)
     yield _request("tenant_close", "tenant:change", "POST", f"/v1/tenants/{place.closing}/close", admin=True)
+
+
+def _platform_pages(tenant: str) -> Iterator[Request]:
+    """Yield what is only looked at on the administration listener."""
+    yield _request("deployment_read", "deployment:read", "GET", "/v1/deployment", admin=True)
+    yield _request("deployment_examine", "deployment:read", "GET", "/v1/deployment/examination", admin=True)
+    yield _request("console_tenants", "tenant:read", "GET", "/console/tenants", admin=True)
+    yield _request("console_tenant", "tenant:read", "GET", tenant.replace("/v1", "/console"), admin=True)
+    yield _request("console_apikeys", "apikey:read", "GET", "/console/apikeys", admin=True)
+    yield _request("console_keys", "keys:read", "GET", "/console/keys", admin=True)
+    yield _request("console_settings", "deployment:read", "GET", "/console/settings", admin=True)
+    yield _request("console_doctor", "deployment:read", "GET", "/console/settings/doctor", admin=True)
 
 
 async def documented(deployment: Deployment) -> dict[str, str]:

@@ -22,6 +22,7 @@ from wellkeep.prove.standing import Standing
 from wellkeep.web import rendering, strips
 from wellkeep.web.trust import WORDS
 
+_COLOURS: Final = ("ground", "sheet", "ink", "soft", "line", "link", "good", "some", "bad", "dim", "none")
 _IN_DOUBT: Final = frozenset({State.FAILED, State.UNMET})
 
 
@@ -41,13 +42,27 @@ PLACES: Final = (
     Place("Account", "/console/account", Permission.ACCOUNT_ENROL),
 )
 
+ADMINISTRATION: Final = (
+    Place("Now", "/console", Permission.ACCOUNT_ENROL),
+    Place("Tenants", "/console/tenants", Permission.TENANT_READ),
+    Place("API keys", "/console/apikeys", Permission.APIKEY_READ),
+    Place("Keys", "/console/keys", Permission.KEYS_READ),
+    Place("Settings", "/console/settings", Permission.DEPLOYMENT_READ),
+    Place("Account", "/console/account", Permission.ACCOUNT_ENROL),
+)
+"""Where one may go on the administration listener."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What stands around a page: where one is, where one may go, and the token of the session for acts."""
+    """What stands around a page: where one is, where one may go, and the token of the session for acts.
+
+    `administration`: it is served on the administration listener.
+    """
 
     nonce: str
     here: str = ""
+    administration: bool = False
     places: tuple[Place, ...] = ()
     csrf: str = ""
     signed_in: bool = False
@@ -154,6 +169,11 @@ def account(frame: Frame, me: Me, sessions: Sequence[Session], *, current: UUID 
         at=at,
         ago=lambda when: rendering.age(at - when),
     )
+
+
+def design(frame: Frame) -> bytes:
+    """Return the page that shows every part that pages are made of."""
+    return rendering.page("design.html", frame=frame, colours=_COLOURS)
 
 
 def _facts(event: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:

@@ -117,6 +117,11 @@ def claim_page(trust: Trust, standing: Standing) -> bytes:
     )
 
 
+def missing_page(*, title: str, request: str) -> bytes:
+    """Return the page for a claim that is not there."""
+    return rendering.page("missing.html", title=title, request=request)
+
+
 def _common(trust: Trust) -> dict[str, object]:
     return {"publisher": trust.publisher, "now": trust.now, "end": trust.end}
 

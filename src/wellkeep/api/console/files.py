@@ -9,10 +9,11 @@ from wellkeep.api.routes import Call, Route
 from wellkeep.base.errors import NotFound
 from wellkeep.web import rendering
 
+_SCRIPT: Final = b"text/javascript; charset=utf-8"
 _MEDIA: Final = {
     "wellkeep.css": CSS,
     "console.css": CSS,
-    "console.js": b"text/javascript; charset=utf-8",
+    "console.js": _SCRIPT,
     "logo.svg": b"image/svg+xml",
 }
 

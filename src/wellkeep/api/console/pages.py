@@ -86,6 +86,13 @@ async def account(call: Call) -> Answer:
     return shown.answer(console.account(frame, me, sessions, current=caller.principal.credential, at=at), frame)
 
 
+async def design(call: Call) -> Answer:
+    """Show what pages are made of."""
+    await call.runtime.accounts.account.me(call.caller)  # people's alone, and asked at the gate
+    frame = await shown.inside(call, "")
+    return shown.answer(console.design(frame), frame)
+
+
 def _minute(given: Mapping[str, str], name: str) -> datetime | None:
     """Return the minute (UTC) that a parameter names, or None where it is not there; raises Validation."""
     if name not in given:
@@ -162,4 +169,17 @@ PAGES = (
         answer_media="text/html",
         refuse=shown.refused,
     ),
+    Route(
+        method="GET",
+        path="/console/design",
+        name="console_design",
+        summary="What the pages are made of, to read",
+        tag="console",
+        serve=design,
+        permission=shown.SEEN_BY_ALL,
+        answer_media="text/html",
+        refuse=shown.refused,
+    ),
 )
+EVERYWHERE: Final = tuple(one for one in PAGES if one.permission is shown.SEEN_BY_ALL)
+"""Those that there are on the administration listener, too: what is one's own."""

@@ -50,10 +50,13 @@ async def inside(call: Call, here: str) -> Frame:
     """Return the frame of the page `here` for who asks: where they may go, and the token that goes with acts."""
     offers = await call.runtime.desk.offers(call.caller)
     publishing = call.runtime.publishing
+    administration = call.listener == "admin"
+    places = console.ADMINISTRATION if administration else console.PLACES
     return Frame(
         nonce=secrets.token_urlsafe(_NONCE_BYTES),
         here=here,
-        places=tuple(place for place in console.PLACES if place.permission in offers),
+        administration=administration,
+        places=tuple(place for place in places if place.permission in offers),
         csrf=csrf_token(browser.cookie(call.found, COOKIE) or ""),
         signed_in=True,
         host=publishing.host,

@@ -7,6 +7,7 @@
   const dialog = document.getElementById("step-up");
   const passkeys = Boolean(window.PublicKeyCredential?.parseRequestOptionsFromJSON);
   const WATCHED = 12 * 3600;
+  const PAGE = /^\/(console|trust)\/[A-Za-z0-9/._?=&-]*$|^\/console$/;
   const BACK = /^\/console(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
 
   async function send(method, path, body) {
@@ -49,6 +50,8 @@
   function fields(form, by) {
     const body = Object.fromEntries([...new FormData(form, by?.name ? by : undefined)].filter(([, value]) => value !== ""));
     for (const one of form.querySelectorAll("[data-flag]")) body[one.name] = one.checked;
+    for (const one of form.querySelectorAll("[data-number]")) if (one.value) body[one.name] = Number(one.value);
+    for (const one of form.querySelectorAll("[data-lines]")) body[one.name] = one.value.split(/\s+/).filter(Boolean);
     for (const one of form.querySelectorAll("[data-list]")) body[one.name] = new FormData(form).getAll(one.name);
     if ("token" in form.dataset) body.token = token;
     return Object.keys(body).length ? body : undefined;
@@ -57,6 +60,7 @@
   function fill(place, told) {
     for (const slot of place.querySelectorAll("[data-slot]")) slot.textContent = told[slot.dataset.slot] ?? slot.dataset.else ?? "";
     for (const slot of place.querySelectorAll("[data-slot-value]")) slot.value = told[slot.dataset.slotValue];
+    for (const slot of place.querySelectorAll("[data-slot-max]")) slot.max = told[slot.dataset.slotMax] ?? 1;
     for (const slot of place.querySelectorAll("[data-slot-href]")) {
       const address = String(told[slot.dataset.slotHref]);
       if (address.startsWith("otpauth://")) slot.href = address;
@@ -206,6 +210,26 @@
     }
   }
 
+  // What is typed goes in a body: it may be a patient's name, and addresses are kept.
+  async function search(form) {
+    const box = document.getElementById("hits");
+    const list = box.querySelector("ul");
+    const answer = await send("POST", "/console/search", { text: form.querySelector("input").value.trim() });
+    const hits = (answer.told.hits ?? []).filter(({ path }) => PAGE.test(path));
+    if (hits.length === 1) return location.assign(hits[0].path);
+    list.replaceChildren(
+      ...hits.map(({ title, path }) => {
+        const line = document.createElement("li");
+        line.append(Object.assign(document.createElement("a"), { href: path, textContent: title }));
+        return line;
+      }),
+    );
+    box.hidden = false;
+    const nothing = "Nothing of that name. Patients are looked up on purpose, under Records.";
+    complain(box, answer.ok ? (hits.length ? "" : nothing) : words(answer));
+    list.querySelector("a")?.focus();
+  }
+
   globalThis.wellkeep = Object.freeze({ send, words, code, complain, say, fill, show, stepUp });
 
   let token = "";
@@ -215,7 +239,10 @@
   }
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if ("stepUp" in form.dataset) {
+    if ("search" in form.dataset) {
+      event.preventDefault();
+      if (form.querySelector("input").value.trim()) search(form);
+    } else if ("stepUp" in form.dataset) {
       event.preventDefault();
       proved({ code: form.elements.code.value }, form);
     } else if ("act" in form.dataset) {
@@ -230,6 +257,16 @@
     button.hidden = !passkeys;
     if (button.type === "button") button.addEventListener("click", () => byPasskey(button));
   }
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, select, textarea, [contenteditable]");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+      document.getElementById("go")?.focus();
+      event.preventDefault();
+    } else if (event.key === "Escape" && document.getElementById("hits")?.hidden === false) {
+      document.getElementById("hits").hidden = true;
+      document.getElementById("go").focus();
+    }
+  });
   for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => dialog.close());
   for (const place of document.querySelectorAll("[data-watch]")) watch(place);
   countDown();
