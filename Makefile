@@ -5,7 +5,7 @@ PY ?= python3
 UV := PYTHONPATH=.uv .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help demo check lint types layers test soak bench lock clean
+.PHONY: help demo check lint types layers test soak pictures bench lock clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -57,7 +57,10 @@ test: .venv/test.stamp .venv-servers/test.stamp ## pytest with coverage floors
 soak: .venv/test.stamp ## the crash and fault tests with their full counts
 	$(BIN)/pytest -m soak -p no:cacheprovider --timeout 0 $(ARGS)
 
-bench: .venv-peers/bench.stamp ## NAME=envelope|ledger|ledger_scale|request|import|scale|keys|access: ratios, side by side
+pictures: .venv/test.stamp ## the pictures of the docs, taken of a demo in Chromium
+	$(BIN)/python scripts/pictures
+
+bench: .venv-peers/bench.stamp ## NAME=envelope|ledger|ledger_scale|request|import|scale|keys|access|pages: ratios, side by side
 	@$(BIN)/python bench/$(NAME).py $(ARGS)
 
 lock: .uv/bin/uv ## make the locks anew: names, versions and hashes

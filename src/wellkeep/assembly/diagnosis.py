@@ -35,6 +35,13 @@ _MOST_NAMED = 20
 
 async def diagnose(home: Home, settings: Settings, database: Database) -> list[Verdict]:
     """Look at files, certificate, keys and database."""
+    keys, volumes, anchors, sinks, stored = await asyncio.gather(
+        answering(home, settings, database),
+        volume_verdicts(home, settings),
+        _anchors(home, settings, database),
+        _sinks(settings, database),
+        _database(settings, database),
+    )
     return [
         *_files(home),
         _certificate(home, settings),
@@ -45,13 +52,13 @@ async def diagnose(home: Home, settings: Settings, database: Database) -> list[V
             "This deployment calls itself otherwise; make the real one with: wellkeep init --environment production",
         ),
         *stated(home, settings),
-        await answering(home, settings, database),
+        keys,
         _memory(home, settings, database),
-        *await volume_verdicts(home, settings),
-        *await _anchors(home, settings, database),
-        *await _sinks(settings, database),
+        *volumes,
+        *anchors,
+        *sinks,
         *_places(home, settings),
-        *await _database(settings, database),
+        *stored,
     ]
 
 

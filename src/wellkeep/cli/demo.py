@@ -173,14 +173,16 @@ def _say_where(deployment: Deployment, tenants: list[DemoTenant]) -> None:
     authority = deployment.home.resolve(deployment.settings.tls.certificate).with_suffix(".ca.crt")
     base = deployment.public_url.replace("127.0.0.1", "localhost")
     out.rule("[bold]Now you[/]", align="left")
-    out.print(
-        f"It keeps running. API: {base}   docs: {base}/docs   trust page: {base}/trust   files: {deployment.home.path}"
-    )
+    out.print(f"It keeps running. API: {base}   docs: {base}/docs   files: {deployment.home.path}")
+    out.print(f"Trust page: {base}/trust   console: {base}/console")
     program = _program()
     out.print(f"Stop and remove it with: [bold]{program} demo --stop[/]\n")
     for tenant in tenants:
         for role, key in tenant.keys.items():
             out.print(f"  {tenant.name:16} {role:15} {key.reveal()}")
+    out.print("\nOpen the console as a person of theirs; each link works once, and asks for a password to be:\n")
+    for tenant in tenants:
+        out.print(f"  {tenant.name:16} {tenant.link}", soft_wrap=True)
     out.print("\nCopy, paste, look:\n")
     out.print(f"  export CA={authority} WK={base} WELLKEEP_HOME={deployment.home.path}")
     out.print(f"  export KEY={first.keys['clinician'].reveal()} OFFICER={first.keys['privacy_officer'].reveal()}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from wellkeep.access.operators import this_operator
@@ -14,18 +14,23 @@ from wellkeep.vault.templates import template
 
 TENANTS = ("northside-clinic", "harbour-health")
 COLLECTIONS = ("patients", "encounters", "observations")
+_PERSON = ("administrator", "privacy_officer")
 _ROLES = ("administrator", "clinician", "billing", "integration", "privacy_officer")
 
 
 @dataclass(slots=True)
 class DemoTenant:
-    """A customer of the demo: the SSN of a made-up patient to search for, and the patient whom the tour looked at."""
+    """A customer of the demo: the SSN of a made-up patient to search for, and the patient whom the tour looked at.
+
+    `link` lets a person in, once.
+    """
 
     id: UUID
     name: str
     keys: dict[str, Secret[str]]
     known_ssn: str = ""
     known_subject: str = ""
+    link: str = field(default="", repr=False)
 
 
 async def make_tenants(deployment: Deployment) -> list[DemoTenant]:
@@ -39,7 +44,11 @@ async def make_tenants(deployment: Deployment) -> list[DemoTenant]:
             for role in _ROLES:
                 issued = await runtime.api_keys.create(operator, tenant=made_id, name=f"demo-{role}", roles=(role,))
                 keys[role] = issued.key
-            made.append(DemoTenant(id=made_id, name=name, keys=keys))
+            invited = await runtime.accounts.people.invite(
+                operator, tenant=made_id, email=f"robin@{name}.example", name="Robin Doe", roles=_PERSON
+            )
+            link = invited.invitation.link(runtime.accounts.site.authority)
+            made.append(DemoTenant(id=made_id, name=name, keys=keys, link=link or ""))
     for tenant in made:
         client = await deployment.client(tenant.keys["administrator"])
         for collection in COLLECTIONS:
