@@ -127,7 +127,7 @@ class Window:
 
     def look(self, name: str) -> None:
         """Look at the page as it is now, in both colours, wide and on a phone: axe finds nothing, nothing is cut."""
-        assert self.complaints == [], name
+        assert self.complaints == [], (name, self.complaints)
         schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
         for scheme in schemes:
             self.page.emulate_media(color_scheme=scheme)

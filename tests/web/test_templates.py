@@ -12,7 +12,10 @@ TEMPLATES = sorted(
     for one in resources.files("wellkeep.web").joinpath("templates").iterdir()
     if one.name.endswith(".html")
 )
-SHOWN = {'action="/console/ledger"', 'action="/sign-in/provider"'}
+SHOWN = (
+    *('action="/console/ledger"', 'action="/sign-in/provider"'),
+    *('action="/console/records/{{ collection.name }}"', 'action="{{ path }}"'),
+)
 """Where a form asks by an address: for ids, times and the words of closed lists."""
 
 

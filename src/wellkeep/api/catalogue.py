@@ -15,6 +15,7 @@ from wellkeep.api.console.files import FILES
 from wellkeep.api.console.keys import KEY_PAGES
 from wellkeep.api.console.pages import EVERYWHERE, PAGES
 from wellkeep.api.console.people import PEOPLE
+from wellkeep.api.console.records import RECORD_PAGES
 from wellkeep.api.console.search import SEARCH
 from wellkeep.api.console.signing_in import SIGNING_IN
 from wellkeep.api.deployment import DEPLOYMENT
@@ -68,6 +69,7 @@ _PUBLIC = (
     *SIGNING_IN,
     *PAGES,
     *PEOPLE,
+    *RECORD_PAGES,
     *SEARCH,
     *FILES,
     *HEALTH,

@@ -173,6 +173,10 @@ def _reading(place: Place) -> Iterator[Request]:
     yield _request("ledger_checkpoint", "ledger:read", "GET", "/v1/ledger/checkpoint")
     yield _request("egress_list", "egress:read", "GET", "/v1/egress")
     yield _request("finding_list", "finding:read", "GET", "/v1/findings")
+    yield _request("console_collections", "collection:read", "GET", "/console/records", entered=False)
+    yield _request("console_records", "record:search", "GET", f"/console/records/{PEOPLE}")
+    yield _request("console_record", "record:read", "GET", f"/console/records/{PEOPLE}/{place.record}")
+    yield _request("console_subject", "subject:read", "GET", f"/console/subjects/{place.subject}")
     yield _request("console_ledger", "ledger:read", "GET", "/console/ledger")
     yield _request("console_entry", "ledger:read", "GET", f"/console/ledger/{place.event}")
 

@@ -14,6 +14,7 @@ _MEDIA: Final = {
     "wellkeep.css": CSS,
     "console.css": CSS,
     "console.js": _SCRIPT,
+    "console-records.js": _SCRIPT,
     "logo.svg": b"image/svg+xml",
 }
 

@@ -28,7 +28,7 @@ _MOST: Final = 12
 _SHORTEST: Final = 2
 
 
-class SearchInput(Input, frozen=True, kw_only=True):
+class GoInput(Input, frozen=True, kw_only=True):
     """What was typed."""
 
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -49,7 +49,7 @@ class Hits(msgspec.Struct, frozen=True):
 
 async def search(call: Call) -> Answer:
     """Return the pages that what was typed may mean."""
-    body: SearchInput = call.body
+    body: GoInput = call.body
     await call.runtime.accounts.account.me(call.caller)  # people's alone, and asked at the gate
     wanted = " ".join(body.text.split()).casefold()
     offers = await call.runtime.desk.offers(call.caller)
@@ -75,6 +75,8 @@ def _of_id(wanted: str, offers: frozenset[Permission], *, administration: bool) 
         yield Hit("The entry with this id", f"/console/ledger/{wanted}")
         yield Hit("Who saw or changed the patient with this id", f"/console/ledger?subject={wanted}")
         yield Hit("What the person or key with this id did", f"/console/ledger?actor={wanted}")
+    if Permission.SUBJECT_READ in offers:
+        yield Hit("The patient with this id", f"/console/subjects/{wanted}")
     if Permission.USER_READ in offers:
         yield Hit("The person with this id", f"/console/people/{wanted}")
 
@@ -120,7 +122,7 @@ SEARCH: Final = (
         tag="console",
         serve=search,
         permission=shown.SEEN_BY_ALL,
-        body=SearchInput,
+        body=GoInput,
         returns=Hits,
         example={"text": "ledger"},
     ),

@@ -14,9 +14,9 @@ from wellkeep.access.session_format import COOKIE, csrf_token
 from wellkeep.api import browser
 from wellkeep.api.answers import HTML, Answer, Headers
 from wellkeep.api.routes import Call
-from wellkeep.base.errors import Internal, Unauthenticated, WellkeepError
+from wellkeep.base.errors import Internal, PurposeRequired, Unauthenticated, WellkeepError
 from wellkeep.base.permissions import Permission
-from wellkeep.web import console
+from wellkeep.web import console, console_records
 from wellkeep.web.console import Frame
 
 HOME: Final = "/console"
@@ -71,6 +71,8 @@ def refused(error: WellkeepError, path: str, request: UUID) -> Answer:
     if error.status == Unauthenticated.status:
         inside = path.startswith(HOME)
         page = console.sign_in(frame, back=path if inside else "", wrong="" if inside else error.message)
+    elif isinstance(error, PurposeRequired):
+        page = console_records.purpose(frame, path)
     else:
         words = type(error).title if error.code != Internal.code else Internal.title
         detail = "" if error.code == Internal.code else error.message

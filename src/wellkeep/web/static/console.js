@@ -6,12 +6,13 @@
   const said = document.getElementById("said");
   const dialog = document.getElementById("step-up");
   const passkeys = Boolean(window.PublicKeyCredential?.parseRequestOptionsFromJSON);
+  const SAID = 4000;
   const WATCHED = 12 * 3600;
   const PAGE = /^\/(console|trust)\/[A-Za-z0-9/._?=&-]*$|^\/console$/;
   const BACK = /^\/console(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
 
-  async function send(method, path, body) {
-    const headers = { Accept: "application/json" };
+  async function send(method, path, body, more = {}) {
+    const headers = { Accept: "application/json", ...more };
     if (meta) headers["X-CSRF-Token"] = meta.content;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     let answer;
@@ -43,8 +44,11 @@
     alert.textContent = text;
   }
 
+  let spoken;
   function say(text) {
+    clearTimeout(spoken);
     said.textContent = text;
+    spoken = setTimeout(() => (said.textContent = ""), SAID);
   }
 
   function fields(form, by) {
