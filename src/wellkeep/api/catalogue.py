@@ -10,6 +10,7 @@ from wellkeep.api.apikeys import APIKEYS
 from wellkeep.api.approvals import APPROVALS
 from wellkeep.api.break_glass import BREAK_GLASS
 from wellkeep.api.collections import COLLECTIONS
+from wellkeep.api.console.access import ACCESS
 from wellkeep.api.console.administration import ADMINISTRATION
 from wellkeep.api.console.files import FILES
 from wellkeep.api.console.keys import KEY_PAGES
@@ -70,6 +71,7 @@ _PUBLIC = (
     *PAGES,
     *PEOPLE,
     *RECORD_PAGES,
+    *ACCESS,
     *SEARCH,
     *FILES,
     *HEALTH,

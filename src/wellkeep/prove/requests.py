@@ -112,7 +112,8 @@ def personal() -> list[Request]:
     lines = people_requests.own_account()
     own = [_line(line, admin=admin) for admin in (False, True) for line in lines]
     pages = [_line(line, admin=admin) for admin in (False, True) for line in people_requests.own_pages()]
-    return [*own, *pages, _line(emergency_requests.own_glass(), admin=False)]
+    glasses = _request("console_glasses", "account:enrol", "GET", "/console/break-glass", entered=False)
+    return [*own, *pages, glasses, _line(emergency_requests.own_glass(), admin=False)]
 
 
 def _people(place: Place) -> Iterator[Request]:
@@ -137,6 +138,8 @@ def _looked(place: Place) -> Iterator[Request]:
 def _emergencies(place: Place) -> Iterator[Request]:
     for line in emergency_requests.emergencies(place.subject, place.scene):
         yield _line(line, admin=False)
+    yield _request("console_access", "impersonation:read", "GET", "/console/access")
+    yield _request("console_glass", "glass:read", "GET", f"/console/break-glass/{place.scene.glass}")
     for line in emergency_requests.staff(place.tenant, place.scene):
         yield _line(line, admin=True)
 

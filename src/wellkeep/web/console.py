@@ -38,6 +38,8 @@ class Place:
 PLACES: Final = (
     Place("Now", "/console", Permission.ACCOUNT_ENROL),
     Place("Ledger", "/console/ledger", Permission.LEDGER_READ),
+    Place("Access", "/console/access", Permission.IMPERSONATION_READ),
+    Place("Break-glass", "/console/break-glass", Permission.GLASS_BREAK),
     Place("Records", "/console/records", Permission.COLLECTION_READ),
     Place("People", "/console/people", Permission.USER_READ),
     Place("Account", "/console/account", Permission.ACCOUNT_ENROL),

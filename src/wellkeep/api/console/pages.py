@@ -64,7 +64,7 @@ async def ledger(call: Call) -> Answer:
         limit=_LIMIT,
         cursor=given.pop("cursor", None),
     )
-    lines = [_line(msgspec.json.decode(one), page.names) for one in page.entries]
+    lines = [line_of(msgspec.json.decode(one), page.names) for one in page.entries]
     older = None if page.cursor is None else "/console/ledger?" + urlencode({**given, "cursor": page.cursor})
     return shown.answer(console.ledger(frame, lines, filters=given, older=older), frame)
 
@@ -74,7 +74,7 @@ async def entry(call: Call) -> Answer:
     frame = await shown.inside(call, "Ledger")
     proof = await call.runtime.ledger_proofs.entry(call.caller, call.identifier("event_id"))
     held = msgspec.json.decode(proof.entry)
-    return shown.answer(console.entry(frame, _line(held, {}), proof, event=held["event"]), frame)
+    return shown.answer(console.entry(frame, line_of(held, {}), proof, event=held["event"]), frame)
 
 
 async def account(call: Call) -> Answer:
@@ -103,7 +103,8 @@ def _minute(given: Mapping[str, str], name: str) -> datetime | None:
         raise validation(f"query/{name}", "malformed") from None
 
 
-def _line(entry: Mapping[str, Any], names: Mapping[str, str]) -> Line:
+def line_of(entry: Mapping[str, Any], names: Mapping[str, str]) -> Line:
+    """Return an entry as a line of a table, with the `names` that are known by id."""
     event = entry["event"]
     actor, resource = event["actor"], event.get("resource", {})
     behalf = actor.get("on_behalf_of")

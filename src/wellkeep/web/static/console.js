@@ -55,6 +55,7 @@
     const body = Object.fromEntries([...new FormData(form, by?.name ? by : undefined)].filter(([, value]) => value !== ""));
     for (const one of form.querySelectorAll("[data-flag]")) body[one.name] = one.checked;
     for (const one of form.querySelectorAll("[data-number]")) if (one.value) body[one.name] = Number(one.value);
+    for (const one of form.querySelectorAll("[data-utc]")) if (one.value) body[one.name] = `${one.value}:00Z`;
     for (const one of form.querySelectorAll("[data-lines]")) body[one.name] = one.value.split(/\s+/).filter(Boolean);
     for (const one of form.querySelectorAll("[data-list]")) body[one.name] = new FormData(form).getAll(one.name);
     if ("token" in form.dataset) body.token = token;
@@ -68,6 +69,12 @@
     for (const slot of place.querySelectorAll("[data-slot-href]")) {
       const address = String(told[slot.dataset.slotHref]);
       if (address.startsWith("otpauth://")) slot.href = address;
+    }
+    for (const slot of place.querySelectorAll("[data-slot-page]")) {
+      slot.href = slot.dataset.before + encodeURIComponent(told[slot.dataset.slotPage]) + slot.dataset.after;
+    }
+    for (const form of place.querySelectorAll("[data-slot-act]")) {
+      form.dataset.act = form.dataset.actOf.replace("{}", encodeURIComponent(told[form.dataset.slotAct]));
     }
     for (const slot of place.querySelectorAll("[data-slot-picture]")) {
       const src = String(told[slot.dataset.slotPicture]);
@@ -188,7 +195,7 @@
       let left = Number(place.dataset.left);
       const tick = () => {
         place.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
-        if (left === 300 || left === 60) say(`${left / 60} minutes left`);
+        if (left === 300 || left === 60) say(left === 60 ? "1 minute left" : "5 minutes left");
         if (left-- <= 0) {
           clearInterval(timer);
           place.textContent = "over";
