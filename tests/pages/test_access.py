@@ -15,7 +15,8 @@ from pages.test_records import CHARTS, FAMILY
 PLATFORM = "platform"
 STEP_IN = """
 async ([tenant, person]) => {
-  const told = await globalThis.wellkeep.send("POST", "/v1/impersonations", { tenant, person, reason: "Ticket 4711, her import fails" });
+  const asked = { tenant, person, reason: "Ticket 4711, her import fails" };
+  const told = await globalThis.wellkeep.send("POST", "/v1/impersonations", asked);
   return [told.ok, told.told.detail ?? ""];
 }
 """

@@ -19,6 +19,7 @@ from wellkeep.api.console.people import PEOPLE
 from wellkeep.api.console.records import RECORD_PAGES
 from wellkeep.api.console.search import SEARCH
 from wellkeep.api.console.signing_in import SIGNING_IN
+from wellkeep.api.console.transfers import TRANSFER_PAGES
 from wellkeep.api.deployment import DEPLOYMENT
 from wellkeep.api.disclosures import DISCLOSURES
 from wellkeep.api.egress import EGRESS, EGRESS_SHOWN
@@ -71,6 +72,7 @@ _PUBLIC = (
     *PAGES,
     *PEOPLE,
     *RECORD_PAGES,
+    *TRANSFER_PAGES,
     *ACCESS,
     *SEARCH,
     *FILES,

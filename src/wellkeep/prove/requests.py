@@ -207,6 +207,10 @@ def _transfers(place: Place) -> Iterator[Request]:
     part = {"content": b"{}\n", "headers": {"Content-Type": "application/octet-stream"}}
     yield _request("import_get", "import:read", "GET", ended, entered=False)
     yield _request("import_errors", "import:read", "GET", f"{ended}/errors")
+    yield _request("console_imports", "collection:read", "GET", "/console/imports", entered=False)
+    yield _request("console_import", "import:read", "GET", f"/console/imports/{place.ended_import}")
+    yield _request("console_exports", "collection:read", "GET", "/console/exports", entered=False)
+    yield _request("console_export", "export:read", "GET", f"/console/exports/{place.export}", entered=False)
     yield _request("import_create", "import:run", "POST", "/v1/imports", json=asked, sees=("identifier",))
     yield _request("import_part", "import:run", "PUT", f"{waiting}/parts/0", **part)
     yield _request("import_start", "import:run", "POST", f"{waiting}/start")

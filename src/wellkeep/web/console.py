@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -28,18 +28,23 @@ _IN_DOUBT: Final = frozenset({State.FAILED, State.UNMET})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A page of the navigation, and the permission that opens it."""
+    """A page of the navigation and the permission that opens it; `offered` to whoever may do that, else to all such."""
 
     name: str
     path: str
     permission: Permission
+    offered: Permission | None = None
+
+    def is_for(self, offers: Collection[Permission]) -> bool:
+        """Say whether it is offered to somebody who may do what `offers` says."""
+        return (self.offered or self.permission) in offers
 
 
 PLACES: Final = (
     Place("Now", "/console", Permission.ACCOUNT_ENROL),
     Place("Ledger", "/console/ledger", Permission.LEDGER_READ),
     Place("Access", "/console/access", Permission.IMPERSONATION_READ),
-    Place("Break-glass", "/console/break-glass", Permission.GLASS_BREAK),
+    Place("Break-glass", "/console/break-glass", Permission.ACCOUNT_ENROL, offered=Permission.GLASS_BREAK),
     Place("Records", "/console/records", Permission.COLLECTION_READ),
     Place("People", "/console/people", Permission.USER_READ),
     Place("Account", "/console/account", Permission.ACCOUNT_ENROL),

@@ -15,6 +15,7 @@ _MEDIA: Final = {
     "console.css": CSS,
     "console.js": _SCRIPT,
     "console-records.js": _SCRIPT,
+    "console-transfers.js": _SCRIPT,
     "logo.svg": b"image/svg+xml",
 }
 

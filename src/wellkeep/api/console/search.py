@@ -83,7 +83,7 @@ def _of_id(wanted: str, offers: frozenset[Permission], *, administration: bool) 
 
 def _places(wanted: str, offers: frozenset[Permission], *, administration: bool) -> list[Hit]:
     places = console.ADMINISTRATION if administration else console.PLACES
-    return [Hit(one.name, one.path) for one in places if one.permission in offers and wanted in one.name.casefold()]
+    return [Hit(one.name, one.path) for one in places if one.is_for(offers) and wanted in one.name.casefold()]
 
 
 async def _people(call: Call, wanted: str, offers: frozenset[Permission]) -> list[Hit]:

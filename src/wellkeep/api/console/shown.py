@@ -56,7 +56,7 @@ async def inside(call: Call, here: str) -> Frame:
         nonce=secrets.token_urlsafe(_NONCE_BYTES),
         here=here,
         administration=administration,
-        places=tuple(place for place in places if place.permission in offers),
+        places=tuple(place for place in places if place.is_for(offers)),
         csrf=csrf_token(browser.cookie(call.found, COOKIE) or ""),
         signed_in=True,
         host=publishing.host,

@@ -14,10 +14,11 @@
   async function send(method, path, body, more = {}) {
     const headers = { Accept: "application/json", ...more };
     if (meta) headers["X-CSRF-Token"] = meta.content;
-    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const raw = body instanceof Blob;
+    if (body !== undefined) headers["Content-Type"] = raw ? "application/octet-stream" : "application/json";
     let answer;
     try {
-      answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+      answer = await fetch(path, { method, headers, body: body === undefined || raw ? body : JSON.stringify(body) });
     } catch {
       return { ok: false, told: { detail: "The server did not answer. Is the connection there? Then try again." } };
     }
