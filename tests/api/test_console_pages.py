@@ -204,3 +204,30 @@ def test_a_page_in_the_navigation_is_opened_by_the_permission_that_it_names() ->
 
 def _events(page: httpx.Response) -> list[str]:
     return re.findall(r'href="/console/ledger/([0-9a-f-]{36})"', page.text)
+
+
+async def test_an_entry_stands_between_its_neighbours_and_says_who_by_name(opened: Stack, tenant: UUID) -> None:
+    headers = HTML | await browser(opened, tenant, "privacy_officer")
+    async with opened.client() as client:
+        for _ in range(3):
+            assert (await client.get("/v1/findings", headers=headers)).status_code == 200
+        made = [one for one in await entries(opened, tenant) if one["action"] == "finding.read"]
+        page = await client.get(f"/console/ledger/{made[1]['id']}", headers=headers)
+        first = await client.get(f"/console/ledger/{(await entries(opened, tenant))[0]['id']}", headers=headers)
+    assert page.status_code == 200, page.text
+    for beside in (made[0], made[2]):
+        assert f'href="/console/ledger/{beside["id"]}"' in page.text
+    assert re.search("UTC, Robin Doe", page.text)
+    assert "it is the first" in first.text
+
+
+async def test_the_week_is_drawn_of_what_is_in_the_log(opened: Stack, tenant: UUID) -> None:
+    headers = HTML | await browser(opened, tenant, "privacy_officer")
+    async with opened.client() as client:
+        page = await client.get("/console/ledger", headers=headers)
+        filtered = await client.get("/console/ledger?outcome=denied", headers=headers)
+    told = re.search(r'aria-label="(\d+) entries in the last seven days', page.text)
+    assert told is not None
+    before = len(await entries(opened, tenant)) - 2
+    assert 3 < int(told[1]) <= before
+    assert 'class="heat"' not in filtered.text

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from wellkeep.access.actors import actor_names
-from wellkeep.base.errors import FieldProblem, Validation
+from wellkeep.base.errors import FieldProblem, NotFound, Validation
 from wellkeep.base.ids import parse_uuid
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
@@ -25,9 +26,19 @@ from wellkeep.ledger.search import Filters, Found, Place, search
 
 Word = TypeVar("Word", bound=StrEnum)
 
+HOURS: Final = 7 * 24
+_PLACE = "SELECT epoch, seq FROM ledger.entry WHERE tenant_id = wk.tenant() AND event_id = $1"
+_HOURS = """
+SELECT at, (SELECT coalesce(sum(ledger.seq_since(l.epoch, at)), 0)::bigint FROM ledger.log AS l
+            WHERE l.tenant_id = wk.tenant()) AS before
+FROM generate_series($1::timestamptz, $2::timestamptz, interval '1 hour') AS at ORDER BY at
+"""
+"""How many entries there are before each hour: found by halving, since time never runs backwards in a log."""
+
 NO_COLLECTION: Final = 0
 _EPOCH_BYTES: Final = 4
 _SEQ_BYTES: Final = 8
+_BESIDE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,23 @@ class EntryPage:
     entries: list[msgspec.Raw]
     cursor: str | None
     names: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The entries beside one in its log, each with its leaf hash, None at an end; `names` says who acted, by id."""
+
+    before: Found | None
+    after: Found | None
+    names: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """How many entries there were in each of the last hours (UTC), the oldest, which began at `since`, first."""
+
+    since: datetime
+    counts: tuple[int, ...]
 
 
 class LedgerSearch:
@@ -82,6 +110,38 @@ class LedgerSearch:
             until=until,
         )
         return await self._page(decision, filters, limit=limit, cursor=cursor)
+
+    async def around(self, caller: Caller, event: UUID) -> Around:
+        """Return the entries before and after an event's, and what those are called who acted, on record.
+
+        Raises Forbidden, NotFound, LedgerUnavailable.
+        """
+        act = Act(Permission.LEDGER_READ, Action.LEDGER_READ, "entry", resource_id=str(event))
+        decision = await self._gate.must_reach_all(await self._gate.decide(caller, act))
+        async with self._gate.reading(decision) as connection:
+            row = await connection.fetchrow(_PLACE, event)
+            if row is None:
+                raise NotFound
+            epoch, seq = row["epoch"], row["seq"]
+            found = (await search(connection, Filters(), before=Place(epoch, seq + 2), limit=_BESIDE)).entries
+            names = await actor_names(connection, _actors(found))
+        await self._gate.disclose(decision, count=len(found))
+        by_seq = {one.place.seq: one for one in found if one.place.epoch == epoch}
+        return Around(by_seq.get(seq - 1), by_seq.get(seq + 1), names)
+
+    async def hours(self, caller: Caller, *, until: datetime) -> Hours:
+        """Return how many entries there were in each hour of the seven days that end with the hour of `until`.
+
+        Raises Forbidden, LedgerUnavailable.
+        """
+        act = Act(Permission.LEDGER_READ, Action.LEDGER_READ, "hours")
+        decision = await self._gate.must_reach_all(await self._gate.decide(caller, act))
+        end = until.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        since = end - timedelta(hours=HOURS)
+        async with self._gate.reading(decision) as connection:
+            before = [row["before"] for row in await connection.fetch(_HOURS, since, end)]
+        await self._gate.disclose(decision, count=HOURS)
+        return Hours(since, tuple(after - earlier for earlier, after in pairwise(before)))
 
     async def _page(self, decision: Decision, filters: Filters, *, limit: int, cursor: str | None) -> EntryPage:
         query, tenant = _query(filters), decision.tenant

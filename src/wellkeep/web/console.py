@@ -13,13 +13,15 @@ import msgspec
 from wellkeep.access.account import Me
 from wellkeep.access.sessions import Session
 from wellkeep.assembly.desk import Waiting
+from wellkeep.assembly.ledger_search import Hours
 from wellkeep.base.permissions import Permission
 from wellkeep.base.purpose import Purpose
 from wellkeep.ledger.actions import Action, Outcome
 from wellkeep.ledger.proof import EntryProof
+from wellkeep.ledger.search import Found
 from wellkeep.prove.evidence import State
 from wellkeep.prove.standing import Standing
-from wellkeep.web import rendering, strips
+from wellkeep.web import heat, rendering, strips
 from wellkeep.web.trust import WORDS
 
 _COLOURS: Final = ("ground", "sheet", "ink", "soft", "line", "link", "good", "some", "bad", "dim", "none")
@@ -140,27 +142,39 @@ def now(frame: Frame, me: Me, waiting: Waiting, standings: Sequence[Standing], *
     )
 
 
-def ledger(frame: Frame, lines: Sequence[Line], *, filters: Mapping[str, str], older: str | None) -> bytes:
-    """Return a page of entries; `older` is the address of the next, None on the last."""
+def ledger(
+    frame: Frame, lines: Sequence[Line], *, filters: Mapping[str, str], older: str | None, hours: Hours | None
+) -> bytes:
+    """Return a page of entries; `older` is the address of the next, None on the last; `hours` are drawn where given."""
     return rendering.page(
         "ledger.html",
         frame=frame,
         lines=lines,
         filters=filters,
         older=older,
+        days=None if hours is None else heat.days(hours),
+        heat=None if hours is None else heat.draw(hours),
         actions=[one.value for one in Action],
         outcomes=[one.value for one in Outcome],
         purposes=[one.value for one in Purpose],
     )
 
 
-def entry(frame: Frame, line: Line, proof: EntryProof, *, event: Mapping[str, Any]) -> bytes:
-    """Return the page of one entry: all that it says, and how it stands in its log."""
+def entry(
+    frame: Frame,
+    line: Line,
+    proof: EntryProof,
+    *,
+    event: Mapping[str, Any],
+    beside: Sequence[tuple[Line, Found] | None],
+) -> bytes:
+    """Return the page of one entry: all that it says, and how it stands in its log, `beside` whom."""
     return rendering.page(
         "entry.html",
         frame=frame,
         line=line,
         facts=list(_facts(event)),
+        beside=beside,
         proof=proof,
         end=proof.signed.checkpoint,
     )

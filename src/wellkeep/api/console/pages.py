@@ -65,16 +65,24 @@ async def ledger(call: Call) -> Answer:
         cursor=given.pop("cursor", None),
     )
     lines = [line_of(msgspec.json.decode(one), page.names) for one in page.entries]
+    at = call.runtime.publishing.clock.now()
+    hours = None if call.query else await call.runtime.ledger_search.hours(call.caller, until=at)
     older = None if page.cursor is None else "/console/ledger?" + urlencode({**given, "cursor": page.cursor})
-    return shown.answer(console.ledger(frame, lines, filters=given, older=older), frame)
+    return shown.answer(console.ledger(frame, lines, filters=given, older=older, hours=hours), frame)
 
 
 async def entry(call: Call) -> Answer:
     """Show one entry with its proof."""
     frame = await shown.inside(call, "Ledger")
     proof = await call.runtime.ledger_proofs.entry(call.caller, call.identifier("event_id"))
+    around = await call.runtime.ledger_search.around(call.caller, call.identifier("event_id"))
     held = msgspec.json.decode(proof.entry)
-    return shown.answer(console.entry(frame, line_of(held, {}), proof, event=held["event"]), frame)
+    beside = [
+        None if one is None else (line_of(msgspec.json.decode(one.entry), around.names), one)
+        for one in (around.before, around.after)
+    ]
+    page = console.entry(frame, line_of(held, around.names), proof, event=held["event"], beside=beside)
+    return shown.answer(page, frame)
 
 
 async def account(call: Call) -> Answer:
