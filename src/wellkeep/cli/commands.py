@@ -21,6 +21,7 @@ from wellkeep.cli.console import out
 _COMMANDS = {
     "demo": "demo:demo",
     "init": "deployment:init",
+    "setup": "setup:setup",
     "serve": "deployment:serve",
     "doctor": "deployment:doctor",
     "import": "imports:import_file",

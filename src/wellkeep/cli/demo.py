@@ -83,7 +83,7 @@ async def _demo(home: Home, patients: int, *, keep: bool) -> list[Evidence]:
 async def _deployment(home: Home, *, keep: bool) -> AsyncIterator[Deployment]:
     """Make a deployment and serve it; where it is not kept, or something breaks, it is stopped and removed."""
     out.rule("[bold]A deployment from nothing[/]", align="left")
-    listen = _addresses()
+    listen = usual_or_free()
     await initialise(home, environment="demo", listen=listen, tell=lambda step: err.print(f"[dim]· {step}[/]"))
     server = ServerProcess(home.path, f"https://{listen.public}/healthz")
     deployment = Deployment(home)
@@ -103,7 +103,7 @@ async def _deployment(home: Home, *, keep: bool) -> AsyncIterator[Deployment]:
             await asyncio.to_thread(shutil.rmtree, home.path, ignore_errors=True)
 
 
-def _addresses() -> ListenSettings:
+def usual_or_free() -> ListenSettings:
     """Return the usual addresses, or free ones where somebody listens there already."""
     usual = ListenSettings()
     if _are_free(usual):

@@ -28,7 +28,7 @@ _SSN = "http://hl7.org/fhir/sid/us-ssn"
 
 async def fill(deployment: Deployment, tenants: list[DemoTenant], patients: int) -> None:
     """Import `patients` people with encounters and observations: most into the first tenant, a few into the second."""
-    shares = (patients - patients // 10, patients // 10)
+    shares = (patients - patients // 10, patients // 10) if len(tenants) > 1 else (patients,)
     samples = os.environ.get("WELLKEEP_SAMPLES")
     lines = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +57,7 @@ def prove_claims(
 
     Example: wellkeep prove rest.fields access.tenant_wall --json
     """
-    chosen = _choose(claims or [])
+    chosen = choose(claims or [])
 
     async def work() -> list[Evidence]:
         end_on_sigterm()
@@ -88,7 +88,8 @@ def end_on_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-def _choose(ids: Sequence[str]) -> list[Probe]:
+def choose(ids: Sequence[str]) -> list[Probe]:
+    """Return the probes of the claims `ids`, or all; refuses ids that have none."""
     known = load_claims()
     for claim in ids:
         if claim not in known:
@@ -98,18 +99,24 @@ def _choose(ids: Sequence[str]) -> list[Probe]:
     return [PROBES[claim] for claim in ids] if ids else list(PROBES.values())
 
 
-async def gather(home: Path, probes: Sequence[Probe], *, quiet: bool = False) -> list[Evidence]:
+async def gather(
+    home: Path, probes: Sequence[Probe], *, quiet: bool = False, seen: Callable[[Evidence], None] = lambda _: None
+) -> list[Evidence]:
     """Run `probes` against the deployment in `home`; a server is started for the run where none answers.
+
+    `seen` is handed each claim's evidence as it is there.
 
     Raises Misconfigured where there is no deployment.
     """
     deployment = Home(home)
     deployment.settings()
     with silenced():
-        return await _gathered(deployment, probes, quiet=quiet)
+        return await _gathered(deployment, probes, quiet=quiet, seen=seen)
 
 
-async def _gathered(deployment: Home, probes: Sequence[Probe], *, quiet: bool) -> list[Evidence]:
+async def _gathered(
+    deployment: Home, probes: Sequence[Probe], *, quiet: bool, seen: Callable[[Evidence], None]
+) -> list[Evidence]:
     clock = SystemClock()
     evidence = []
     async with world(deployment) as shared:
@@ -117,6 +124,7 @@ async def _gathered(deployment: Home, probes: Sequence[Probe], *, quiet: bool) -
             if not quiet:
                 err.print(f"[dim]· {probe.claim}[/]")
             evidence.append(await prove(probe, shared, clock))
+            seen(evidence[-1])
     return evidence
 
 
