@@ -108,7 +108,7 @@ def test_from_an_empty_folder_to_the_console(chromium: Browser, begun: Setup) ->
     press(page, "Serve it", "It is yours")
     console = page.get_attribute("text=The console", "href")
     assert console is not None
-    serves(page, console)
+    serves(page, console, begun)
     assert page.inner_text("h1") == "Sign in"
     for file in begun.home.rglob("*"):
         if file.is_file() and "postgres" not in file.parts:
@@ -128,14 +128,16 @@ def press(page: Page, button: str, then: str) -> None:
     page.wait_for_selector(then if "(" in then else f"text={then}")
 
 
-def serves(page: Page, address: str) -> None:
+def serves(page: Page, address: str, begun: Setup) -> None:
     """Open what is served in a moment."""
     began = time.monotonic()
     while True:
         with suppress(Exception):
             page.goto(address)
             return
-        assert time.monotonic() - began < START_SECONDS
+        assert begun.process is not None
+        assert begun.process.poll() is None, begun.out.read_text()
+        assert time.monotonic() - began < START_SECONDS, begun.out.read_text()
         time.sleep(0.2)
 
 

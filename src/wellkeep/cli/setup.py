@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -26,7 +28,6 @@ from wellkeep.base.settings import Settings
 from wellkeep.cli import prove
 from wellkeep.cli.console import err, out
 from wellkeep.cli.demo import usual_or_free
-from wellkeep.cli.deployment import serve
 from wellkeep.cli.local import left_as_found, once_more, run, started
 from wellkeep.cli.options import Directory, locate
 from wellkeep.cli.setup_sample import load_sample
@@ -34,6 +35,7 @@ from wellkeep.keys.recovery import Split
 from wellkeep.prove.deployment import Unseen
 from wellkeep.prove.evidence import Evidence
 from wellkeep.prove.probe import Probe
+from wellkeep.prove.server import PROGRAM
 from wellkeep.web.trust import WORDS
 
 _ADDRESS = "127.0.0.1:{}"
@@ -52,7 +54,8 @@ def setup(
     """
     home = locate(directory)
     run(_whole(home, port, prove.choose(claim or [])))
-    serve(directory=home.path)
+    sys.stdout.flush()
+    os.execv(sys.executable, [*PROGRAM, "serve", str(home.path)])  # noqa: S606 -- ours, as `serve` demands to start
 
 
 async def _whole(home: Home, port: int, probes: list[Probe]) -> None:

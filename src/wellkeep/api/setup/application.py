@@ -170,7 +170,8 @@ async def _body(receive: Receive) -> bytes:
     body = b""
     while len(body) <= _BYTES:
         message: Any = await receive()
-        body += message.get("body", b"")
+        piece: bytes = message.get("body", b"")
+        body += piece
         if not message.get("more_body", False):
             return body
     raise MalformedRequest("The form is too long")
