@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 
 from database import scratch_home
 from deployments import START_SECONDS, WELLKEEP, command, environment
-from pages.looking import PASSWORD
+from pages.looking import PASSWORD, PHONE, WIDE, invalid, violations
 from wellkeep.assembly.database import Database
 from wellkeep.assembly.home import Home
 
@@ -124,8 +124,20 @@ def test_from_an_empty_folder_to_the_console(chromium: Browser, begun: Setup) ->
 
 
 def press(page: Page, button: str, then: str) -> None:
+    look(page)
     page.click(f"button:has-text('{button}')")
     page.wait_for_selector(then if "(" in then else f"text={then}")
+
+
+def look(page: Page) -> None:
+    """See that axe finds nothing, nothing is cut on a phone, and the markup is valid."""
+    for scheme, size in (("light", WIDE), ("dark", PHONE)):
+        page.emulate_media(color_scheme="light" if scheme == "light" else "dark")
+        page.set_viewport_size(size)
+        assert violations(page, page.context.new_cdp_session(page)) == [], page.inner_text("h1")
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), page.inner_text("h1")
+    served = page.request.get(page.url, headers={"Sec-Fetch-Site": "same-origin"}).text()
+    assert invalid({page.inner_text("h1"): served}) == ""
 
 
 def serves(page: Page, address: str, begun: Setup) -> None:
