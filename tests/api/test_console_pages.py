@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from access.signed_in import browser, joined, sent_by, session
 from api.requests import PUBLIC
 from api.stack import Stack, entries
 from wellkeep.api.headers import SECURITY
+from wellkeep.assembly import ledger_search
 from wellkeep.base.permissions import Permission
 from wellkeep.findings.grammar import Kind, Severity, finding_key
 from wellkeep.web.console import PLACES
@@ -231,3 +233,24 @@ async def test_the_week_is_drawn_of_what_is_in_the_log(opened: Stack, tenant: UU
     before = len(await entries(opened, tenant)) - 2
     assert 3 < int(told[1]) <= before
     assert 'class="heat"' not in filtered.text
+
+
+async def test_only_hours_that_are_over_are_remembered(
+    opened: Stack, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = HTML | await browser(opened, tenant, "privacy_officer")
+
+    async def total() -> int:
+        page = await client.get("/console/ledger", headers=headers)
+        told = re.search(r'aria-label="(\d+) entries in the last seven days', page.text)
+        assert told is not None
+        return int(told[1])
+
+    async with opened.client() as client:
+        first, second = await total(), await total()
+        assert second > first, "each look is an entry, and this hour is counted anew"
+        monkeypatch.setattr(ledger_search, "_SETTLED", timedelta(hours=-2))
+        third, fourth = await total(), await total()
+        assert third == fourth > second, "what is remembered is not asked for again"
+        opened.ledger_search._counted.clear()
+        assert await total() > fourth

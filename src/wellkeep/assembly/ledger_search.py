@@ -31,7 +31,7 @@ _PLACE = "SELECT epoch, seq FROM ledger.entry WHERE tenant_id = wk.tenant() AND 
 _HOURS = """
 SELECT at, (SELECT coalesce(sum(ledger.seq_since(l.epoch, at)), 0)::bigint FROM ledger.log AS l
             WHERE l.tenant_id = wk.tenant()) AS before
-FROM generate_series($1::timestamptz, $2::timestamptz, interval '1 hour') AS at ORDER BY at
+FROM unnest($1::timestamptz[]) AS at
 """
 """How many entries there are before each hour: found by halving, since time never runs backwards in a log."""
 
@@ -39,6 +39,8 @@ NO_COLLECTION: Final = 0
 _EPOCH_BYTES: Final = 4
 _SEQ_BYTES: Final = 8
 _BESIDE: Final = 3
+_SETTLED: Final = timedelta(minutes=10)
+_MOST_TENANTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class LedgerSearch:
         """Read through `gate`; `cursors` sign where a page ends."""
         self._gate = gate
         self._cursors = cursors
+        self._counted: dict[UUID, dict[datetime, int]] = {}
 
     async def search(
         self,
@@ -138,10 +141,21 @@ class LedgerSearch:
         decision = await self._gate.must_reach_all(await self._gate.decide(caller, act))
         end = until.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
         since = end - timedelta(hours=HOURS)
+        marks = [since + timedelta(hours=place) for place in range(HOURS + 1)]
+        known = {at: count for at, count in self._counted.get(decision.tenant, {}).items() if at >= since}
         async with self._gate.reading(decision) as connection:
-            before = [row["before"] for row in await connection.fetch(_HOURS, since, end)]
+            rows = await connection.fetch(_HOURS, [at for at in marks if at not in known])
+        counted = known | {row["at"]: row["before"] for row in rows}
+        self._keep(decision.tenant, {at: counted[at] for at in marks if at < until - _SETTLED})
         await self._gate.disclose(decision, count=HOURS)
-        return Hours(since, tuple(after - earlier for earlier, after in pairwise(before)))
+        return Hours(since, tuple(counted[after] - counted[earlier] for earlier, after in pairwise(marks)))
+
+    def _keep(self, tenant: UUID, counted: dict[datetime, int]) -> None:
+        """Remember how many entries came before hours that are over: no entry is added there any more."""
+        self._counted.pop(tenant, None)
+        self._counted[tenant] = counted
+        if len(self._counted) > _MOST_TENANTS:
+            del self._counted[next(iter(self._counted))]
 
     async def _page(self, decision: Decision, filters: Filters, *, limit: int, cursor: str | None) -> EntryPage:
         query, tenant = _query(filters), decision.tenant
