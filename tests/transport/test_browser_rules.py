@@ -10,7 +10,8 @@ from wellkeep.api.headers import SECURITY
 from wellkeep.api.routes import Route
 
 HOSTILE = {"Origin": "https://evil.example.org", "Access-Control-Request-Method": "POST"}
-READS = {"read", "explain"}
+READS = {"read", "search", "explain"}
+"""Acts that change nothing but the ledger. A page lists by `record:search`; a value is searched for by POST alone."""
 PAGES = {"content-security-policy"}
 JSON_BODIES = [(listener, route) for listener, route in LISTENED if route.body not in (None, bytes)]
 
